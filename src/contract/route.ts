@@ -1,0 +1,41 @@
+/** What a row of the contract table is, and the interface that follows from the table. Types only. */
+import type { Static, TObject, TSchema } from "@sinclair/typebox";
+import type { ErrorCode } from "../errors.ts";
+
+/** Raw bytes given by a caller: all at once or as they come. */
+export type Body = Uint8Array | string | AsyncIterable<Uint8Array>;
+
+/** One operation. Keys of `input` named in `path` travel in the path; the rest in the query for GET and DELETE and uploads, else in the body. */
+export interface Route {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  readonly path: `/${string}`;
+  readonly says: string;
+  readonly input: TObject;
+  /** The body is raw bytes, streamed. */
+  readonly upload?: true;
+  readonly returns: TSchema | "nothing" | "bytes" | { readonly events: TSchema };
+  readonly errors: readonly ErrorCode[];
+}
+export type Contract = Readonly<Record<string, Route>>;
+
+export type Input<R extends Route> = Static<R["input"]> &
+  (R extends { upload: true } ? { readonly body: Body } : unknown);
+export type Output<R extends Route> = R["returns"] extends "nothing"
+  ? Promise<void>
+  : R["returns"] extends "bytes"
+    ? Promise<AsyncIterable<Uint8Array>>
+    : R["returns"] extends { readonly events: infer E extends TSchema }
+      ? Promise<AsyncIterable<Static<E>>>
+      : R["returns"] extends TSchema
+        ? Promise<Static<R["returns"]>>
+        : never;
+
+export interface CallOptions {
+  /** Ends the call; for streams, ends what the call started. */
+  readonly signal?: AbortSignal;
+}
+
+/** The one interface: the engine implements it, the HTTP client implements it, the API mounts it, a handle holds it. */
+export type Calls<C extends Contract> = {
+  readonly [K in keyof C]: (input: Input<C[K]>, options?: CallOptions) => Output<C[K]>;
+};

@@ -1,0 +1,11 @@
+/** The contract: one row per operation, joined from one file per area. Everything outside-facing follows from this table. */
+import type { Calls, Contract } from "./route.ts";
+import { execRoutes } from "./routes/exec.ts";
+import { fileRoutes } from "./routes/files.ts";
+import { sandboxRoutes } from "./routes/sandboxes.ts";
+import { templateRoutes } from "./routes/templates.ts";
+
+export const routes = { ...sandboxRoutes, ...execRoutes, ...fileRoutes, ...templateRoutes } as const satisfies Contract;
+
+/** What a handle talks to; it cannot tell whether the engine or an HTTP client is behind it. */
+export type SandboxHost = Calls<typeof routes>;

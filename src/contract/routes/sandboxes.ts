@@ -1,0 +1,123 @@
+/** Sandboxes: made, looked up, listed, closed. */
+import { type Static, Type } from "@sinclair/typebox";
+import { LIMITS } from "../../limits.ts";
+import type { Contract } from "../route.ts";
+
+export const SandboxState = Type.Union([
+  Type.Literal("creating"),
+  Type.Literal("running"),
+  Type.Literal("stopping"),
+  Type.Literal("deleted"),
+  Type.Literal("failed"),
+]);
+export type SandboxState = Static<typeof SandboxState>;
+
+export const TemplateName = Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,62}$" });
+const Id = Type.String({ minLength: 1, maxLength: 64 });
+export const ById = Type.Object({ id: Id }, { additionalProperties: false });
+export const Metadata = Type.Record(Type.String({ maxLength: 128 }), Type.String({ maxLength: LIMITS.metadataBytes }), {
+  maxProperties: LIMITS.metadataEntries,
+});
+export const Environment = Type.Record(
+  Type.String({ pattern: "^[^=\\u0000]+$" }),
+  Type.String({ pattern: "^[^\\u0000]*$" }),
+);
+
+/** What a caller may ask for; everything optional is filled by `resolve` in the engine, so embedded and HTTP agree. */
+export const SandboxCreate = Type.Object(
+  {
+    template: Type.Optional(TemplateName),
+    /** vCPUs. */
+    cpu: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.cpuMax })),
+    /** MiB of guest RAM. */
+    memoryMb: Type.Optional(Type.Integer({ minimum: LIMITS.memoryMibMin, maximum: LIMITS.memoryMibMax })),
+    /** Wall-clock self-destruct, seconds from the create; none by default for a sandbox that dies with its process. */
+    ttlSeconds: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.ttlSecondsMax })),
+    /** Outlives its maker until close or ttl. */
+    detached: Type.Optional(Type.Boolean()),
+    metadata: Type.Optional(Metadata),
+    /** Defaults of every exec in this sandbox. */
+    env: Type.Optional(Environment),
+    workdir: Type.Optional(Type.String({ pattern: "^/", maxLength: LIMITS.pathBytes })),
+  },
+  { additionalProperties: false },
+);
+export type SandboxCreate = Static<typeof SandboxCreate>;
+
+export const SandboxInfo = Type.Object({
+  id: Type.String(),
+  template: Type.String(),
+  cpu: Type.Integer(),
+  memoryMb: Type.Integer(),
+  state: SandboxState,
+  /** Why it is `failed`, or how it ended; for people. */
+  reason: Type.Union([Type.String(), Type.Null()]),
+  detached: Type.Boolean(),
+  metadata: Metadata,
+  /** RFC 3339, UTC. */
+  createdAt: Type.String(),
+  expiresAt: Type.Union([Type.String(), Type.Null()]),
+  /** Milliseconds from admission to the agent's confirmation, and which of the three paths it took. */
+  createMs: Type.Number(),
+  createPath: Type.Union([Type.Literal("none"), Type.Literal("prepared"), Type.Literal("ready")]),
+  /** Host process that owns it; for `warren ls`. */
+  ownerPid: Type.Integer(),
+});
+export type SandboxInfo = Static<typeof SandboxInfo>;
+
+export const SandboxList = Type.Object(
+  {
+    state: Type.Optional(SandboxState),
+    template: Type.Optional(TemplateName),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
+  },
+  { additionalProperties: false },
+);
+
+export const sandboxRoutes = {
+  create: {
+    method: "POST",
+    path: "/v1/sandboxes",
+    says: "Create a sandbox and wait until its agent has confirmed its new identity",
+    input: SandboxCreate,
+    returns: SandboxInfo,
+    errors: [
+      "invalid_request",
+      "template_not_found",
+      "capacity_exhausted",
+      "queue_full",
+      "create_timeout",
+      "storage_exhausted",
+      "host_unsupported",
+      "permission_denied",
+      "bake_failed",
+      "driver_failed",
+      "guest_unresponsive",
+      "cancelled",
+    ],
+  },
+  get: {
+    method: "GET",
+    path: "/v1/sandboxes/:id",
+    says: "Read one sandbox",
+    input: ById,
+    returns: SandboxInfo,
+    errors: ["not_found"],
+  },
+  list: {
+    method: "GET",
+    path: "/v1/sandboxes",
+    says: "List sandboxes, newest first",
+    input: SandboxList,
+    returns: Type.Array(SandboxInfo),
+    errors: [],
+  },
+  close: {
+    method: "DELETE",
+    path: "/v1/sandboxes/:id",
+    says: "End a sandbox and free all it held; ending it twice is not an error",
+    input: ById,
+    returns: "nothing",
+    errors: ["not_found"],
+  },
+} as const satisfies Contract;

@@ -1,0 +1,103 @@
+/**
+ * What the engine knows of a VMM. A plan is plain, complete data: a driver makes no decision that another driver would
+ * make differently. Three depths of readiness, each a step further along the same road:
+ * `prepare` (a VMM process, no guest memory touched) → `load` (restored and paused) → `resume` (the guest runs).
+ */
+
+/** Raw bytes to and from one port of the guest agent. Hostile input: nothing here interprets them. */
+export interface Link {
+  /** Resolves when the bytes have been handed on; the pause is the backpressure. @throws when the link is closed. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Chunks as they come; ends when the VMM is gone. Reading slowly stops the guest, not the host's memory. */
+  readonly bytes: AsyncIterable<Uint8Array>;
+  close(): void;
+}
+
+export interface Acceleration {
+  readonly kind: "kvm" | "tcg";
+}
+
+/** What the guest's hardware looks like; part of a snapshot's identity, since devices are fixed when it is baked. */
+export interface Machine {
+  readonly cpu: number;
+  readonly memoryMib: number;
+  readonly accel: Acceleration;
+}
+
+/** A cold boot needs a kernel, a restore a device state; never both. */
+export type Start =
+  | { readonly kind: "boot"; readonly kernel: string; readonly initrd: string; readonly commandLine: string }
+  /** Descriptor of the device state, opened for this VMM alone (its offset moves). */
+  | { readonly kind: "restore"; readonly stateFd: number };
+
+/** Descriptors of this process that the VMM inherits; whoever made the plan closes them. */
+export interface VmPlan {
+  readonly id: string;
+  readonly machine: Machine;
+  readonly start: Start;
+  readonly memory: {
+    readonly fd: number;
+    /** True only while baking: writes reach the memfd. A clone maps it private. */
+    readonly shared: boolean;
+  };
+  /** The root disk twice, read-write and read-only: QEMU opens an incoming disk read-only first. */
+  readonly disk: { readonly rwFd: number; readonly roFd: number };
+  /** Directory for the VMM's sockets, reachable by root of this host only. */
+  readonly socketDir: string;
+  readonly jail: JailPlan;
+}
+
+export interface JailPlan {
+  /** Uid and gid that no host user and no other VMM has. */
+  readonly uid: number;
+  readonly hostname: string;
+  /** `cgroup.procs` descriptors (v1: one per controller; v2: one) that the process joins before it runs anything. */
+  readonly cgroupFds: readonly number[];
+  /** Held open by the jail's first process, so that the lease ends exactly when the last process does. */
+  readonly slotFd: number;
+  /** Absolute `CLOCK_BOOTTIME` nanoseconds of the self-destruct. */
+  readonly deadlineNs: bigint | null;
+  /** Does not end with the process that made it. */
+  readonly detached: boolean;
+}
+
+/** Why a VMM is gone: a host fact, not the guest's word. */
+export interface VmExit {
+  readonly reason: "killed" | "deadline" | "owner_gone" | "vmm_exit" | "unknown";
+  /** The VMM's own wait status when it ended by itself. */
+  readonly code: number | null;
+  readonly signal: number | null;
+  /** Last lines of its stderr, bounded, unescaped: escape before showing. */
+  readonly stderr: string;
+}
+
+/** A VMM process. Dead at the latest when `kill` resolves; `exited` then holds why. */
+export interface Vmm {
+  /** Host pid of the jail's first process: killing it kills everything in its pid namespace. */
+  readonly pid: number;
+  readonly exited: Promise<VmExit>;
+  /** Connects to agent port `index`; each port takes one connection at a time. */
+  connect(index: number, signal?: AbortSignal): Promise<Link>;
+  /** Loads the plan's device state; the guest is paused after it. */
+  load(signal?: AbortSignal): Promise<void>;
+  /** Lets the guest run; resolves when the VMM says that it does. */
+  resume(signal?: AbortSignal): Promise<void>;
+  pause(signal?: AbortSignal): Promise<void>;
+  /** Writes the paused guest's device state (not its RAM) to `stateFd`, which was given to the VMM with the plan. */
+  save(signal?: AbortSignal): Promise<void>;
+  /** Moves the self-destruct; null removes it. */
+  setDeadline(deadlineNs: bigint | null): void;
+  /** SIGKILL; resolves when the kernel has reaped every process of the jail. */
+  kill(): Promise<void>;
+}
+
+export interface Driver {
+  readonly name: string;
+  /** What identifies this VMM build in a template's manifest: version and digests of binary and firmware. */
+  identity(): Promise<Readonly<Record<string, string>>>;
+  /**
+   * Starts the VMM process of a plan and waits until it takes commands; no guest instruction runs before `resume`.
+   * @throws {WarrenError} `driver_failed` – it ended or did not answer in time; nothing of it is left.
+   */
+  prepare(plan: VmPlan, signal?: AbortSignal): Promise<Vmm>;
+}

@@ -1,0 +1,139 @@
+/**
+ * The guest protocol, version 1: what travels between the host and the agent (PID 1 of the guest) over each virtio-serial
+ * port. The C half is `images/agent/frame.h`; `test/golden/frames.json` is decoded and encoded by both.
+ *
+ * A frame is a 12-byte header and a payload, little-endian:
+ *
+ *     u32 length     payload bytes, at most LIMITS.frameBytes (65536); more is a protocol error, before allocation
+ *     u8  type       below
+ *     u8  zero
+ *     u16 zero
+ *     u32 channel    0 for the connection itself; else chosen by the host, unique while open
+ *
+ * A structured payload is a sequence of fields `u8 tag, u32 length, bytes`; integers in fields are u64 little-endian, or
+ * i64 where said. An unknown tag is skipped; a known one twice is an error, unless marked *.
+ *
+ * Host → guest                         answers on the same channel
+ *   HELLO     0x01 {VERSION}           HELLO {VERSION, NONCE (16 bytes, new at every boot), AGENT (text)}
+ *   PING      0x02 any payload         PONG, same payload
+ *   IDENTITY  0x03 {ENTROPY 64 bytes, WALL_NS, HOSTNAME, BOOT_ID (uuid text), MACHINE_ID (32 hex), RESEED (0 only for the control run)}
+ *                                      DONE {WALL_NS as it then stands} or ERROR
+ *   WARM      0x04 {ARG* (module)}     DONE or ERROR: starts the warm interpreter with these modules imported
+ *   SYNC      0x05 {}                  DONE: file systems synced, free pages returned; ready for a snapshot
+ *   EXEC      0x10 {ARG*, ENV* (K=V), CWD, USER, TIMEOUT_MS, OUTPUT_LIMIT, FLAGS, CODE}
+ *                                      STARTED {PROCESS, PID}, OUT/ERR…, EXIT {…}; or ERROR
+ *   DATA      0x11 raw                 on an EXEC channel: stdin; on a PUT channel: content. Needs credit; empty = end
+ *   CREDIT    0x12 {BYTES}             grants the guest so many more bytes of OUT+ERR+CHUNK on the channel
+ *   CANCEL    0x13 {}                  EXEC: SIGKILL to all it started, then EXIT; PUT: nothing stays; GET/LIST: ends
+ *   SIGNAL    0x14 {PROCESS, SIGNAL}   DONE or ERROR
+ *   PROCESSES 0x15 {}                  CHUNK (records, see below)…, DONE
+ *   ATTACH    0x16 {PROCESS}           STARTED, GAP {BYTES}?, OUT/ERR…, EXIT; or ERROR
+ *   STDIN     0x17 {PROCESS, CODE = bytes, FLAGS bit 0 = close}   DONE or ERROR: stdin by process, from any channel
+ *   GET       0x20 {PATH, OFFSET, LENGTH}          CHUNK…, DONE {SIZE}; or ERROR
+ *   PUT       0x21 {PATH, MODE, CODE?}             with CODE: the whole content, DONE at once. Else CREDIT, DATA…, DONE {SIZE}
+ *   STAT      0x22 {PATH}                          CHUNK (one record), DONE
+ *   LIST      0x23 {PATH}                          CHUNK (records)…, DONE
+ *   MKDIR     0x24 {PATH, MODE}                    DONE or ERROR
+ *   RENAME    0x25 {PATH, PATH2}                   DONE or ERROR
+ *   CHMOD     0x26 {PATH, MODE}                    DONE or ERROR
+ *   REMOVE    0x27 {PATH}                          DONE or ERROR; a file or an empty directory
+ *
+ * Guest → host
+ *   HELLO 0x81, PONG 0x82, DONE 0x83, ERROR 0x84 {ERRNO, TEXT}, STARTED 0x90, OUT 0x91 raw, ERR 0x92 raw,
+ *   CREDIT 0x93 {BYTES} (grants the host DATA bytes), EXIT 0x94 {CODE (i64, -1 if signalled), SIGNAL, FLAGS,
+ *   STDOUT_BYTES, STDERR_BYTES, DURATION_US}, CHUNK 0x95 raw, GAP 0x96 {BYTES}
+ *
+ * EXEC FLAGS: bit 0 python (ARG is path, arguments…; CODE, if present, is written to the path first; run in a fork of the
+ * warm interpreter, or `python3` if that is gone), bit 1 stdin open (else stdin is empty), bit 2 background.
+ * EXIT FLAGS: bit 0 timed out, bit 1 stdout cut, bit 2 stderr cut.
+ * A file record (STAT, LIST): u32 length of the rest, u8 type (1 file, 2 directory, 3 symlink, 4 other), u32 mode, u32 uid,
+ * u32 gid, u64 size, i64 mtime in ns, u16 name length, name, u16 target length, target. Names are bytes, not text.
+ * A process record: u32 length of the rest, u64 process, u32 pid, u8 flags (bit 0 background, bit 1 running), i32 exit code,
+ * u8 signal, u16 command length, command.
+ *
+ * Flow: a stream starts with LIMITS.streamWindowBytes (262144) of credit in the guest → host direction (OUT, ERR and CHUNK
+ * of a channel together) and with what CREDIT grants in the other. Neither side buffers more than the window per channel.
+ * When the host goes away from a port (hang-up), the guest cancels that port's foreground channels; background ones go on.
+ */
+
+export const PROTOCOL_VERSION = 1;
+export const HEADER_BYTES = 12;
+
+/** Host → guest frame types. */
+export const ASK = {
+  HELLO: 0x01,
+  PING: 0x02,
+  IDENTITY: 0x03,
+  WARM: 0x04,
+  SYNC: 0x05,
+  EXEC: 0x10,
+  DATA: 0x11,
+  CREDIT: 0x12,
+  CANCEL: 0x13,
+  SIGNAL: 0x14,
+  PROCESSES: 0x15,
+  ATTACH: 0x16,
+  STDIN: 0x17,
+  GET: 0x20,
+  PUT: 0x21,
+  STAT: 0x22,
+  LIST: 0x23,
+  MKDIR: 0x24,
+  RENAME: 0x25,
+  CHMOD: 0x26,
+  REMOVE: 0x27,
+} as const;
+
+/** Guest → host frame types. */
+export const SAY = {
+  HELLO: 0x81,
+  PONG: 0x82,
+  DONE: 0x83,
+  ERROR: 0x84,
+  STARTED: 0x90,
+  OUT: 0x91,
+  ERR: 0x92,
+  CREDIT: 0x93,
+  EXIT: 0x94,
+  CHUNK: 0x95,
+  GAP: 0x96,
+} as const;
+
+/** Field tags. */
+export const TAG = {
+  VERSION: 1,
+  NONCE: 2,
+  AGENT: 3,
+  ENTROPY: 4,
+  WALL_NS: 5,
+  HOSTNAME: 6,
+  BOOT_ID: 7,
+  MACHINE_ID: 8,
+  RESEED: 9,
+  ARG: 10,
+  ENV: 11,
+  CWD: 12,
+  USER: 13,
+  TIMEOUT_MS: 14,
+  OUTPUT_LIMIT: 15,
+  FLAGS: 16,
+  CODE: 17,
+  PROCESS: 18,
+  PID: 19,
+  SIGNAL: 20,
+  BYTES: 21,
+  PATH: 22,
+  PATH2: 23,
+  MODE: 24,
+  OFFSET: 25,
+  LENGTH: 26,
+  SIZE: 27,
+  ERRNO: 28,
+  TEXT: 29,
+  STDOUT_BYTES: 30,
+  STDERR_BYTES: 31,
+  DURATION_US: 32,
+} as const;
+
+export const EXEC_FLAG = { PYTHON: 1, STDIN_OPEN: 2, BACKGROUND: 4 } as const;
+export const EXIT_FLAG = { TIMED_OUT: 1, STDOUT_CUT: 2, STDERR_CUT: 4 } as const;

@@ -1,0 +1,61 @@
+/**
+ * What this machine lends out, as the engine sees it: leases of a slot (uid), disk clone, cgroup and socket directory,
+ * and room for them. One implementation on Linux (`linux.ts`), one in memory for fast tests (`fake.ts`).
+ */
+import type { JailPlan } from "../driver/driver.ts";
+
+/** Open descriptors of one template snapshot; closing it closes them. */
+export interface Snapshot {
+  /** Sealed memfd (`F_SEAL_WRITE|GROW|SHRINK|SEAL`); every clone maps it private. */
+  readonly memoryFd: number;
+  /** Opens the device state anew: each VMM needs an offset of its own. */
+  openState(): number;
+  /** The root disk that clones are reflinked from. */
+  readonly diskFd: number;
+}
+
+export interface LeaseAsk {
+  readonly id: string;
+  readonly memoryMib: number;
+  readonly cpu: number;
+  readonly snapshot: Snapshot;
+  readonly detached: boolean;
+}
+
+/** Everything one VMM process stands on. Disposing frees all of it, in any state, twice without harm. */
+export interface Lease extends AsyncDisposable {
+  readonly id: string;
+  readonly disk: { readonly rwFd: number; readonly roFd: number };
+  readonly stateFd: number;
+  readonly socketDir: string;
+  readonly jail: Pick<JailPlan, "uid" | "cgroupFds" | "slotFd">;
+  /** Closes the descriptors that only the VMM needs, once it has inherited them. */
+  handedOver(): void;
+  /** Memory charged to the lease's cgroup, MiB; null where no memory controller is usable. */
+  memoryMib(): number | null;
+  /** CPU time really used, milliseconds; null where it cannot be read. */
+  cpuMs(): number | null;
+}
+
+/** How much this host can still carry. */
+export interface Capacity {
+  readonly cores: number;
+  readonly memoryTotalMib: number;
+  /** `MemAvailable` of /proc/meminfo, further bounded by a cgroup limit on this process. */
+  readonly memoryAvailableMib: number;
+  /** Share of the last 10 s in which some task waited for memory (`/proc/pressure/memory`), 0–100; null where unknown. */
+  readonly memoryPressure: number | null;
+  /** Free bytes where disk clones live. */
+  readonly diskFreeBytes: number;
+}
+
+export interface Host {
+  capacity(): Capacity;
+  /**
+   * @throws {WarrenError} `storage_exhausted` – no room for the clone, `permission_denied` – not root,
+   * `capacity_exhausted` – no slot left.
+   */
+  lease(ask: LeaseAsk): Promise<Lease>;
+  /** `CLOCK_BOOTTIME` in nanoseconds: the clock of deadlines; it goes on while the host sleeps. */
+  bootTimeNs(): bigint;
+}

@@ -1,0 +1,91 @@
+/**
+ * Every bound in one place, each with its reason; relations between them are asserted when the module loads.
+ * A wait without a deadline from here, or a buffer without a bound from here, is a defect.
+ */
+import { assert } from "./base/assert.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+export const LIMITS = {
+  /** Payload bytes of one guest frame: large enough that framing costs < 1 %, small enough to allocate blindly. */
+  frameBytes: 64 * KIB,
+  /** Bytes that may be under way on one stream before the reader grants more: 4 frames hide one round trip. */
+  streamWindowBytes: 256 * KIB,
+  /** Channels open at once on one guest port. */
+  channels: 4096,
+  /** Virtio-serial ports of a guest, baked in: one per host process attached at the same time. */
+  agentPorts: 4,
+  /** Default and largest cap on what is kept of one output stream; the rest is counted, dropped and flagged. */
+  outputBytes: 16 * MIB,
+  outputBytesMax: 1024 * MIB,
+  /** Output kept for a late `attach` to a background process. */
+  ringBytes: 256 * KIB,
+  /** Background processes remembered per sandbox, finished ones included. */
+  processes: 1024,
+
+  /** `argv` + `env` of one exec have to fit in one frame. */
+  execArgumentBytes: 48 * KIB,
+  /** A file up to this size travels in the request that names it. */
+  inlineFileBytes: 48 * KIB,
+  pathBytes: 4096,
+
+  cpuMax: 32,
+  memoryMibMin: 128,
+  memoryMibMax: 64 * KIB,
+  memoryMibDefault: 512,
+  /** VMM memory beside the guest's: 20 MiB measured, TCG's translation buffer (64 MiB) and a reserve. */
+  vmmOverheadMib: 160,
+  /** vCPUs promised per host core: items mostly wait, and the host's scheduler shares fairly. */
+  vcpusPerCore: 16,
+  /** Creates waiting for room, in order, before `queue_full`. */
+  createQueue: 10_000,
+  /** Host memory never promised to clones. */
+  hostReserveMib: 512,
+
+  ttlSecondsMax: 30 * 24 * 3600,
+  timeoutSecondsMax: 24 * 3600,
+  execTimeoutSeconds: 300,
+  metadataEntries: 64,
+  metadataBytes: 1024,
+
+  /** A VMM has to greet on its control socket: 20 ms measured idle; a loaded host is far slower. */
+  vmmStartMs: 30_000,
+  /** Loading device state: 3 ms measured. */
+  vmmLoadMs: 30_000,
+  /** One QMP command's answer. */
+  qmpCommandMs: 20_000,
+  /** One line from QEMU's monitor; its longest real answer is under 100 KiB. */
+  qmpLineBytes: 1 * MIB,
+  /** A restored guest's agent has to answer: 43 ms measured idle under TCG. */
+  guestHelloMs: 60_000,
+  /** Identity (reseed, clock, hostname) confirmed: under 5 ms of guest work. */
+  guestIdentityMs: 60_000,
+  /** A request that involves no user code. */
+  guestRequestMs: 60_000,
+  /** Beyond an exec's own timeout, before the host gives the guest up as unresponsive. */
+  guestGraceMs: 15_000,
+  /** Cold boot under TCG: 1.4 s measured idle, plus warming a data stack (about 20 s). */
+  bakeBootMs: 120_000,
+  bakeWarmMs: 600_000,
+  /** A KVM host boots the probe in under a second; an emulated /dev/kvm hangs. */
+  kvmProbeMs: 8_000,
+  /** VMM processes are SIGKILLed; the kernel needs this long at worst to reap a namespace. */
+  killMs: 10_000,
+
+  /** Prepared VMM processes kept per hot template, and how long an unused one stays. */
+  preparedPerTemplate: 2,
+  preparedIdleMs: 20_000,
+  readyMax: 64,
+
+  /** Unprivileged uids for VMMs: far above any that a distribution or LDAP hands out, below 2^31. */
+  slotUidBase: 1_879_048_192,
+  slots: 16_384,
+} as const;
+
+assert(LIMITS.execArgumentBytes < LIMITS.frameBytes, "exec arguments fit one frame");
+assert(LIMITS.inlineFileBytes < LIMITS.frameBytes, "an inline file fits one frame");
+assert(LIMITS.streamWindowBytes >= 2 * LIMITS.frameBytes, "a window holds at least two frames");
+assert(LIMITS.outputBytes <= LIMITS.outputBytesMax, "the default output cap is allowed");
+assert(LIMITS.memoryMibMin <= LIMITS.memoryMibDefault, "the default memory is allowed");
+assert(LIMITS.slotUidBase + 2 * LIMITS.slots < 2 ** 31, "slot uids stay positive in signed tools");
