@@ -71,10 +71,22 @@ export interface VmExit {
   readonly stderr: string;
 }
 
+/** Enough to find a running VMM again from another process, and to know that it is the same one. */
+export interface VmRef {
+  readonly id: string;
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat: a reused pid has another one. */
+  readonly startTicks: number;
+  /** /proc/sys/kernel/random/boot_id of the host: pids mean nothing after a reboot. */
+  readonly hostBootId: string;
+  readonly socketDir: string;
+}
+
 /** A VMM process. Dead at the latest when `kill` resolves; `exited` then holds why. */
 export interface Vmm {
   /** Host pid of the jail's first process: killing it kills everything in its pid namespace. */
   readonly pid: number;
+  readonly ref: VmRef;
   readonly exited: Promise<VmExit>;
   /** Connects to agent port `index`; each port takes one connection at a time. */
   connect(index: number, signal?: AbortSignal): Promise<Link>;
@@ -100,4 +112,9 @@ export interface Driver {
    * @throws {WarrenError} `driver_failed` – it ended or did not answer in time; nothing of it is left.
    */
   prepare(plan: VmPlan, signal?: AbortSignal): Promise<Vmm>;
+  /**
+   * The VMM that another process of this host made detached; null when it is gone.
+   * Its `load` and `save` are refused, and so is whatever needs a descriptor given at the start.
+   */
+  adopt(ref: VmRef): Promise<Vmm | null>;
 }
