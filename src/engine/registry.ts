@@ -1,0 +1,36 @@
+/**
+ * What the engine needs in order to be one of several processes of the same home: who has which sandbox, and a free agent
+ * port in a sandbox made elsewhere. One implementation on files (`host/registry.ts`), one in memory in the fake host.
+ */
+import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { VmRef } from "../driver/driver.ts";
+
+/** One running sandbox as its maker wrote it down; plain JSON. */
+export interface SandboxRecord {
+  readonly id: string;
+  readonly account: string;
+  readonly info: SandboxInfo;
+  readonly ref: VmRef;
+  /** Defaults of every exec in it. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly workdir: string | null;
+}
+
+/** An agent port that this process alone has until it gives it back or ends. */
+export interface PortClaim {
+  readonly index: number;
+  release(): void;
+}
+
+export interface Registry {
+  /** Writes or replaces the record, whole or not at all. */
+  put(record: SandboxRecord): Promise<void>;
+  /** Forgets it, and frees what a VMM that is gone left of its lease when nobody else will; unknown ids are fine. */
+  remove(id: string): Promise<void>;
+  /** Null when unknown, or when its VMM is gone (a stale record is then removed). */
+  get(id: string): Promise<SandboxRecord | null>;
+  /** Every sandbox of the home whose VMM lives; stale records are removed on the way. */
+  list(): Promise<SandboxRecord[]>;
+  /** The lowest free port of 1 … `LIMITS.agentPorts` − 1 (0 is the maker's); null when all are taken. */
+  claimPort(id: string): Promise<PortClaim | null>;
+}
