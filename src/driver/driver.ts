@@ -24,9 +24,18 @@ export interface Machine {
   readonly accel: Acceleration;
 }
 
-/** A cold boot needs a kernel, a restore a device state; never both. */
+/**
+ * A cold boot needs a kernel and may write its device state once; a restore reads one. Kernel and initrd are memfds, since
+ * the jailed VMM opens them again by /proc/self/fd; a state to be written is opened write-only.
+ */
 export type Start =
-  | { readonly kind: "boot"; readonly kernel: string; readonly initrd: string; readonly commandLine: string }
+  | {
+      readonly kind: "boot";
+      readonly kernelFd: number;
+      readonly initrdFd: number;
+      readonly commandLine: string;
+      readonly stateFd: number;
+    }
   /** Descriptor of the device state, opened for this VMM alone (its offset moves). */
   | { readonly kind: "restore"; readonly stateFd: number };
 

@@ -1,0 +1,128 @@
+/**
+ * Plan → QEMU's argument list. Pure and golden-tested: the devices and their order are part of every snapshot, so a change
+ * here makes templates bake anew (see `DEVICES`, which the manifest carries).
+ */
+import { LIMITS } from "../../limits.ts";
+import type { VmPlan } from "../driver.ts";
+
+/** Bumped when the device model below changes: a snapshot only fits the machine that it was taken on. */
+export const DEVICES = "microvm/1";
+
+/** The same in every namespace, or a restored guest's ARP cache would be wrong. Locally administered. */
+export const GUEST_MAC = "02:57:52:00:00:02";
+export const TAP_MAC = "02:57:52:00:00:01";
+/** Drives without a medium, to be pointed at volumes later: devices cannot be added to a snapshot. */
+export const PLACEHOLDER_DRIVES = 4;
+
+/** Where each descriptor lands in the VMM process; `spawn` and the arguments agree through this. */
+export interface FdNumbers {
+  readonly qmp: number;
+  readonly agents: readonly number[];
+  readonly memory: number;
+  readonly diskRw: number;
+  readonly diskRo: number;
+  /** Device state: read from when restoring, written to when baking. */
+  readonly state: number;
+  readonly kernel: number;
+  readonly initrd: number;
+  readonly tap: number;
+}
+
+/** The descriptor set that a saved device state is written to. */
+export const STATE_FDSET = "/dev/fdset/2";
+
+/** Paths as the jailed VMM sees them. */
+export interface VmmPaths {
+  readonly binary: string;
+  readonly data: string;
+}
+
+function machineArgs({ machine, start }: VmPlan, fds: FdNumbers): string[] {
+  const { cpu, memoryMib, accel } = machine;
+  // rtc: without it the kernel polls an absent clock for 2 s at boot (measured). pic: nothing uses it.
+  const type =
+    "microvm,acpi=on,pic=off,pit=on,rtc=on,pcie=off,usb=off,isa-serial=off,mem-merge=off,suppress-vmdesc=on,memory-backend=mem";
+  const speed =
+    accel.kind === "tcg" ? ["-accel", "tcg,thread=multi,tb-size=64", "-cpu", "max"] : ["-accel", "kvm", "-cpu", "host"];
+  const boot =
+    start.kind === "boot"
+      ? [
+          "-kernel",
+          proc(fds.kernel),
+          "-initrd",
+          proc(fds.initrd),
+          "-append",
+          start.commandLine,
+          "-add-fd",
+          `set=2,fd=${fds.state}`,
+        ]
+      : [];
+  const incoming = start.kind === "restore" ? ["-incoming", "defer"] : ["-S"];
+  return ["-M", type, ...speed, "-smp", String(cpu), "-m", `${memoryMib}M`, ...boot, ...incoming];
+}
+
+function proc(fd: number): string {
+  return `/proc/self/fd/${fd}`;
+}
+
+function memoryArgs({ machine, memory }: VmPlan, fds: FdNumbers): string[] {
+  // reserve=off: a clone touches a few MiB of its hundreds, so nothing is set aside for the rest.
+  const mode = memory.shared ? "share=on" : "share=off,reserve=off";
+  return ["-object", `memory-backend-file,id=mem,mem-path=${proc(fds.memory)},size=${machine.memoryMib}M,${mode}`];
+}
+
+function diskArgs(fds: FdNumbers): string[] {
+  // The set holds the disk twice: QEMU opens an incoming disk read-only before it opens it to write.
+  const root = [
+    ...["-add-fd", `set=1,fd=${fds.diskRw}`, "-add-fd", `set=1,fd=${fds.diskRo}`],
+    ...[
+      "-drive",
+      "if=none,id=root,file=/dev/fdset/1,format=raw,cache=unsafe,aio=threads,discard=unmap,file.locking=off",
+    ],
+    ...["-device", "virtio-blk-device,drive=root,serial=root"],
+  ];
+  const placeholders = Array.from({ length: PLACEHOLDER_DRIVES }, (_, i) => [
+    ...["-blockdev", `driver=null-co,node-name=v${i}f,size=512,read-zeroes=on`],
+    ...["-blockdev", `driver=raw,node-name=v${i},file=v${i}f`],
+    ...["-device", `virtio-blk-device,drive=v${i},serial=volume${i},share-rw=on`],
+  ]).flat();
+  return [...root, ...placeholders];
+}
+
+function channelArgs(fds: FdNumbers): string[] {
+  const ports = fds.agents.flatMap((fd, i) => [
+    ...["-chardev", `socket,id=a${i},fd=${fd},server=on,wait=off`],
+    ...["-device", `virtserialport,chardev=a${i},name=agent${i}`],
+  ]);
+  return [
+    ...["-chardev", `socket,id=q,fd=${fds.qmp},server=on,wait=off`, "-mon", "chardev=q,mode=control"],
+    ...["-device", `virtio-serial-device,max_ports=${LIMITS.agentPorts + 1}`, ...ports],
+  ];
+}
+
+function restArgs(fds: FdNumbers): string[] {
+  return [
+    ...[
+      "-netdev",
+      `tap,id=n0,fd=${fds.tap},vhost=off`,
+      "-device",
+      `virtio-net-device,id=net0,netdev=n0,mac=${GUEST_MAC}`,
+    ],
+    ...["-device", "virtio-balloon-device,id=balloon,free-page-reporting=on,deflate-on-oom=on"],
+    ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
+  ];
+}
+
+/** The argument list, program first. */
+export function qemuArgv(plan: VmPlan, fds: FdNumbers, paths: VmmPaths): string[] {
+  return [
+    ...[paths.binary, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-L", paths.data],
+    ...machineArgs(plan, fds),
+    // The state holds devices alone, RAM being mapped: no section says which capabilities it was written with.
+    ...["-global", "migration.send-configuration=off"],
+    ...memoryArgs(plan, fds),
+    ...channelArgs(fds),
+    ...diskArgs(fds),
+    ...restArgs(fds),
+  ];
+}

@@ -1,0 +1,136 @@
+/**
+ * A unix-socket connection as a `Link`: bounded both ways. Unread bytes beyond a bound pause the socket, so a chatty guest
+ * stops in its own virtio queue; unwritten bytes make `write` wait.
+ */
+import { closeSync, constants, openSync } from "node:fs";
+import type { Socket } from "bun";
+import { WarrenError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { Link } from "./driver.ts";
+
+/** Unread bytes held here before the socket is paused: two windows of one busy stream. */
+const PAUSE_BYTES = 2 * LIMITS.streamWindowBytes;
+
+class SocketLink implements Link, AsyncIterable<Uint8Array> {
+  readonly #unread: Uint8Array[] = [];
+  #unreadBytes = 0;
+  #paused = false;
+  #closed = false;
+  #wake: (() => void) | null = null;
+  #drained: PromiseWithResolvers<void> | null = null;
+  #writing: Promise<void> = Promise.resolve();
+  #socket: Socket | null = null;
+
+  readonly handlers = {
+    data: (_socket: Socket, chunk: Uint8Array): void => {
+      // Bun reuses the buffer after the callback, so the bytes are copied out of it.
+      this.#unread.push(chunk.slice());
+      this.#unreadBytes += chunk.length;
+      if (this.#unreadBytes > PAUSE_BYTES && !this.#paused) {
+        this.#paused = true;
+        this.#socket?.pause();
+      }
+      this.#wake?.();
+    },
+    drain: (): void => this.#drained?.resolve(),
+    close: (): void => this.#end(),
+    error: (): void => this.#end(),
+    end: (): void => this.#end(),
+  };
+
+  start(socket: Socket): void {
+    this.#socket = socket;
+  }
+
+  get bytes(): AsyncIterable<Uint8Array> {
+    return this;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      const next = this.#unread.shift();
+      if (next !== undefined) {
+        this.#took(next.length);
+        yield next;
+      } else if (this.#closed) return;
+      else await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    // One write at a time, or a partial write would let another's bytes in between. The quick path needs no promise chain.
+    if (this.#drained === null && !this.#closed) {
+      const written = this.#send(bytes);
+      if (written === bytes.length) return Promise.resolve();
+      this.#drained = Promise.withResolvers();
+      this.#writing = this.#rest(bytes.subarray(written));
+      return this.#writing;
+    }
+    const mine = this.#writing.then(() => this.#whole(bytes));
+    this.#writing = mine.catch(() => undefined); // the caller has `mine`; the next write only needs its end
+    return mine;
+  }
+
+  close(): void {
+    this.#end();
+    this.#socket?.end();
+    this.#socket?.terminate();
+  }
+
+  #took(length: number): void {
+    this.#unreadBytes -= length;
+    if (this.#paused && this.#unreadBytes <= PAUSE_BYTES / 2) {
+      this.#paused = false;
+      this.#socket?.resume();
+    }
+  }
+
+  #send(bytes: Uint8Array): number {
+    const written = this.#socket?.write(bytes) ?? -1;
+    if (written < 0) throw new WarrenError("sandbox_lost", "the connection to the guest is closed");
+    return written;
+  }
+
+  async #whole(bytes: Uint8Array): Promise<void> {
+    this.#drained ??= Promise.withResolvers();
+    await this.#rest(bytes, false);
+  }
+
+  async #rest(bytes: Uint8Array, wait = true): Promise<void> {
+    let left = bytes;
+    let mustWait = wait;
+    while (left.length > 0) {
+      if (mustWait) await this.#drained?.promise;
+      this.#drained = Promise.withResolvers();
+      if (this.#closed) throw new WarrenError("sandbox_lost", "the connection to the guest closed while writing");
+      left = left.subarray(this.#send(left));
+      mustWait = true;
+    }
+    this.#drained = null;
+  }
+
+  #end(): void {
+    this.#closed = true;
+    this.#wake?.();
+    this.#drained?.resolve();
+  }
+}
+
+/**
+ * Connects to the socket `name` in `dir`, whatever the length of the path: sun_path holds 108 bytes, so the name is looked up
+ * from a descriptor of the directory.
+ * @throws {WarrenError} `driver_failed` – nothing listens there.
+ */
+export async function connectUnix(dir: string, name: string): Promise<Link> {
+  const dirFd = openSync(dir, constants.O_DIRECTORY | constants.O_RDONLY);
+  try {
+    const link = new SocketLink();
+    const socket = await Bun.connect({ unix: `/proc/self/fd/${dirFd}/${name}`, socket: link.handlers });
+    link.start(socket);
+    return link;
+  } catch (cause) {
+    throw new WarrenError("driver_failed", `the VMM does not listen on its socket ${name}`, { cause });
+  } finally {
+    closeSync(dirFd);
+  }
+}
