@@ -13,7 +13,7 @@
  * A structured payload is a sequence of fields `u8 tag, u32 length, bytes`; integers in fields are u64 little-endian, or
  * i64 where said. An unknown tag is skipped; a known one twice is an error, unless marked *.
  *
- * Host → guest                         answers on the same channel
+ * Host → guest                         answers on the same channel; the last is DONE, ERROR, EXIT, PONG or HELLO, exactly one
  *   HELLO     0x01 {VERSION}           HELLO {VERSION, NONCE (16 bytes, new at every boot), AGENT (text)}
  *   PING      0x02 any payload         PONG, same payload
  *   IDENTITY  0x03 {ENTROPY 64 bytes, WALL_NS, HOSTNAME, BOOT_ID (uuid text), MACHINE_ID (32 hex), RESEED (0 only for the control run)}
@@ -21,19 +21,21 @@
  *   WARM      0x04 {ARG* (module)}     DONE or ERROR: starts the warm interpreter with these modules imported
  *   SYNC      0x05 {}                  DONE: file systems synced, free pages returned; ready for a snapshot
  *   EXEC      0x10 {ARG*, ENV* (K=V), CWD, USER, TIMEOUT_MS, OUTPUT_LIMIT, FLAGS, CODE}
- *                                      STARTED {PROCESS, PID}, OUT/ERR…, EXIT {…}; or ERROR
+ *                                      STARTED {PROCESS, PID}, OUT/ERR…, EXIT {…}; in the background STARTED, DONE; or ERROR
  *   DATA      0x11 raw                 on an EXEC channel: stdin; on a PUT channel: content. Needs credit; empty = end
  *   CREDIT    0x12 {BYTES}             grants the guest so many more bytes of OUT+ERR+CHUNK on the channel
- *   CANCEL    0x13 {}                  EXEC: SIGKILL to all it started, then EXIT; PUT: nothing stays; GET/LIST: ends
+ *   CANCEL    0x13 {}                  the last answer comes at once: EXEC: EXIT after SIGKILL to all it started, output not
+ *                                      yet sent is dropped; PUT (nothing stays), GET, LIST, ATTACH, STDIN: ERROR {ECANCELED}
  *   SIGNAL    0x14 {PROCESS, SIGNAL}   DONE or ERROR
  *   PROCESSES 0x15 {}                  CHUNK (records, see below)…, DONE
- *   ATTACH    0x16 {PROCESS}           STARTED, GAP {BYTES}?, OUT/ERR…, EXIT; or ERROR
- *   STDIN     0x17 {PROCESS, CODE = bytes, FLAGS bit 0 = close}   DONE or ERROR: stdin by process, from any channel
- *   GET       0x20 {PATH, OFFSET, LENGTH}          CHUNK…, DONE {SIZE}; or ERROR
- *   PUT       0x21 {PATH, MODE, CODE?}             with CODE: the whole content, DONE at once. Else CREDIT, DATA…, DONE {SIZE}
+ *   ATTACH    0x16 {PROCESS}           STARTED, OUT/ERR/GAP {BYTES}…, EXIT; or ERROR. Background processes only; a reader
+ *                                      slower than the ring sees GAPs, the process never waits for it
+ *   STDIN     0x17 {PROCESS, CODE = bytes, FLAGS bit 0 = close}   DONE once in the pipe, or ERROR: stdin from any channel
+ *   GET       0x20 {PATH, OFFSET?, LENGTH?}        CHUNK…, DONE {SIZE = bytes sent}; or ERROR. Regular files only
+ *   PUT       0x21 {PATH, MODE?, CODE?}            with CODE: the whole content, DONE at once. Else CREDIT, DATA…, DONE {SIZE}
  *   STAT      0x22 {PATH}                          CHUNK (one record), DONE
  *   LIST      0x23 {PATH}                          CHUNK (records)…, DONE
- *   MKDIR     0x24 {PATH, MODE}                    DONE or ERROR
+ *   MKDIR     0x24 {PATH, MODE?}                   DONE or ERROR
  *   RENAME    0x25 {PATH, PATH2}                   DONE or ERROR
  *   CHMOD     0x26 {PATH, MODE}                    DONE or ERROR
  *   REMOVE    0x27 {PATH}                          DONE or ERROR; a file or an empty directory
@@ -45,19 +47,26 @@
  *
  * EXEC FLAGS: bit 0 python (ARG is path, arguments…; CODE, if present, is written to the path first; run in a fork of the
  * warm interpreter, or `python3` if that is gone), bit 1 stdin open (else stdin is empty), bit 2 background.
- * EXIT FLAGS: bit 0 timed out, bit 1 stdout cut, bit 2 stderr cut.
+ * EXIT FLAGS: bit 0 timed out, bit 1 stdout cut, bit 2 stderr cut. OUTPUT_LIMIT is per stream and for foreground only: what is
+ * beyond is read, counted and dropped; in the background the ring is the bound.
  * A file record (STAT, LIST): u32 length of the rest, u8 type (1 file, 2 directory, 3 symlink, 4 other), u32 mode, u32 uid,
  * u32 gid, u64 size, i64 mtime in ns, u16 name length, name, u16 target length, target. Names are bytes, not text.
  * A process record: u32 length of the rest, u64 process, u32 pid, u8 flags (bit 0 background, bit 1 running), i32 exit code,
- * u8 signal, u16 command length, command.
+ * u8 signal, u16 command length, command. A record is never split over two CHUNKs.
  *
  * Flow: a stream starts with LIMITS.streamWindowBytes (262144) of credit in the guest → host direction (OUT, ERR and CHUNK
  * of a channel together) and with what CREDIT grants in the other. Neither side buffers more than the window per channel.
  * When the host goes away from a port (hang-up), the guest cancels that port's foreground channels; background ones go on.
+ * HELLO does the same, for a guest may be resumed with another host behind its port and no hang-up in between. To be found
+ * in whatever the earlier connection left under way: HELLO's channel is random, and the host drops what comes before its
+ * answer; a header of zeros is padding, and so is every zero byte after it up to the next other byte: RESYNC_BYTES zeros
+ * end any frame that an earlier host left half sent. DATA, CREDIT and CANCEL on a channel that has ended are ignored.
  */
 
 export const PROTOCOL_VERSION = 1;
 export const HEADER_BYTES = 12;
+/** Zeros that outlast any half frame (64 KiB) and the padding header after it. */
+export const RESYNC_BYTES = 65_536 + 3 * HEADER_BYTES;
 
 /** Host → guest frame types. */
 export const ASK = {
