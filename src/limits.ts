@@ -40,8 +40,19 @@ export const LIMITS = {
   vcpusPerCore: 16,
   /** Creates waiting for room, in order, before `queue_full`. */
   createQueue: 10_000,
+  /** A create waits this long for room before `create_timeout`: a full queue on a slow host drains within the hour. */
+  createWaitMs: 3_600_000,
+  /** Restores under way at once per host core: they are bound by the CPU, so more would only make each of them slower. */
+  bootsPerCore: 4,
   /** Host memory never promised to clones. */
   hostReserveMib: 512,
+  /** How old the measured room may be when a create is judged against it, and how soon a blocked one looks again. */
+  roomSampleMs: 100,
+  roomRetryMs: 250,
+  /** Percent of 10 s in which some task of the host stood waiting for memory; above it nothing is admitted. */
+  memoryPressureMax: 20,
+  /** Sandboxes remembered after their end, so that closing and reading them again is no error. */
+  endedSandboxes: 1000,
 
   ttlSecondsMax: 30 * 24 * 3600,
   timeoutSecondsMax: 24 * 3600,
@@ -70,13 +81,49 @@ export const LIMITS = {
   bakeWarmMs: 600_000,
   /** A KVM host boots the probe in under a second; an emulated /dev/kvm hangs. */
   kvmProbeMs: 8_000,
+  /** A guest port hangs up shortly before its VMM is seen to end; the VMM's own reason is the better one. */
+  lostGraceMs: 2_000,
   /** VMM processes are SIGKILLed; the kernel needs this long at worst to reap a namespace. */
   killMs: 10_000,
+  /** Kept of a VMM's stderr, its end; and how much of it is read per 100 ms, so that a chatty VMM costs little CPU. */
+  vmmStderrBytes: 8 * KIB,
+  vmmStderrReadBytes: 64 * KIB,
+  /** Between two looks whether a VMM that another process made has ended: its pidfd cannot wake Bun's event loop. */
+  adoptedPollMs: 250,
+  /** gcc on a few small C files: 0.3 s measured. */
+  compileMs: 120_000,
 
   /** Prepared VMM processes kept per hot template, and how long an unused one stays. */
   preparedPerTemplate: 2,
   preparedIdleMs: 20_000,
   readyMax: 64,
+  /** Private memory of a prepared VMM process: 16 MiB measured. */
+  preparedMib: 24,
+
+  /** One line of an items file; longer ones are reported and skipped without being held. */
+  batchLineBytes: 64 * MIB,
+  batchIdChars: 256,
+  batchItemFiles: 1000,
+  batchOutputPaths: 100,
+  /** Kept of each output stream of an item unless asked otherwise: rows are read as lines. */
+  batchOutputBytes: 1 * MIB,
+  /** Artifacts of one item: a listing of a few thousand and a data file or two, not a disk. */
+  artifacts: 1000,
+  artifactBytes: 64 * MIB,
+  /** Reading all artifacts of one item, or writing all its files, takes at most this long. */
+  batchTransferMs: 180_000,
+  batchTimeoutSeconds: 60,
+  /** A sandbox of a batch destroys itself this long after all its items' timeouts: create, transfers and a busy host. */
+  batchTtlSlackSeconds: 300,
+  batchConcurrencyMax: 1000,
+  batchChunkMax: 1000,
+  batchRetryMax: 10,
+  /** Rows finished out of order that are held until their turn, per lane. */
+  batchHeldPerLane: 16,
+  /** What a power failure may cost of a batch. */
+  journalSyncMs: 1_000,
+  /** Longest silence of a command that is working. */
+  progressMs: 2_000,
 
   /** Unprivileged uids for VMMs: far above any that a distribution or LDAP hands out, below 2^31. */
   slotUidBase: 1_879_048_192,
@@ -88,4 +135,6 @@ assert(LIMITS.inlineFileBytes < LIMITS.frameBytes, "an inline file fits one fram
 assert(LIMITS.streamWindowBytes >= 2 * LIMITS.frameBytes, "a window holds at least two frames");
 assert(LIMITS.outputBytes <= LIMITS.outputBytesMax, "the default output cap is allowed");
 assert(LIMITS.memoryMibMin <= LIMITS.memoryMibDefault, "the default memory is allowed");
+assert(LIMITS.batchOutputBytes <= LIMITS.outputBytesMax, "the batch's output cap is allowed");
+assert(LIMITS.artifactBytes >= LIMITS.batchOutputBytes, "an artifact may be as large as a stream");
 assert(LIMITS.slotUidBase + 2 * LIMITS.slots < 2 ** 31, "slot uids stay positive in signed tools");

@@ -1,0 +1,281 @@
+/**
+ * A VMM in its jail: own mount, pid, ipc, uts and network namespace, own uid, no capability, one read-only directory as
+ * "/", only the descriptors it is given. `warren-init` is PID 1 in there and holds the deadline; when it ends, for whatever
+ * reason, the kernel kills everything else. Its last words come over a status pipe, whose end is the news of its death.
+ */
+import { readFileSync, writeSync } from "node:fs";
+import { closeAll, closeFd, openFd, pipe } from "../../ffi/files.ts";
+import { C } from "../../ffi/layout.ts";
+import { hasCode, NativeError } from "../../ffi/native.ts";
+import { hasEnded, killPid, openPid, reap } from "../../ffi/process.ts";
+import { spawn } from "../../ffi/spawn.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import type { JailPlan, VmExit, VmRef } from "../driver/driver.ts";
+import { WarrenError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { keepTail, readStatus, type Status } from "./pipes.ts";
+
+export interface JailSpec {
+  /** From `jailInit`. */
+  readonly init: string;
+  /** `argv[0]` is the program's path inside `root`; at most 4079 bytes. */
+  readonly argv: readonly string[];
+  /** "K=V" each; nothing else of this process's environment is passed. */
+  readonly env: readonly string[];
+  /**
+   * Index is the descriptor's number in the VMM; null is /dev/null. Number 2 has to be null: it becomes a pipe of which
+   * the end is kept. Padded to three. The caller keeps and closes its own.
+   */
+  readonly fds: readonly (number | null)[];
+  readonly jail: JailPlan;
+  /** Becomes "/", read-only; needs a directory `proc`, and `dev` when `devices` are given. Mounts below it are not taken along. */
+  readonly root: string;
+  /** Names below /dev such as "kvm"; nothing else is in the VMM's /dev. */
+  readonly devices: readonly string[];
+  /** Supplementary group of the VMM, such as that of /dev/kvm; null for none. */
+  readonly group: number | null;
+  /** A tap of the new network namespace, link down, IFF_VNET_HDR; its descriptor's number is the (padded) length of `fds`. */
+  readonly tap: { readonly name: string; readonly mac: Uint8Array } | null;
+  /** Soft and hard alike. A limit that this process has lower stays lower. */
+  readonly rlimits: Readonly<Partial<Record<keyof typeof RLIMITS, number>>>;
+  readonly clock?: Clock;
+}
+
+const RLIMITS = {
+  fileSizeBytes: C.RLIMIT_FSIZE,
+  coreBytes: C.RLIMIT_CORE,
+  tasks: C.RLIMIT_NPROC,
+  descriptors: C.RLIMIT_NOFILE,
+  lockedBytes: C.RLIMIT_MEMLOCK,
+  addressBytes: C.RLIMIT_AS,
+  queueBytes: C.RLIMIT_MSGQUEUE,
+  realtimePriority: C.RLIMIT_RTPRIO,
+} as const;
+
+/** Always; a spec may lower or raise them within this process's own limits. */
+const DEFAULT_RLIMITS = { coreBytes: 0, descriptors: 512, lockedBytes: 0, queueBytes: 0, realtimePriority: 0 } as const;
+
+/** VMMs go before anything of the host when memory runs out machine-wide. */
+const OOM_SCORE = 500;
+
+export interface Jailed {
+  /** Host pid of the jail's first process. */
+  readonly pid: number;
+  readonly startTicks: number;
+  /** True when even the VMM's first execve cannot be repeated; false where the host refuses page 0 to root. */
+  readonly sealedExec: boolean;
+  /** Settles when every process of the jail is gone. */
+  readonly exited: Promise<VmExit>;
+  /** Moves the self-destruct to this `CLOCK_BOOTTIME`; null removes it. Without effect once it ended. */
+  setDeadline(deadlineNs: bigint | null): void;
+  /** SIGKILL; resolves when every process of the jail is gone. @throws {WarrenError} `driver_failed` – the kernel does not let go */
+  kill(): Promise<void>;
+}
+
+/** Field 22 of /proc/PID/stat, which with the pid names a process for as long as the machine is up; null when it is gone. */
+export function startTicksOf(pid: number): number | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The command's name may hold anything, brackets included: fields are counted from the last one.
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ESRCH")) return null;
+    throw error;
+  }
+}
+
+export function hostBootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}
+
+function writeDeadline(controlFd: number, deadlineNs: bigint | null): void {
+  const message = new BigInt64Array([deadlineNs ?? 0n]);
+  try {
+    writeSync(controlFd, new Uint8Array(message.buffer));
+  } catch (error) {
+    if (!hasCode(error, "EPIPE")) throw error; // init ended meanwhile: nothing is left that a deadline could end
+  }
+}
+
+interface Started {
+  readonly pid: number;
+  readonly pidfd: number;
+  readonly controlFd: number;
+  readonly statusFd: number;
+  readonly stderrFd: number;
+}
+
+function initArguments(spec: JailSpec, vmmFds: number): string[] {
+  const { uid, detached, deadlineNs } = spec.jail;
+  const numbers = [uid, spec.group ?? -1, vmmFds, detached ? 1 : 0, deadlineNs ?? 0n];
+  return ["warren-init", ...numbers.map(String), ...spec.argv];
+}
+
+function start(spec: JailSpec): Started {
+  if (spec.fds[2] !== undefined && spec.fds[2] !== null)
+    throw new TypeError("descriptor 2 of a jail is its stderr pipe");
+  const theirs: number[] = []; // closed here once the child has them
+  const ours: number[] = []; // closed only when it failed
+  const pipeFor = (reader: "child" | "us"): readonly [number, number] => {
+    const [read, write] = pipe();
+    theirs.push(reader === "child" ? read : write);
+    ours.push(reader === "child" ? write : read);
+    return [read, write];
+  };
+  try {
+    const execFd = openFd(spec.init, "read");
+    theirs.push(execFd);
+    const none = openFd("/dev/null", "write");
+    theirs.push(none);
+    const control = pipeFor("child");
+    const status = pipeFor("us");
+    const stderr = pipeFor("us");
+    const padded = [...spec.fds, null, null, null].slice(0, Math.max(3, spec.fds.length));
+    const vmm: (number | "tap")[] = padded.map((fd, i) => (i === 2 ? stderr[1] : (fd ?? none)));
+    if (spec.tap !== null) vmm.push("tap");
+    const own = [control[0], status[1], spec.jail.slotFd, ...(spec.jail.detached ? [control[1]] : [])];
+    const limits = Object.entries({ ...DEFAULT_RLIMITS, ...spec.rlimits }) as [keyof typeof RLIMITS, number][];
+    const process = spawn({
+      execFd,
+      argv: initArguments(spec, vmm.length),
+      env: spec.env,
+      fds: [...vmm, ...own],
+      cgroupFds: spec.jail.cgroupFds,
+      root: spec.root,
+      hostname: spec.jail.hostname,
+      devices: spec.devices,
+      rlimits: limits.map(([name, value]) => ({ resource: RLIMITS[name], soft: value, hard: value })),
+      tap: spec.tap,
+      oomScore: OOM_SCORE,
+    });
+    return { ...process, controlFd: control[1], statusFd: status[0], stderrFd: stderr[0] };
+  } catch (error) {
+    closeAll(ours);
+    if (!(error instanceof NativeError)) throw error;
+    throw new WarrenError("driver_failed", `the jail could not be made: ${error.message}`, { cause: error });
+  } finally {
+    closeAll(theirs);
+  }
+}
+
+const REASONS = ["unknown", "deadline", "owner_gone", "vmm_exit"] as const;
+
+function exitOf(last: Status | null, killed: boolean, stderr: string): VmExit {
+  if (last?.kind !== "ended") return { reason: killed ? "killed" : "unknown", code: null, signal: null, stderr };
+  const reason = REASONS[last.reason] ?? "unknown";
+  if (reason !== "vmm_exit") return { reason, code: null, signal: null, stderr };
+  const signal = last.signal === 0 ? null : last.signal;
+  return { reason, code: signal === null ? last.code : null, signal, stderr };
+}
+
+/** Until the kernel has ended every process of the namespace: init's descriptors close first, its VMM dies a little later. */
+async function reaped(pidfd: number, clock: Clock): Promise<void> {
+  for (let waitMs = 0.5; reap(pidfd) === null; waitMs = Math.min(waitMs * 2, 20)) await clock.sleep(waitMs);
+}
+
+/**
+ * Starts a VMM in a jail; resolves when the VMM's own program runs.
+ * @throws {WarrenError} `driver_failed` – with the step that failed; nothing of it is left
+ */
+export async function spawnJailed(spec: JailSpec): Promise<Jailed> {
+  const clock = spec.clock ?? systemClock;
+  const started = start(spec);
+  const { pid, pidfd } = started;
+  const startTicks = startTicksOf(pid) ?? 0;
+  const stderr = keepTail(started.stderrFd, LIMITS.vmmStderrBytes, clock);
+  const status = readStatus(started.statusFd);
+  let over = false;
+  let killed = false;
+  const exited = (async (): Promise<VmExit> => {
+    const last = await status.last;
+    await reaped(pidfd, clock);
+    over = true;
+    closeAll([pidfd, started.controlFd]);
+    return exitOf(last, killed, await stderr.end());
+  })();
+  const first = await status.first;
+  if (first?.kind !== "running") {
+    const exit = await exited;
+    const why = first?.kind === "not_started" ? first.says : "its first process was killed";
+    throw new WarrenError("driver_failed", `the VMM could not be started: ${why}`, {
+      details: { stderr: exit.stderr },
+    });
+  }
+  return {
+    pid,
+    startTicks,
+    sealedExec: first.sealed,
+    exited,
+    setDeadline(deadlineNs) {
+      if (!over) writeDeadline(started.controlFd, deadlineNs);
+    },
+    async kill() {
+      if (!over && killPid(pidfd)) killed = true;
+      await withinKillTime(exited, clock);
+    },
+  };
+}
+
+async function withinKillTime(gone: Promise<unknown>, clock: Clock): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const cancel = clock.after(LIMITS.killMs, () => {
+    late.reject(new WarrenError("driver_failed", `a killed VMM is still there after ${LIMITS.killMs} ms`));
+  });
+  try {
+    await Promise.race([gone, late.promise]);
+  } finally {
+    cancel();
+  }
+}
+
+/**
+ * A jail that another process of this host made detached; null when it is gone, or its pid names another process by now.
+ * The reason of its end is known only when it was killed from here.
+ */
+export function adoptJailed(ref: Pick<VmRef, "pid" | "startTicks" | "hostBootId">, clock = systemClock): Jailed | null {
+  if (ref.hostBootId !== hostBootId()) return null;
+  const pidfd = openPid(ref.pid);
+  if (pidfd === null) return null;
+  // First the pidfd, then the look: whatever /proc says now is about the process that the pidfd holds, or it has ended.
+  if (startTicksOf(ref.pid) !== ref.startTicks || hasEnded(pidfd)) {
+    closeFd(pidfd);
+    return null;
+  }
+  let over = false;
+  let killed = false;
+  let wake = (): void => undefined;
+  const exited = (async (): Promise<VmExit> => {
+    while (!hasEnded(pidfd)) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const cancel = clock.after(killed ? 1 : LIMITS.adoptedPollMs, resolve, { background: true });
+      wake = () => {
+        cancel();
+        resolve();
+      };
+      await promise;
+    }
+    over = true;
+    closeFd(pidfd);
+    return { reason: killed ? "killed" : "unknown", code: null, signal: null, stderr: "" };
+  })();
+  return {
+    pid: ref.pid,
+    startTicks: ref.startTicks,
+    sealedExec: true,
+    exited,
+    setDeadline(deadlineNs) {
+      if (over) return;
+      const controlFd = openFd(`/proc/${ref.pid}/fd/0`, "fifo"); // init keeps its control pipe there
+      try {
+        if (!hasEnded(pidfd)) writeDeadline(controlFd, deadlineNs);
+      } finally {
+        closeFd(controlFd);
+      }
+    },
+    async kill() {
+      if (!over && killPid(pidfd)) killed = true;
+      wake();
+      await withinKillTime(exited, clock);
+    },
+  };
+}

@@ -1,0 +1,150 @@
+/**
+ * The only spawner of ordinary host commands (the jail has its own way). A command gets a process group of its own, a
+ * deadline and a bound on what is kept of its output; when it is aborted or late, the whole group is killed.
+ */
+import type { Clock } from "../base/clock.ts";
+import { systemClock } from "../base/clock.ts";
+import { WarrenError } from "../errors.ts";
+
+export interface RunOptions {
+  /** Milliseconds until the group is killed. */
+  readonly deadlineMs: number;
+  readonly signal?: AbortSignal;
+  /** Each line of stdout and stderr as it comes, without its end; at most 64 KiB of a line. */
+  readonly onLine?: (line: string, stream: "stdout" | "stderr") => void;
+  /** Bytes kept of each stream: its end, which is where commands say why they failed. Default 64 KiB. */
+  readonly maxOutputBytes?: number;
+  readonly cwd?: string;
+  /** Complete environment. Default: a fixed PATH, C.UTF-8, HOME=/root: the host's own settings change nothing. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: Uint8Array;
+  readonly clock?: Clock;
+}
+
+export interface RunResult {
+  /** "timeout": killed at its deadline; "missing": there is no such command on this host. */
+  readonly kind: "exited" | "killed" | "timeout" | "missing";
+  /** null unless it exited by itself. */
+  readonly exitCode: number | null;
+  readonly stdout: string;
+  /** Says what is wrong, too, for a command that is missing or was late. */
+  readonly stderr: string;
+}
+
+export const COMMAND_ENV: Readonly<Record<string, string>> = {
+  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  LC_ALL: "C.UTF-8",
+  HOME: "/root",
+  TERM: "dumb",
+};
+
+const LINE_BYTES = 64 * 1024;
+
+/** Keeps the end of a stream and cuts it into lines. */
+class Tail {
+  #kept = "";
+  #line = "";
+  readonly #max: number;
+  readonly #onLine: ((line: string) => void) | undefined;
+
+  constructor(max: number, onLine: ((line: string) => void) | undefined) {
+    this.#max = max;
+    this.#onLine = onLine;
+  }
+
+  add(text: string): void {
+    this.#kept = (this.#kept + text).slice(-this.#max);
+    if (this.#onLine === undefined) return;
+    const lines = (this.#line + text).split("\n");
+    this.#line = (lines.pop() ?? "").slice(-LINE_BYTES);
+    for (const line of lines) this.#onLine(line.slice(-LINE_BYTES));
+  }
+
+  end(): string {
+    if (this.#line !== "") this.#onLine?.(this.#line);
+    return this.#kept;
+  }
+}
+
+async function drain(stream: ReadableStream<Uint8Array>, tail: Tail): Promise<string> {
+  const decoder = new TextDecoder();
+  for await (const chunk of stream) tail.add(decoder.decode(chunk, { stream: true }));
+  return tail.end();
+}
+
+/** A function, because the compiler takes a property it saw false for false ever after. */
+function aborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted ?? false;
+}
+
+/**
+ * Runs a command to its end.
+ * @throws {WarrenError} `cancelled` – the signal was aborted; the group is dead
+ */
+export async function run(argv: readonly [string, ...string[]], options: RunOptions): Promise<RunResult> {
+  const env = options.env ?? COMMAND_ENV;
+  if (Bun.which(argv[0], { PATH: env["PATH"] ?? "" }) === null) {
+    return { kind: "missing", exitCode: null, stdout: "", stderr: `${argv[0]}: not installed` };
+  }
+  if (aborted(options.signal)) throw new WarrenError("cancelled", `${argv[0]} was not started: cancelled`);
+  const child = Bun.spawn([...argv], {
+    stdin: options.stdin ?? "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    env,
+    detached: true, // a session of its own, so that its pid names the group
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+  });
+  let late = false;
+  const killGroup = () => {
+    try {
+      process.kill(-child.pid, "SIGKILL");
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error; // gone: what was wanted
+    }
+  };
+  const cancelDeadline = (options.clock ?? systemClock).after(options.deadlineMs, () => {
+    late = true;
+    killGroup();
+  });
+  options.signal?.addEventListener("abort", killGroup, { once: true });
+  const max = options.maxOutputBytes ?? 64 * 1024;
+  const lines = (stream: "stdout" | "stderr") =>
+    options.onLine === undefined ? undefined : (line: string) => options.onLine?.(line, stream);
+  try {
+    const [stdout, stderr] = await Promise.all([
+      drain(child.stdout, new Tail(max, lines("stdout"))),
+      drain(child.stderr, new Tail(max, lines("stderr"))),
+      child.exited,
+    ]);
+    if (aborted(options.signal)) throw new WarrenError("cancelled", `${argv[0]} was cancelled`);
+    if (late)
+      return {
+        kind: "timeout",
+        exitCode: null,
+        stdout,
+        stderr: `${stderr}\nstill running after ${options.deadlineMs} ms`,
+      };
+    return { kind: child.signalCode === null ? "exited" : "killed", exitCode: child.exitCode, stdout, stderr };
+  } finally {
+    cancelDeadline();
+    options.signal?.removeEventListener("abort", killGroup);
+    if (child.exitCode === null && child.signalCode === null) killGroup(); // a callback threw: leave nothing running
+  }
+}
+
+/**
+ * Runs a command that has to succeed.
+ * @throws {WarrenError} `host_unsupported` – there is no such command; `internal` – it failed; `cancelled`
+ */
+export async function runOk(argv: readonly [string, ...string[]], options: RunOptions): Promise<string> {
+  const result = await run(argv, options);
+  if (result.exitCode === 0) return result.stdout;
+  if (result.kind === "missing") {
+    throw new WarrenError("host_unsupported", `the command ${argv[0]} is not installed; run \`warren doctor\``);
+  }
+  const how = result.exitCode === null ? result.kind : `exit code ${result.exitCode}`;
+  throw new WarrenError("internal", `${argv[0]} failed: ${how}`, {
+    cause: new Error(`${argv.join(" ")}: ${how}\n${result.stderr.slice(-4096)}`),
+  });
+}
