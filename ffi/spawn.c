@@ -84,6 +84,8 @@ static long make_tap(const struct spawn_spec *s, struct failure *why) {
 	for (i = 0; i < 15 && name[i] != 0; i++) request.name[i] = name[i];
 	request.u.flags = 0x5002; /* IFF_TAP | IFF_NO_PI | IFF_VNET_HDR */
 	TRY(AT_TAP_NAME, SC3(NR_ioctl, fd, 0x400454ca, &request)); /* TUNSETIFF */
+	/* Persistent: else closing it waits 30 ms for RCU in the dying VMM; so the namespace takes it down, in the background. */
+	TRY(AT_TAP_NAME, SC3(NR_ioctl, fd, 0x400454cb, 1)); /* TUNSETPERSIST */
 	zero(&request.u, sizeof request.u);
 	request.u.address.family = 1; /* ARPHRD_ETHER */
 	for (i = 0; i < 6; i++) request.u.address.data[i] = mac[i];
