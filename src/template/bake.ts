@@ -115,7 +115,7 @@ async function memoryOf(stack: AsyncDisposableStack, path: string): Promise<numb
   stack.defer(() => closeSync(fd));
   const from = openSync(path, constants.O_RDONLY);
   try {
-    copySparse(from, fd, bytes);
+    await copySparse(from, fd, bytes);
   } finally {
     closeSync(from);
   }
@@ -202,9 +202,9 @@ async function allocated(path: string): Promise<{ bytes: number; allocatedBytes:
 async function writeMemory(memoryFd: number, path: string, bytes: number): Promise<string> {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
   try {
-    copySparse(memoryFd, fd, bytes);
+    await copySparse(memoryFd, fd, bytes);
     fsyncSync(fd);
-    return digestSparse(fd, bytes);
+    return await digestSparse(fd, bytes);
   } finally {
     closeSync(fd);
   }

@@ -3,7 +3,7 @@ import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { WarrenError } from "../errors.ts";
 import { published } from "../host/publish.ts";
-import { run } from "../host/run.ts";
+import { runOk } from "../host/run.ts";
 import { vmlinuxOf } from "./bzimage.ts";
 import { digestOf } from "./manifest.ts";
 import { SUITE } from "./recipes.ts";
@@ -42,7 +42,7 @@ async function fetchKernel(dir: string, mirror: string, say: Say, signal?: Abort
   const tar = join(dir, "kernel.tar");
   await fetchPackages({ mirror, variant: "extract", packages: [PACKAGE], target: tar, without: [] }, say, signal);
   say("unpacking the kernel");
-  await run(["tar", "-xf", tar, "-C", dir, "./boot", "./lib/modules"], { deadlineMs: 120_000 });
+  await runOk(["tar", "-xf", tar, "-C", dir, "./boot", "./lib/modules"], { deadlineMs: 120_000 });
   const image = (await readdir(join(dir, "boot"))).find((name) => name.startsWith("vmlinuz-"));
   if (image === undefined) throw new WarrenError("bake_failed", `the package ${PACKAGE} holds no kernel`);
   const vmlinux = vmlinuxOf(await Bun.file(join(dir, "boot", image)).bytes());

@@ -22,7 +22,7 @@ export interface FetchAsk {
   readonly without: readonly string[];
 }
 
-function argv({ mirror, variant, packages, target, without }: FetchAsk): string[] {
+function argv({ mirror, variant, packages, target, without }: FetchAsk): [string, ...string[]] {
   const excludes = without.map((glob) => `--dpkgopt=path-exclude=${glob}`);
   const line = `deb [signed-by=${KEYRING}] ${mirror} ${SUITE} main`;
   const options = ["--mode=root", `--variant=${variant}`, '--aptopt=Acquire::Languages "none"', ...excludes];
@@ -52,7 +52,7 @@ export async function fetchPackages(ask: FetchAsk, say: Say, signal?: AbortSigna
   if (done.exitCode !== 0) {
     throw new WarrenError(
       "bake_failed",
-      `Debian packages could not be installed from ${ask.mirror} (mmdebstrap ended with ${done.exitCode}); is the mirror reachable? WARREN_MIRROR sets another.\n${tail.join("\n")}`,
+      `Debian packages could not be installed from ${ask.mirror} (mmdebstrap ${done.exitCode === null ? done.kind : `ended with ${done.exitCode}`}); is the mirror reachable? WARREN_MIRROR sets another.\n${tail.join("\n")}`,
     );
   }
 }

@@ -57,8 +57,8 @@ function machineArgs({ machine, start }: VmPlan, fds: FdNumbers): string[] {
           `set=2,fd=${fds.state}`,
         ]
       : [];
-  const incoming = start.kind === "restore" ? ["-incoming", "defer"] : ["-S"];
-  return ["-M", type, ...speed, "-smp", String(cpu), "-m", `${memoryMib}M`, ...boot, ...incoming];
+  const incoming = start.kind === "restore" ? ["-incoming", "defer"] : [];
+  return ["-M", type, ...speed, "-smp", String(cpu), "-m", `${memoryMib}M`, ...boot, ...incoming, "-S"];
 }
 
 function proc(fd: number): string {
@@ -66,8 +66,8 @@ function proc(fd: number): string {
 }
 
 function memoryArgs({ machine, memory }: VmPlan, fds: FdNumbers): string[] {
-  // reserve=off: a clone touches a few MiB of its hundreds, so nothing is set aside for the rest.
-  const mode = memory.shared ? "share=on" : "share=off,reserve=off";
+  // No reserve=off: QEMU asks /proc/sys for it, which the jail does not show; under heuristic overcommit it changes nothing.
+  const mode = memory.shared ? "share=on" : "share=off";
   return ["-object", `memory-backend-file,id=mem,mem-path=${proc(fds.memory)},size=${machine.memoryMib}M,${mode}`];
 }
 

@@ -6,7 +6,7 @@ import { chmod, copyFile, mkdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { WarrenError } from "../../errors.ts";
 import { published } from "../../host/publish.ts";
-import { run } from "../../host/run.ts";
+import { run, runOk } from "../../host/run.ts";
 
 const FIRMWARE = ["bios-microvm.bin", "qboot.rom", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin"];
 const DATA_DIRS = ["/usr/share/qemu", "/usr/share/seabios", "/usr/local/share/qemu"];
@@ -70,8 +70,8 @@ async function fill(dir: string, binary: string): Promise<void> {
     await chmod(join(dir, name), 0o755);
   }
   const digests = await firmware(join(dir, "data"));
-  const version = await run([binary, "--version"], { deadlineMs: 20_000 });
-  const identity = { version: version.stdout.split("\n")[0]!.trim(), binary: await sha256(binary), ...digests };
+  const version = await runOk([binary, "--version"], { deadlineMs: 20_000 });
+  const identity = { version: version.split("\n")[0]!.trim(), binary: await sha256(binary), ...digests };
   await Bun.write(join(dir, "identity.json"), JSON.stringify(identity));
 }
 

@@ -1,0 +1,97 @@
+/** QEMU's microvm machine as a `Driver`. */
+import { statSync } from "node:fs";
+import { type Clock, systemClock } from "../../base/clock.ts";
+import { jailInit } from "../../host/init.ts";
+import { adoptJailed, hostBootId, type Jailed, spawnJailed } from "../../host/jail.ts";
+import { listenIn } from "../../host/listen.ts";
+import { LIMITS } from "../../limits.ts";
+import type { Driver, Vmm, VmPlan, VmRef } from "../driver.ts";
+import { DEVICES, type FdNumbers, qemuArgv, TAP_MAC } from "./argv.ts";
+import { type VmmRoot, vmmRoot } from "./root.ts";
+import { agentSocket, descriptorsOf, QemuVmm, QMP_SOCKET } from "./vmm.ts";
+
+export interface QemuOptions {
+  /** Where the VMM's root and other built parts are kept. */
+  readonly dataDir: string;
+  /** QEMU's path, or null to find `qemu-system-x86_64`. */
+  readonly binary: string | null;
+  readonly clock?: Clock;
+}
+
+const SOCKETS = [QMP_SOCKET, ...Array.from({ length: LIMITS.agentPorts }, (_, i) => agentSocket(i))];
+/** The first three descriptors are stdin, stdout, stderr; then the sockets. */
+const FIRST = 3;
+
+export function fdNumbers(tap: number): FdNumbers {
+  const after = FIRST + SOCKETS.length;
+  return {
+    qmp: FIRST,
+    agents: SOCKETS.slice(1).map((_, i) => FIRST + 1 + i),
+    memory: after,
+    diskRw: after + 1,
+    diskRo: after + 2,
+    state: after + 3,
+    kernel: after + 4,
+    initrd: after + 5,
+    tap,
+  };
+}
+
+function macBytes(mac: string): Uint8Array {
+  return Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16));
+}
+
+async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock): Promise<Jailed> {
+  using sockets = listenIn(plan.socketDir, SOCKETS);
+  const { fds, tap } = descriptorsOf(plan, sockets.fds);
+  const kvm = plan.machine.accel.kind === "kvm";
+  return await spawnJailed({
+    init,
+    argv: qemuArgv(plan, fdNumbers(tap), { binary: "/qemu", data: "/data" }),
+    env: ["LD_LIBRARY_PATH=/lib", "QEMU_MODULE_DIR=/modules"],
+    fds,
+    jail: plan.jail,
+    root: root.dir,
+    devices: kvm ? ["kvm"] : [],
+    group: kvm ? statSync("/dev/kvm").gid : null,
+    tap: { name: "tap0", mac: macBytes(TAP_MAC) },
+    rlimits: {},
+    clock,
+  });
+}
+
+export function qemuDriver(options: QemuOptions): Driver {
+  const clock = options.clock ?? systemClock;
+  let parts: Promise<[VmmRoot, string]> | null = null;
+  const ready = (): Promise<[VmmRoot, string]> => {
+    parts ??= Promise.all([vmmRoot(options.dataDir, options.binary), jailInit(options.dataDir)]);
+    parts.catch(() => (parts = null)); // QEMU may be installed meanwhile
+    return parts;
+  };
+  return {
+    name: "qemu",
+    async identity() {
+      const [root] = await ready();
+      return { ...root.identity, devices: DEVICES };
+    },
+    async prepare(plan: VmPlan, signal?: AbortSignal): Promise<Vmm> {
+      const [root, init] = await ready();
+      signal?.throwIfAborted();
+      const jailed = await spawnQemu(root, init, plan, clock);
+      const { pid, startTicks } = jailed;
+      const ref = { id: plan.id, pid, startTicks, hostBootId: hostBootId(), socketDir: plan.socketDir };
+      const vmm = new QemuVmm(jailed, ref, clock, fdNumbers(0).state);
+      try {
+        await vmm.ready(signal);
+        return vmm;
+      } catch (error) {
+        await vmm.kill();
+        throw error;
+      }
+    },
+    async adopt(ref: VmRef): Promise<Vmm | null> {
+      const jailed = adoptJailed(ref, clock);
+      return jailed === null ? null : new QemuVmm(jailed, ref, clock, null);
+    },
+  };
+}

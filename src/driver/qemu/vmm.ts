@@ -1,0 +1,131 @@
+/** One QEMU process: its monitor, its sockets, its end. The effectful half; the argument list is made in argv.ts. */
+import type { Clock } from "../../base/clock.ts";
+import { isWarrenError, WarrenError } from "../../errors.ts";
+import type { Jailed } from "../../host/jail.ts";
+import type { Link, VmExit, Vmm, VmPlan, VmRef } from "../driver.ts";
+import { connectUnix } from "../socket.ts";
+import { STATE_FDSET } from "./argv.ts";
+import { Qmp } from "./qmp.ts";
+
+export const QMP_SOCKET = "q";
+export function agentSocket(index: number): string {
+  return `a${index}`;
+}
+
+/** What QEMU answers to query-status, as far as it matters here. */
+function statusOf(answer: unknown): string {
+  const status = (answer as { status?: unknown } | null)?.status;
+  return typeof status === "string" ? status : "unknown";
+}
+
+export class QemuVmm implements Vmm {
+  readonly pid: number;
+  readonly ref: VmRef;
+  readonly exited: Promise<VmExit>;
+  readonly #jailed: Jailed;
+  readonly #clock: Clock;
+  /** Descriptor number of the device state inside the VMM; null for an adopted one. */
+  readonly #stateFd: number | null;
+  #qmp: Promise<Qmp> | null = null;
+
+  constructor(jailed: Jailed, ref: VmRef, clock: Clock, stateFd: number | null) {
+    this.pid = jailed.pid;
+    this.ref = ref;
+    this.exited = jailed.exited;
+    this.#jailed = jailed;
+    this.#clock = clock;
+    this.#stateFd = stateFd;
+  }
+
+  /** Resolves when the monitor takes commands. @throws {WarrenError} `driver_failed` – with what QEMU said when it ended. */
+  async ready(signal?: AbortSignal): Promise<void> {
+    await this.#monitor(signal);
+  }
+
+  connect(index: number, signal?: AbortSignal): Promise<Link> {
+    signal?.throwIfAborted();
+    return connectUnix(this.ref.socketDir, agentSocket(index));
+  }
+
+  async load(signal?: AbortSignal): Promise<void> {
+    const qmp = await this.#monitor(signal);
+    if (this.#stateFd === null) throw new WarrenError("unsupported", "an adopted VMM takes no new state");
+    // Sent together: QEMU answers the second when the load is over, so nothing is polled in the ordinary case.
+    const incoming = this.#explained(qmp.command("migrate-incoming", { uri: `fd:${this.#stateFd}` }));
+    incoming.catch(() => undefined); // awaited below, unless the query fails first and says the same
+    let status = "inmigrate";
+    while (status === "inmigrate") {
+      signal?.throwIfAborted();
+      status = statusOf(await this.#explained(qmp.command("query-status")));
+    }
+    await incoming;
+    if (status !== "paused" && status !== "prelaunch") {
+      throw new WarrenError("driver_failed", `the VMM is ${status} after loading its state, where paused was expected`);
+    }
+  }
+
+  async resume(signal?: AbortSignal): Promise<void> {
+    const qmp = await this.#monitor(signal);
+    await this.#explained(qmp.command("cont"));
+  }
+
+  async pause(signal?: AbortSignal): Promise<void> {
+    const qmp = await this.#monitor(signal);
+    await this.#explained(qmp.command("stop"));
+  }
+
+  async save(signal?: AbortSignal): Promise<void> {
+    const qmp = await this.#monitor(signal);
+    if (this.#stateFd === null) throw new WarrenError("unsupported", "an adopted VMM has nowhere to write its state");
+    // Despite its name it needs no Xen: it writes the devices without RAM, which is mapped and needs no writing.
+    await this.#explained(qmp.command("xen-save-devices-state", { filename: STATE_FDSET, live: false }));
+  }
+
+  setDeadline(deadlineNs: bigint | null): void {
+    this.#jailed.setDeadline(deadlineNs);
+  }
+
+  async kill(): Promise<void> {
+    await this.#jailed.kill();
+    (await this.#qmp?.catch(() => null))?.close(); // a monitor that never opened needs no closing
+  }
+
+  /** Opened at the first command: an adopted VMM serves its maker's monitor until that goes. */
+  #monitor(signal?: AbortSignal): Promise<Qmp> {
+    signal?.throwIfAborted();
+    this.#qmp ??= this.#explained(this.#open());
+    return this.#qmp;
+  }
+
+  async #open(): Promise<Qmp> {
+    const qmp = new Qmp(await connectUnix(this.ref.socketDir, QMP_SOCKET), this.#clock);
+    await qmp.ready();
+    await qmp.command("qmp_capabilities");
+    return qmp;
+  }
+
+  /** A monitor that closed usually means that QEMU said why on stderr and ended: that is what the caller needs to read. */
+  async #explained<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await promise;
+    } catch (error) {
+      const exit = await Promise.race([this.exited, this.#clock.sleep(200).then(() => null)]);
+      if (exit === null || !isWarrenError(error)) throw error;
+      throw new WarrenError("driver_failed", `the VMM ended by itself (${exit.reason})`, {
+        details: { reason: exit.reason, code: exit.code, signal: exit.signal, stderr: exit.stderr },
+        cause: error,
+      });
+    }
+  }
+}
+
+/** What `VmPlan` leaves to the driver: which descriptor goes where. Restores carry no kernel, so the tap comes after what is there. */
+export function descriptorsOf(
+  plan: VmPlan,
+  sockets: readonly number[],
+): { readonly fds: (number | null)[]; readonly tap: number } {
+  const { start, memory, disk } = plan;
+  const fds = [null, null, null, ...sockets, memory.fd, disk.rwFd, disk.roFd, start.stateFd];
+  if (start.kind === "boot") fds.push(start.kernelFd, start.initrdFd);
+  return { fds, tap: fds.length };
+}
