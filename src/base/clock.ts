@@ -14,12 +14,20 @@ export interface Clock {
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** The runtime's timers hold a signed 32-bit delay and fire at once beyond it; a longer wait is made of several. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   monotonicMs: () => Bun.nanoseconds() / 1e6,
   wallMs: () => Date.now(),
   after(delayMs, job, options) {
-    const timer = setTimeout(job, delayMs);
-    if (options?.background === true) timer.unref();
+    let timer: ReturnType<typeof setTimeout>;
+    const arm = (leftMs: number) => {
+      const partMs = Math.min(leftMs, TIMER_MAX_MS);
+      timer = setTimeout(partMs === leftMs ? job : () => arm(leftMs - partMs), partMs);
+      if (options?.background === true) timer.unref();
+    };
+    arm(delayMs);
     return () => clearTimeout(timer);
   },
   sleep(delayMs, signal) {
@@ -29,13 +37,13 @@ export const systemClock: Clock = {
         return;
       }
       const stop = () => {
-        clearTimeout(timer);
+        cancel();
         reject(signal?.reason);
       };
-      const timer = setTimeout(() => {
+      const cancel = systemClock.after(delayMs, () => {
         signal?.removeEventListener("abort", stop);
         resolve();
-      }, delayMs);
+      });
       signal?.addEventListener("abort", stop, { once: true });
     });
   },

@@ -62,6 +62,8 @@ export const SandboxInfo = Type.Object({
   createPath: Type.Union([Type.Literal("none"), Type.Literal("prepared"), Type.Literal("ready")]),
   /** Host process that owns it; for `warren ls`. */
   ownerPid: Type.Integer(),
+  /** What was granted with a reservation, for people: for instance more vCPUs than the host has cores. */
+  notes: Type.Array(Type.String()),
 });
 export type SandboxInfo = Static<typeof SandboxInfo>;
 
@@ -107,7 +109,7 @@ export const sandboxRoutes = {
   list: {
     method: "GET",
     path: "/v1/sandboxes",
-    says: "List sandboxes, newest first",
+    says: "List sandboxes, newest first; ended ones are remembered a while and told when `state` asks for them",
     input: SandboxList,
     returns: Type.Array(SandboxInfo),
     errors: [],

@@ -1,0 +1,314 @@
+/** One connection of the fake guest: frames in, frames out, credit kept in both directions. */
+import { encodeFrame, type Frame } from "../../guest/codec.ts";
+import { decodeFields, encodeFields, type Field, type Fields } from "../../guest/fields.ts";
+import { ASK, EXEC_FLAG, EXIT_FLAG, PROTOCOL_VERSION, SAY, TAG } from "../../guest/protocol.ts";
+import { encodeFileRecord, encodeProcessRecord } from "../../guest/records.ts";
+import { LIMITS } from "../../limits.ts";
+import type { Link } from "../driver.ts";
+import { GuestError, key } from "./files.ts";
+import type { FakeGuest } from "./guest.ts";
+import { FakeProcess, type ProcessEnd, type Sink, type Stream } from "./process.ts";
+import { isCommand } from "./shell.ts";
+
+const ESRCH = 3;
+const PYTHON_PATH = "/work/main.py";
+
+/** One exchange that is under way. */
+interface Channel {
+  credit: number;
+  wake: PromiseWithResolvers<void>;
+  closed: boolean;
+  onData: (bytes: Uint8Array) => void;
+  onCancel: () => void;
+}
+
+type Answer = (fields: Fields, channel: number) => void | Promise<void>;
+
+export class FakePort {
+  readonly #guest: FakeGuest;
+  readonly #link: Link;
+  readonly #channels = new Map<number, Channel>();
+  #sending: Promise<void> = Promise.resolve();
+
+  constructor(guest: FakeGuest, link: Link) {
+    this.#guest = guest;
+    this.#link = link;
+  }
+
+  /** Cancels what was begun over this port; background commands go on. */
+  hangUp(): void {
+    for (const channel of this.#channels.values()) {
+      channel.closed = true;
+      channel.wake.resolve();
+      channel.onCancel();
+    }
+    this.#channels.clear();
+    this.#link.close();
+  }
+
+  refuse(channel: number): void {
+    this.#fail(channel, new GuestError(5, "Input/output error"));
+  }
+
+  /** Starts answering; does not wait for the answer's end. */
+  handle({ type, channel, payload }: Frame): void {
+    const open = this.#channels.get(channel);
+    const answer = this.#answers[type];
+    if (type === ASK.PING) this.#say(SAY.PONG, channel, payload);
+    else if (type === ASK.DATA) open?.onData(payload);
+    else if (type === ASK.CANCEL) open?.onCancel();
+    else if (type === ASK.CREDIT) this.#grant(channel, decodeFields(payload).number(TAG.BYTES));
+    else if (answer !== undefined) void this.#run(answer, decodeFields(payload), channel);
+    else this.#fail(channel, new GuestError(38, "Function not implemented"));
+  }
+
+  #grant(channel: number, bytes: number): void {
+    const open = this.#channels.get(channel);
+    if (open === undefined) return;
+    open.credit += bytes;
+    open.wake.resolve();
+  }
+
+  async #run(answer: Answer, fields: Fields, channel: number): Promise<void> {
+    this.#channels.set(channel, {
+      credit: LIMITS.streamWindowBytes,
+      wake: Promise.withResolvers(),
+      closed: false,
+      onData: () => undefined,
+      onCancel: () => undefined,
+    });
+    try {
+      await answer(fields, channel);
+    } catch (cause) {
+      if (!(cause instanceof GuestError)) throw cause;
+      this.#fail(channel, cause);
+    }
+    this.#channels.delete(channel);
+  }
+
+  readonly #answers: Readonly<Record<number, Answer>> = {
+    [ASK.HELLO]: (_, channel) =>
+      this.#fields(SAY.HELLO, channel, [
+        [TAG.VERSION, PROTOCOL_VERSION],
+        [TAG.NONCE, this.#guest.bootNonce],
+        [TAG.AGENT, "fake"],
+      ]),
+    [ASK.IDENTITY]: (fields, channel) => {
+      this.#guest.hostname = fields.text(TAG.HOSTNAME);
+      this.#fields(SAY.DONE, channel, [[TAG.WALL_NS, fields.u64(TAG.WALL_NS)]]);
+    },
+    [ASK.WARM]: (_, channel) => this.#done(channel),
+    [ASK.SYNC]: (_, channel) => this.#done(channel),
+    [ASK.EXEC]: (fields, channel) => this.#exec(fields, channel),
+    [ASK.ATTACH]: (fields, channel) => this.#attach(fields, channel),
+    [ASK.SIGNAL]: (fields, channel) => {
+      this.#process(fields).kill(fields.number(TAG.SIGNAL));
+      this.#done(channel);
+    },
+    [ASK.PROCESSES]: (_, channel) => {
+      for (const { record } of this.#guest.processes.values()) {
+        this.#say(SAY.CHUNK, channel, encodeProcessRecord(record));
+      }
+      this.#done(channel);
+    },
+    [ASK.STDIN]: (fields, channel) => {
+      const process = this.#process(fields);
+      if (fields.has(TAG.CODE)) process.feed(fields.bytes(TAG.CODE).slice());
+      if ((fields.numberOr(TAG.FLAGS, 0) & 1) !== 0) process.closeStdin();
+      this.#done(channel);
+    },
+    [ASK.GET]: (fields, channel) => this.#get(fields, channel),
+    [ASK.PUT]: (fields, channel) => this.#put(fields, channel),
+    [ASK.STAT]: (fields, channel) => {
+      this.#say(SAY.CHUNK, channel, encodeFileRecord(this.#guest.files.stat(path(fields))));
+      this.#done(channel);
+    },
+    [ASK.LIST]: (fields, channel) => {
+      for (const record of this.#guest.files.list(path(fields)))
+        this.#say(SAY.CHUNK, channel, encodeFileRecord(record));
+      this.#done(channel);
+    },
+    [ASK.MKDIR]: (fields, channel) => {
+      this.#guest.files.mkdir(path(fields), fields.numberOr(TAG.MODE, 0o755));
+      this.#done(channel);
+    },
+    [ASK.RENAME]: (fields, channel) => {
+      this.#guest.files.rename(path(fields), key(fields.bytes(TAG.PATH2)));
+      this.#done(channel);
+    },
+    [ASK.CHMOD]: (fields, channel) => {
+      this.#guest.files.chmod(path(fields), fields.number(TAG.MODE));
+      this.#done(channel);
+    },
+    [ASK.REMOVE]: (fields, channel) => {
+      this.#guest.files.remove(path(fields));
+      this.#done(channel);
+    },
+  };
+
+  async #exec(fields: Fields, channel: number): Promise<void> {
+    const flags = fields.numberOr(TAG.FLAGS, 0);
+    const background = (flags & EXEC_FLAG.BACKGROUND) !== 0;
+    const argv = fields.all(TAG.ARG).map((arg) => new TextDecoder().decode(arg));
+    if ((flags & EXEC_FLAG.PYTHON) !== 0) this.#python(argv, fields);
+    else if (!isCommand(argv[0] ?? "")) throw new GuestError(2, "No such file or directory");
+    const start = {
+      argv: (flags & EXEC_FLAG.PYTHON) !== 0 ? ["true"] : argv,
+      env: Object.fromEntries(fields.all(TAG.ENV).map(entry)),
+      cwd: fields.has(TAG.CWD) ? fields.text(TAG.CWD) : "/root",
+      user: fields.has(TAG.USER) ? fields.text(TAG.USER) : "root",
+      timeoutMs: fields.numberOr(TAG.TIMEOUT_MS, LIMITS.execTimeoutSeconds * 1000),
+      outputLimitBytes: fields.numberOr(TAG.OUTPUT_LIMIT, LIMITS.outputBytes),
+      background,
+    };
+    const { files, clock, processes } = this.#guest;
+    const sink = background ? null : this.#sink(channel);
+    const process = new FakeProcess(this.#guest.nextProcess(), start, files, clock, sink);
+    processes.set(process.process, process);
+    this.#started(process, channel);
+    if ((flags & EXEC_FLAG.STDIN_OPEN) === 0) process.closeStdin();
+    if (background) return;
+    this.#takeData(channel, (bytes) => (bytes.length === 0 ? process.closeStdin() : process.feed(bytes.slice())));
+    const open = this.#channels.get(channel);
+    if (open !== undefined) open.onCancel = () => process.kill(9);
+    this.#exit(await process.ended, channel);
+    processes.delete(process.process);
+  }
+
+  /** Nothing here runs Python; the source is written, as the real agent does first. */
+  #python(argv: readonly string[], fields: Fields): void {
+    const at = argv[0] ?? PYTHON_PATH;
+    if (fields.has(TAG.CODE)) this.#guest.files.write(at, 0o644, fields.bytes(TAG.CODE).slice());
+    else this.#guest.files.read(at);
+  }
+
+  async #attach(fields: Fields, channel: number): Promise<void> {
+    const process = this.#process(fields);
+    this.#started(process, channel);
+    const gap = async (bytes: number) => this.#fields(SAY.GAP, channel, [[TAG.BYTES, bytes]]);
+    this.#exit(await process.follow(gap, this.#sink(channel)), channel);
+  }
+
+  async #get(fields: Fields, channel: number): Promise<void> {
+    const content = this.#guest.files.read(path(fields));
+    const from = fields.numberOr(TAG.OFFSET, 0);
+    const length = fields.has(TAG.LENGTH) ? fields.number(TAG.LENGTH) : content.length;
+    const part = content.subarray(from, from + length);
+    for (let at = 0; at < part.length; at += LIMITS.frameBytes) {
+      await this.#send(SAY.CHUNK, channel, part.subarray(at, at + LIMITS.frameBytes));
+    }
+    this.#fields(SAY.DONE, channel, [[TAG.SIZE, content.length]]);
+  }
+
+  async #put(fields: Fields, channel: number): Promise<void> {
+    const mode = fields.numberOr(TAG.MODE, 0o644);
+    const { files } = this.#guest;
+    const content = fields.has(TAG.CODE) ? fields.bytes(TAG.CODE).slice() : await this.#receive(channel);
+    if (content === null) return;
+    files.write(path(fields), mode, content);
+    this.#fields(SAY.DONE, channel, [[TAG.SIZE, content.length]]);
+  }
+
+  /** Null when it was cancelled: nothing stays. */
+  #receive(channel: number): Promise<Uint8Array | null> {
+    const { promise, resolve } = Promise.withResolvers<Uint8Array | null>();
+    const parts: Uint8Array[] = [];
+    this.#takeData(channel, (bytes) => {
+      if (bytes.length === 0) resolve(new Uint8Array(Buffer.concat(parts)));
+      else parts.push(bytes.slice());
+    });
+    const open = this.#channels.get(channel);
+    if (open !== undefined) open.onCancel = () => resolve(null);
+    return promise;
+  }
+
+  #takeData(channel: number, take: (bytes: Uint8Array) => void): void {
+    const open = this.#channels.get(channel);
+    if (open === undefined) return;
+    open.onData = (bytes) => {
+      take(bytes);
+      if (bytes.length > 0) this.#fields(SAY.CREDIT, channel, [[TAG.BYTES, bytes.length]]);
+    };
+    this.#fields(SAY.CREDIT, channel, [[TAG.BYTES, LIMITS.streamWindowBytes]]);
+  }
+
+  #process(fields: Fields): FakeProcess {
+    const process = this.#guest.processes.get(fields.number(TAG.PROCESS));
+    if (process === undefined) throw new GuestError(ESRCH, "No such process");
+    return process;
+  }
+
+  #started(process: FakeProcess, channel: number): void {
+    this.#fields(SAY.STARTED, channel, [
+      [TAG.PROCESS, process.process],
+      [TAG.PID, process.pid],
+    ]);
+  }
+
+  #exit(end: ProcessEnd, channel: number): void {
+    const flags =
+      (end.timedOut ? EXIT_FLAG.TIMED_OUT : 0) |
+      (end.cut.stdout ? EXIT_FLAG.STDOUT_CUT : 0) |
+      (end.cut.stderr ? EXIT_FLAG.STDERR_CUT : 0);
+    this.#fields(SAY.EXIT, channel, [
+      [TAG.CODE, end.exitCode],
+      [TAG.SIGNAL, end.signal],
+      [TAG.FLAGS, flags],
+      [TAG.STDOUT_BYTES, end.bytes.stdout],
+      [TAG.STDERR_BYTES, end.bytes.stderr],
+      [TAG.DURATION_US, end.durationUs],
+    ]);
+  }
+
+  #sink(channel: number): Sink {
+    return async (stream: Stream, bytes: Uint8Array) => {
+      for (let at = 0; at < bytes.length; at += LIMITS.frameBytes) {
+        const type = stream === "stdout" ? SAY.OUT : SAY.ERR;
+        await this.#send(type, channel, bytes.subarray(at, at + LIMITS.frameBytes));
+      }
+    };
+  }
+
+  /** Waits for credit. After a hang-up it drops what it is given. */
+  async #send(type: number, channel: number, bytes: Uint8Array): Promise<void> {
+    const open = this.#channels.get(channel);
+    while (open !== undefined && !open.closed && open.credit < bytes.length) {
+      await open.wake.promise;
+      open.wake = Promise.withResolvers();
+    }
+    if (open === undefined || open.closed) return;
+    open.credit -= bytes.length;
+    this.#say(type, channel, bytes);
+  }
+
+  #done(channel: number): void {
+    this.#say(SAY.DONE, channel, new Uint8Array(0));
+  }
+
+  #fail(channel: number, { errno, message }: GuestError): void {
+    this.#fields(SAY.ERROR, channel, [
+      [TAG.ERRNO, errno],
+      [TAG.TEXT, message],
+    ]);
+  }
+
+  #fields(type: number, channel: number, fields: readonly Field[]): void {
+    this.#say(type, channel, encodeFields(fields));
+  }
+
+  #say(type: number, channel: number, payload: Uint8Array): void {
+    const bytes = encodeFrame(type, channel, payload);
+    const after = this.#sending.then(() => this.#link.write(bytes));
+    this.#sending = after.catch(() => undefined); // the host hung up: there is nobody left to tell
+  }
+}
+
+function path(fields: Fields): string {
+  return key(fields.bytes(TAG.PATH));
+}
+
+function entry(bytes: Uint8Array): readonly [string, string] {
+  const text = new TextDecoder().decode(bytes);
+  const at = text.indexOf("=");
+  return [text.slice(0, at), text.slice(at + 1)];
+}

@@ -1,0 +1,119 @@
+/**
+ * Commands and files of one sandbox, as the contract has them, over its agent: input parsed, the sandbox's defaults merged,
+ * failures told in terms of the sandbox. It does not matter here whose sandbox it is; `reach` knows.
+ */
+import { parse } from "../contract/parse.ts";
+import type { Body, CallOptions } from "../contract/route.ts";
+import type { Exec } from "../contract/routes/exec.ts";
+import { routes, type SandboxHost } from "../contract/routes.ts";
+import { WarrenError } from "../errors.ts";
+import type { GuestAgent } from "../guest/agent.ts";
+import { LIMITS } from "../limits.ts";
+
+/** A sandbox that takes calls. */
+export interface Reached {
+  readonly agent: GuestAgent;
+  readonly env: Readonly<Record<string, string>>;
+  readonly workdir: string | null;
+  /** A failure of the agent's, as the caller should see it: with the sandbox's own end, when that is the reason. */
+  readonly explain: (cause: unknown) => Promise<unknown>;
+}
+export type Reach = (id: string) => Promise<Reached>;
+
+type GuestCalls = Omit<
+  SandboxHost,
+  "create" | "get" | "list" | "close" | "templates" | "bake" | "removeTemplate" // the engine's own
+>;
+type Name = keyof GuestCalls;
+type InputOf<K extends Name> = Parameters<GuestCalls[K]>[0];
+
+/** The contract's calls on what runs inside a sandbox. */
+export function guestCalls(reach: Reach): GuestCalls {
+  const call = <K extends Name>(name: K, job: (reached: Reached, input: InputOf<K>, signal?: AbortSignal) => unknown) =>
+    (async (input: InputOf<K>, options: CallOptions = {}) => {
+      const checked = check(name, input);
+      options.signal?.throwIfAborted();
+      const reached = await reach(checked.id);
+      try {
+        return await job(reached, checked, options.signal);
+      } catch (cause) {
+        throw await reached.explain(cause);
+      }
+    }) as unknown as GuestCalls[K];
+  return {
+    exec: call("exec", (reached, input, signal) => {
+      const { id: _, ...request } = withDefaults(input, reached.env, reached.workdir);
+      return begun(reached.agent.exec(request, signal), reached);
+    }),
+    stdin: call("stdin", ({ agent }, { process, body }, signal) => agent.stdin(process, body, signal)),
+    processes: call("processes", ({ agent }, _, signal) => agent.processes(signal)),
+    attach: call("attach", (reached, { process }, signal) => begun(reached.agent.attach(process, signal), reached)),
+    signal: call("signal", ({ agent }, input, signal) => agent.signal(input.process, input.signal, signal)),
+    readFile: call("readFile", (reached, input, signal) => begun(reached.agent.readFile(input, signal), reached)),
+    writeFile: call("writeFile", ({ agent }, input, signal) => agent.writeFile(input, signal)),
+    stat: call("stat", ({ agent }, input, signal) => agent.stat(input, signal)),
+    listDirectory: call("listDirectory", ({ agent }, input, signal) => agent.listDirectory(input, signal)),
+    mkdir: call("mkdir", ({ agent }, input, signal) => agent.mkdir(input, signal)),
+    rename: call("rename", ({ agent }, input, signal) => agent.rename(input, signal)),
+    chmod: call("chmod", ({ agent }, input, signal) => agent.chmod(input, signal)),
+    removeFile: call("removeFile", ({ agent }, input, signal) => agent.removeFile(input, signal)),
+    archiveOut: call("archiveOut", (reached, input, signal) => begun(reached.agent.archiveOut(input, signal), reached)),
+    archiveIn: call("archiveIn", ({ agent }, input, signal) => agent.archiveIn(input, signal)),
+  };
+}
+
+/** The input by its schema; a body is bytes of any shape and no part of that. */
+function check<K extends Name>(name: K, input: InputOf<K>): InputOf<K> {
+  const { body, ...rest } = input as InputOf<K> & { body?: Body };
+  const checked = parse(routes[name].input, rest) as InputOf<K>;
+  return body === undefined ? checked : { ...checked, body };
+}
+
+/** @throws {WarrenError} `invalid_request` – not exactly one command, or arguments too large for one frame. */
+function withDefaults(input: Exec, env: Reached["env"], workdir: string | null): Exec {
+  const commands = [input.cmd, input.argv, input.python].filter((c) => c !== undefined).length;
+  if (commands !== 1) {
+    throw new WarrenError("invalid_request", `exec needs exactly one of cmd, argv and python, and got ${commands}`);
+  }
+  const whole: Exec = { ...input, env: { ...env, ...input.env } };
+  const cwd = input.cwd ?? workdir;
+  if (cwd !== null) whole.cwd = cwd;
+  const bytes = argumentBytes(whole);
+  if (bytes > LIMITS.execArgumentBytes) {
+    const says = `the command and its environment take ${bytes} bytes, allowed are ${LIMITS.execArgumentBytes}`;
+    throw new WarrenError("invalid_request", `${says}: send it as a file or on stdin`);
+  }
+  return whole;
+}
+
+function argumentBytes(exec: Exec): number {
+  const texts = [exec.cmd ?? "", ...(exec.argv ?? []), ...(exec.python?.args ?? [])];
+  for (const [name, value] of Object.entries(exec.env ?? {})) texts.push(name, value);
+  return texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 2, 0);
+}
+
+/**
+ * Waits for the first item, so that a call which cannot begin fails as a call and not inside its stream. Written out rather
+ * than as a generator, since leaving a generator that was never read would not end what it stands for.
+ */
+async function begun<T>(stream: AsyncIterable<T>, reached: Reached): Promise<AsyncIterable<T>> {
+  const source = stream[Symbol.asyncIterator]();
+  let first: IteratorResult<T> | null = await source.next();
+  const next = async (): Promise<IteratorResult<T>> => {
+    if (first !== null) {
+      const result = first;
+      first = null;
+      return result;
+    }
+    try {
+      return await source.next();
+    } catch (cause) {
+      throw await reached.explain(cause);
+    }
+  };
+  const leave = async (): Promise<IteratorResult<T>> => {
+    await source.return?.();
+    return { done: true, value: undefined };
+  };
+  return { [Symbol.asyncIterator]: () => ({ next, return: leave }) };
+}

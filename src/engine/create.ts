@@ -1,0 +1,78 @@
+/**
+ * One create from admission to a confirmed identity, over whichever of the three paths is open: a ready clone, a prepared
+ * VMM, or nothing prepared. It ends with a clone that may run a user's code, or with nothing left.
+ */
+import {
+  type AwakeClone,
+  type Clone,
+  type CloneParts,
+  identify,
+  type Life,
+  prepareClone,
+  undoAll,
+  wakeClone,
+  whileRunning,
+} from "./clone.ts";
+import type { Pooled } from "./pool.ts";
+import type { OpenTemplate } from "./templates.ts";
+
+export interface Order {
+  readonly id: string;
+  readonly template: OpenTemplate;
+  readonly life: Life;
+  readonly pooled: Pooled | null;
+  /** Gives the admission back; runs after everything else of the clone is gone. */
+  readonly give: () => void;
+  /** The VMM exists: whoever has to know of it before the guest runs is told here, and adds its undo to the clone's. */
+  readonly started: (clone: Clone, path: Pooled["path"] | "none") => Promise<void>;
+}
+
+/** @throws what the failing step threw; all that was taken, the admission included, is then given back. */
+export async function bootClone(parts: CloneParts, order: Order, signal: AbortSignal): Promise<AwakeClone> {
+  const undo = new AsyncDisposableStack();
+  undo.defer(order.give);
+  const { pooled } = order;
+  if (pooled !== null) {
+    try {
+      const awake = await finish(parts, order, pooled, signal);
+      const whole = undo.move();
+      whole.use(awake.undo);
+      return { ...awake, undo: whole };
+    } catch (cause) {
+      if (signal.aborted) {
+        await undoAll(undo, parts.log, order.id);
+        throw cause;
+      }
+      // It waited for a while and may have died of that; a fresh one tells whether the fault is deeper.
+      parts.log.warn("a pooled clone could not be used", { id: order.id, cause: String(cause) });
+    }
+  }
+  const clone = await prepareClone(parts, order.id, order.template, order.life, undo, signal);
+  return finish(parts, order, { path: "none", clone }, signal);
+}
+
+async function finish(
+  parts: CloneParts,
+  order: Order,
+  from: Pooled | { readonly path: "none"; readonly clone: Clone },
+  signal: AbortSignal,
+): Promise<AwakeClone> {
+  const { clone, path } = from;
+  try {
+    signal.throwIfAborted();
+    if (path !== "none" && order.life.deadlineNs !== null) clone.vmm.setDeadline(order.life.deadlineNs);
+    await order.started(clone, path);
+    const awake = path === "ready" ? await resumeReady(parts, clone, signal) : await wakeClone(parts, clone, signal);
+    await identify(parts, awake, signal);
+    signal.throwIfAborted();
+    return awake;
+  } catch (cause) {
+    await undoAll(clone.undo, parts.log, order.id);
+    throw cause;
+  }
+}
+
+async function resumeReady(parts: CloneParts, clone: AwakeClone, signal: AbortSignal): Promise<AwakeClone> {
+  await clone.vmm.resume(whileRunning(clone.vmm, signal));
+  return { ...clone, resumedMs: parts.clock.monotonicMs() };
+}

@@ -1,0 +1,223 @@
+/**
+ * Creates under way, from the input to a running sandbox: resolve, open the template, wait for room, boot, watch. Each can
+ * be aborted at any point and then leaves nothing.
+ */
+import { sandboxId } from "../base/id.ts";
+import { parse } from "../contract/parse.ts";
+import type { CallOptions } from "../contract/route.ts";
+import type { SandboxCreate, SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { BakeEvent } from "../contract/routes/templates.ts";
+import { routes } from "../contract/routes.ts";
+import { isWarrenError, WarrenError } from "../errors.ts";
+import type { Admission, Ticket } from "./admit.ts";
+import { type AwakeClone, asWarrenError, type CloneParts } from "./clone.ts";
+import { bootClone, type Order } from "./create.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+import type { Live } from "./live.ts";
+import { newInfo, resolve, type SandboxSpec, sizeOf } from "./plan.ts";
+import type { Pool, Pooled } from "./pool.ts";
+import type { Registry } from "./registry.ts";
+import type { OpenTemplate, TemplateStore } from "./templates.ts";
+import { watch } from "./watch.ts";
+
+export interface CreateParts extends CloneParts {
+  readonly templates: TemplateStore;
+  readonly registry: Registry;
+}
+
+export interface CreateOptions {
+  readonly queue: number;
+  readonly waitMs: number;
+  readonly onBake: (event: BakeEvent) => void;
+}
+
+/** A create that has its place on this host. */
+interface Granted {
+  readonly live: Live;
+  readonly pooled: Pooled | null;
+  readonly ticket: Ticket;
+  /** Monotonic clock at admission. */
+  readonly grantedMs: number;
+}
+
+export class Creates {
+  readonly #parts: CreateParts;
+  readonly #admission: Admission;
+  readonly #pool: Pool;
+  readonly #lifecycle: Lifecycle;
+  readonly #options: CreateOptions;
+  readonly #closing = new AbortController();
+  readonly #running = new Set<Promise<unknown>>();
+  /** Creates whose template is not open yet; they count as waiting. */
+  #opening = 0;
+
+  constructor(parts: CreateParts, admission: Admission, pool: Pool, lifecycle: Lifecycle, options: CreateOptions) {
+    this.#parts = parts;
+    this.#admission = admission;
+    this.#pool = pool;
+    this.#lifecycle = lifecycle;
+    this.#options = options;
+  }
+
+  /** @throws {WarrenError} as the contract's `create` says. */
+  run(account: string, input: SandboxCreate, options: CallOptions): Promise<SandboxInfo> {
+    const made = this.#create(account, input, options).finally(() => this.#running.delete(made));
+    this.#running.add(made);
+    return made;
+  }
+
+  /** Cancels what is under way and waits for it. */
+  async close(): Promise<void> {
+    this.#closing.abort(new WarrenError("cancelled", "the engine was closed while the sandbox was being created"));
+    await Promise.allSettled(this.#running);
+  }
+
+  async #create(account: string, input: SandboxCreate, options: CallOptions): Promise<SandboxInfo> {
+    const asked = parse(routes.create.input, input);
+    const spec = resolve(asked, (name) => this.#parts.templates.defaults(name));
+    const { signal: closing } = this.#closing;
+    const signal = options.signal === undefined ? closing : AbortSignal.any([options.signal, closing]);
+    try {
+      signal.throwIfAborted();
+      const template = await this.#open(spec, signal);
+      const granted = await this.#admitted(account, spec, template, signal);
+      return await this.#bring(granted, template, signal);
+    } catch (cause) {
+      if (isWarrenError(cause) || !signal.aborted) throw asWarrenError(cause, "the sandbox could not be created");
+      throw cancelled(cause);
+    }
+  }
+
+  async #open(spec: SandboxSpec, signal: AbortSignal): Promise<OpenTemplate> {
+    if (this.#opening + this.#admission.waiting >= this.#options.queue) {
+      throw new WarrenError("queue_full", `${this.#options.queue} creates are already waiting on this host`);
+    }
+    this.#opening += 1;
+    try {
+      return await this.#parts.templates.open(sizeOf(spec), this.#options.onBake, signal);
+    } finally {
+      this.#opening -= 1;
+    }
+  }
+
+  /** Waits for room, in turn. The sandbox exists from the instant it is granted. */
+  async #admitted(account: string, spec: SandboxSpec, template: OpenTemplate, signal: AbortSignal): Promise<Granted> {
+    signal.throwIfAborted();
+    const { promise, resolve: granted, reject } = Promise.withResolvers<Granted>();
+    const mayPool = !spec.detached;
+    const leave = this.#admission.enter(account, {
+      need: () => ({
+        vcpus: spec.cpu,
+        memoryMib: mayPool && this.#pool.hasReady(template) ? 0 : template.workingSetMib,
+      }),
+      grant: (ticket) => granted(this.#begin(account, spec, mayPool ? this.#pool.take(template) : null, ticket)),
+    });
+    const stop = (why: unknown) => {
+      leave();
+      reject(why);
+    };
+    const { waitMs } = this.#options;
+    const says = `no room for another sandbox on this host within ${waitMs / 1000} s`;
+    const cancelTimer = this.#parts.clock.after(waitMs, () => stop(new WarrenError("create_timeout", says)));
+    const onAbort = () => stop(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      return await promise;
+    } finally {
+      cancelTimer();
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  #begin(account: string, spec: SandboxSpec, pooled: Pooled | null, ticket: Ticket): Granted {
+    const { clock, host } = this.#parts;
+    const at = {
+      wallMs: clock.wallMs(),
+      cores: host.capacity().cores,
+      ownerPid: process.pid,
+      path: pooled?.path ?? ("none" as const),
+    };
+    const live = this.#lifecycle.open(account, spec, newInfo(pooled?.clone.id ?? sandboxId(), spec, at));
+    if (spec.ttlSeconds !== null) {
+      const reason = `its time to live of ${spec.ttlSeconds} s ran out`;
+      const expire = () => void this.#lifecycle.post(live, "expire", reason);
+      live.cancelExpiry = clock.after(spec.ttlSeconds * 1000, expire, { background: true });
+    }
+    return { live, pooled, ticket, grantedMs: clock.monotonicMs() };
+  }
+
+  async #bring(granted: Granted, template: OpenTemplate, signal: AbortSignal): Promise<SandboxInfo> {
+    const { live, ticket } = granted;
+    const onAbort = () => live.abandon(cancelled(signal.reason));
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    try {
+      await this.#boot(granted, template);
+      if (signal.aborted) throw cancelled(signal.reason);
+      ticket.settled();
+      this.#pool.touch(template);
+      return live.info;
+    } catch (cause) {
+      await this.#lifecycle.end(live, "its create did not succeed");
+      throw cause;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      ticket.settled();
+    }
+  }
+
+  async #boot(granted: Granted, template: OpenTemplate): Promise<void> {
+    const { live, grantedMs } = granted;
+    let body: AwakeClone;
+    try {
+      body = await bootClone(this.#parts, this.#order(granted, template), live.creating.signal);
+    } catch (cause) {
+      live.created.resolve();
+      const error = live.creating.signal.aborted ? live.creating.signal.reason : cause;
+      const failure = asWarrenError(error, `sandbox ${live.id} could not be started`);
+      await this.#lifecycle.post(live, "bootFailed", failure.message);
+      throw failure;
+    }
+    live.body = body;
+    live.info = { ...live.info, createMs: this.#parts.clock.monotonicMs() - grantedMs };
+    live.created.resolve();
+    const verdict = await this.#lifecycle.post(live, "booted", null, body.resumedMs);
+    if (verdict.kind !== "move") throw live.creating.signal.reason;
+    watch(live, body, this.#lifecycle, this.#parts);
+    await this.#register(live, body);
+  }
+
+  #order({ live, pooled, ticket }: Granted, template: OpenTemplate): Order {
+    const { ttlSeconds, detached } = live.spec;
+    const { host, registry } = this.#parts;
+    const deadlineNs = ttlSeconds === null ? null : host.bootTimeNs() + BigInt(Math.ceil(ttlSeconds * 1e9));
+    return {
+      id: live.id,
+      template,
+      life: { deadlineNs, detached },
+      pooled,
+      give: async () => {
+        await registry.remove(live.id);
+        ticket.give();
+      },
+      started: async (clone, path) => {
+        ticket.measure(() => clone.lease.memoryMib());
+        live.info = { ...live.info, createPath: path };
+        // Were this process to end now, a detached clone would go on: nobody would know of it without its record.
+        if (detached) await this.#register(live, clone);
+      },
+    };
+  }
+
+  async #register(live: Live, { vmm }: Pick<AwakeClone, "vmm">): Promise<void> {
+    const { id, account, info, spec } = live;
+    await this.#parts.registry.put({ id, account, info, ref: vmm.ref, env: spec.env, workdir: spec.workdir });
+    const { state } = live.info;
+    if (state !== "creating" && state !== "running") await this.#parts.registry.remove(id);
+  }
+}
+
+function cancelled(cause: unknown): WarrenError {
+  if (isWarrenError(cause)) return cause;
+  return new WarrenError("cancelled", "the create was cancelled by its caller", { cause });
+}

@@ -1,0 +1,228 @@
+/**
+ * The engine: sandboxes of this process and, through the register, of its home, as each account sees them. It implements
+ * the contract for embedded use; the API mounts the same object.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import { parse } from "../contract/parse.ts";
+import type { CallOptions } from "../contract/route.ts";
+import type { SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
+import type { BakeEvent } from "../contract/routes/templates.ts";
+import { routes, type SandboxHost } from "../contract/routes.ts";
+import type { Driver } from "../driver/driver.ts";
+import { WarrenError } from "../errors.ts";
+import type { Host } from "../host/host.ts";
+import { LIMITS } from "../limits.ts";
+import { Admission } from "./admit.ts";
+import { guestCalls, type Reached } from "./calls.ts";
+import { Creates } from "./creates.ts";
+import { isTerminal, Lifecycle } from "./lifecycle.ts";
+import type { Live } from "./live.ts";
+import { MoveLog } from "./log.ts";
+import { Neighbours } from "./neighbours.ts";
+import { DEFAULT_TEMPLATE } from "./plan.ts";
+import { Pool } from "./pool.ts";
+import type { Registry } from "./registry.ts";
+import { templateCalls } from "./template-calls.ts";
+import type { TemplateStore } from "./templates.ts";
+
+/** What an engine stands on. */
+export interface EngineParts {
+  readonly driver: Driver;
+  readonly host: Host;
+  readonly templates: TemplateStore;
+  readonly registry: Registry;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface EngineOptions {
+  /** Prepared VMM processes kept per template in use; default {@link LIMITS.preparedPerTemplate}. */
+  readonly prepared?: number;
+  /** Milliseconds without use after which they are given up; default {@link LIMITS.preparedIdleMs}. */
+  readonly preparedIdleMs?: number;
+  /** Restored, paused clones kept per template in use, their memory counted; default 0. */
+  readonly ready?: number;
+  /** Creates that may wait; default {@link LIMITS.createQueue}. */
+  readonly queue?: number;
+  /** Milliseconds a create may wait for room; default {@link LIMITS.createWaitMs}. */
+  readonly createWaitMs?: number;
+  /** vCPUs promised per core; default {@link LIMITS.vcpusPerCore}. */
+  readonly vcpusPerCore?: number;
+  /** Told about each step when a create has to bake first. */
+  readonly onBake?: (event: BakeEvent) => void;
+  /** False leaves every clone with the snapshot's randomness: for the control run that shows what reseeding is for. */
+  readonly reseed?: boolean;
+}
+
+export class Engine implements AsyncDisposable {
+  /** Every lifecycle move of this process's sandboxes; bills are folded from it. */
+  readonly moves: MoveLog;
+  readonly #parts: EngineParts;
+  readonly #admission: Admission;
+  readonly #pool: Pool;
+  readonly #lifecycle: Lifecycle;
+  readonly #neighbours: Neighbours;
+  readonly #creates: Creates;
+  #closed: Promise<void> | null = null;
+
+  constructor(parts: EngineParts, options: EngineOptions = {}) {
+    const { host, clock, log } = parts;
+    const clones = { ...parts, reseed: options.reseed ?? true };
+    this.#parts = parts;
+    this.moves = new MoveLog(log);
+    this.#lifecycle = new Lifecycle(clock, log, this.moves);
+    this.#admission = new Admission(() => host.capacity(), clock, {
+      vcpusPerCore: options.vcpusPerCore ?? LIMITS.vcpusPerCore,
+      queue: options.queue ?? LIMITS.createQueue,
+    });
+    this.#pool = new Pool(clones, this.#admission, {
+      prepared: options.prepared ?? LIMITS.preparedPerTemplate,
+      preparedIdleMs: options.preparedIdleMs ?? LIMITS.preparedIdleMs,
+      ready: options.ready ?? 0,
+    });
+    this.#admission.shed = () => this.#pool.shed();
+    this.#neighbours = new Neighbours(parts);
+    this.#creates = new Creates(clones, this.#admission, this.#pool, this.#lifecycle, {
+      queue: options.queue ?? LIMITS.createQueue,
+      waitMs: options.createWaitMs ?? LIMITS.createWaitMs,
+      onBake: options.onBake ?? (() => undefined),
+    });
+  }
+
+  /** The engine as one account sees it; sandboxes of others do not exist there. */
+  as(account: string): SandboxHost {
+    return {
+      create: async (input, options = {}) => {
+        this.#refuseWhenClosed();
+        return this.#creates.run(account, input, options);
+      },
+      get: async (input) => this.#get(account, parse(routes.get.input, input).id),
+      list: async (input) => this.#list(account, parse(routes.list.input, input)),
+      close: async (input) => this.#close(account, parse(routes.close.input, input).id),
+      ...guestCalls((id) => this.#reach(account, id)),
+      ...templateCalls(this.#parts.templates),
+    };
+  }
+
+  /**
+   * Fills the pool for a template of this size now, off any create's path.
+   * @returns how many clones then wait.
+   */
+  async prepare(
+    size: { readonly template?: string; readonly cpu?: number; readonly memoryMb?: number } = {},
+    options: CallOptions = {},
+  ): Promise<number> {
+    this.#refuseWhenClosed();
+    const { template, cpu, memoryMb } = parse(routes.create.input, size);
+    const name = template ?? DEFAULT_TEMPLATE;
+    const own = this.#parts.templates.defaults(name);
+    const wanted = { name, cpu: cpu ?? own.cpu, memoryMib: memoryMb ?? own.memoryMib };
+    return this.#pool.fill(await this.#parts.templates.open(wanted, undefined, options.signal));
+  }
+
+  /** Creates that wait for room, and clones in the pool. */
+  load(): { readonly waiting: number; readonly pooled: number } {
+    return { waiting: this.#admission.waiting, pooled: this.#pool.size };
+  }
+
+  /** Ends every sandbox that is not detached, and waits until all is given back. Creates under way are cancelled. */
+  close(): Promise<void> {
+    this.#closed ??= this.#shutDown();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #shutDown(): Promise<void> {
+    await this.#creates.close();
+    await Promise.all(this.#lifecycle.all().map((live) => this.#part(live)));
+    await this.#pool.close();
+    await this.#neighbours.close();
+    this.#parts.templates.close();
+  }
+
+  /** A detached sandbox goes on without this process; any other ends. */
+  async #part(live: Live): Promise<void> {
+    if (!live.spec.detached || live.info.state !== "running") return this.#lifecycle.end(live, "its engine was closed");
+    live.released = true;
+    live.cancelExpiry();
+    await live.body?.agent.close();
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#closed !== null) throw new WarrenError("wrong_state", "this engine is closed: open another");
+  }
+
+  #own(account: string, id: string): Live | null {
+    const live = this.#lifecycle.get(id);
+    return live?.account === account ? live : null;
+  }
+
+  async #get(account: string, id: string): Promise<SandboxInfo> {
+    const info = this.#own(account, id)?.info ?? (await this.#neighbours.find(account, id))?.info;
+    if (info === undefined) throw notFound(id);
+    return info;
+  }
+
+  async #list(
+    account: string,
+    { state, template, limit }: { state?: SandboxState; template?: string; limit?: number },
+  ): Promise<SandboxInfo[]> {
+    const own = this.#lifecycle.all().filter((live) => live.account === account);
+    const mine = new Set(own.map((live) => live.id));
+    const others = (await this.#neighbours.list(account)).filter((record) => !mine.has(record.id));
+    const all = [
+      ...own.filter((live) => state !== undefined || !isTerminal(live)).map((live) => live.info),
+      ...others.map((record) => record.info),
+    ];
+    return all
+      .filter((info) => (state ?? info.state) === info.state && (template ?? info.template) === info.template)
+      .sort((a, b) => b.createdAt.localeCompare(a.createdAt))
+      .slice(0, limit);
+  }
+
+  async #close(account: string, id: string): Promise<void> {
+    const live = this.#own(account, id);
+    if (live !== null) return this.#lifecycle.end(live, "closed");
+    const record = await this.#neighbours.find(account, id);
+    if (record === null) throw notFound(id);
+    await this.#neighbours.end(record);
+  }
+
+  async #reach(account: string, id: string): Promise<Reached> {
+    const live = this.#own(account, id);
+    if (live === null) {
+      const record = await this.#neighbours.find(account, id);
+      if (record === null) throw notFound(id);
+      return this.#neighbours.reach(record);
+    }
+    const { info, body, spec } = live;
+    if (info.state !== "running" || body === null) throw notRunning(info);
+    return { agent: body.agent, env: spec.env, workdir: spec.workdir, explain: (cause) => explain(live, cause) };
+  }
+}
+
+function notFound(id: string): WarrenError {
+  return new WarrenError("not_found", `there is no sandbox ${id}`, { details: { id } });
+}
+
+function notRunning({ id, state, reason }: SandboxInfo): WarrenError {
+  const details = { id, state, reason };
+  if (state === "failed") return new WarrenError("sandbox_lost", `sandbox ${id} failed: ${reason}`, { details });
+  const why = reason === null ? "" : `: ${reason}`;
+  return new WarrenError("wrong_state", `sandbox ${id} is ${state}${why}`, { details });
+}
+
+/** A lost connection is told as the end of the sandbox that caused it, which may be heard of a moment later. */
+async function explain(live: Live, cause: unknown): Promise<unknown> {
+  if (!(cause instanceof WarrenError) || cause.code !== "sandbox_lost" || live.released) return cause;
+  await live.left.promise;
+  const { id, state, reason } = live.info;
+  return new WarrenError("sandbox_lost", `sandbox ${id} ended during the call: ${reason}`, {
+    details: { id, state, reason },
+    cause,
+  });
+}

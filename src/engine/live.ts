@@ -1,0 +1,52 @@
+/** One sandbox of this process: its state as last moved, what it stands on, and who waits for its end. */
+import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { WarrenError } from "../errors.ts";
+import type { AwakeClone } from "./clone.ts";
+import type { SandboxSpec } from "./plan.ts";
+import type { SandboxEvent, Verdict } from "./state.ts";
+
+/** An event on its way to being judged. */
+export interface Posted {
+  readonly event: SandboxEvent;
+  /** For people; kept as the sandbox's reason when the event moves it. */
+  readonly reason: string | null;
+  /** When it happened, if that is not now. */
+  readonly monotonicMs: number | null;
+  readonly judged: (verdict: Verdict) => void;
+}
+
+export class Live {
+  readonly account: string;
+  readonly spec: SandboxSpec;
+  /** Written by the engine only. */
+  info: SandboxInfo;
+  /** Set when the create has succeeded; given back once. */
+  body: AwakeClone | null = null;
+  readonly posted: Posted[] = [];
+  /** Ends the create at its next step. */
+  readonly creating = new AbortController();
+  /** The create is over: `body` is set, or all it took is given back. */
+  readonly created = Promise.withResolvers<void>();
+  /** It takes no more calls: it has left `creating` and `running`. */
+  readonly left = Promise.withResolvers<void>();
+  /** In a terminal state, and nothing of it is left on the host. */
+  readonly ended = Promise.withResolvers<void>();
+  cancelExpiry: () => void = () => undefined;
+  /** Handed to the home: it lives on without this process, which watches it no more. */
+  released = false;
+
+  constructor(account: string, spec: SandboxSpec, info: SandboxInfo) {
+    this.account = account;
+    this.spec = spec;
+    this.info = info;
+  }
+
+  get id(): string {
+    return this.info.id;
+  }
+
+  /** Stops a create that is under way; later calls change nothing. */
+  abandon(why: WarrenError): void {
+    if (!this.creating.signal.aborted) this.creating.abort(why);
+  }
+}

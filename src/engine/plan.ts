@@ -1,0 +1,123 @@
+/** From what was asked to plain, complete data: the only place where defaults are resolved. Pure. */
+import { randomBytes, uuid } from "../base/id.ts";
+import type { SandboxCreate, SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { VmPlan } from "../driver/driver.ts";
+import type { Lease } from "../host/host.ts";
+import type { OpenTemplate, TemplateSize } from "./templates.ts";
+
+export const DEFAULT_TEMPLATE = "base";
+
+/** A create with nothing left open. */
+export interface SandboxSpec {
+  readonly template: string;
+  readonly cpu: number;
+  readonly memoryMib: number;
+  readonly ttlSeconds: number | null;
+  readonly detached: boolean;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly env: Readonly<Record<string, string>>;
+  readonly workdir: string | null;
+}
+
+type SizeOf = (template: string) => { readonly cpu: number; readonly memoryMib: number };
+
+/** Fills what a create left open; `sizeOf` knows each template's own size. */
+export function resolve(input: SandboxCreate, sizeOf: SizeOf): SandboxSpec {
+  const template = input.template ?? DEFAULT_TEMPLATE;
+  const size = sizeOf(template);
+  return {
+    template,
+    cpu: input.cpu ?? size.cpu,
+    memoryMib: input.memoryMb ?? size.memoryMib,
+    ttlSeconds: input.ttlSeconds ?? null,
+    detached: input.detached ?? false,
+    metadata: input.metadata ?? {},
+    env: input.env ?? {},
+    workdir: input.workdir ?? null,
+  };
+}
+
+export function sizeOf(spec: SandboxSpec): TemplateSize {
+  return { name: spec.template, cpu: spec.cpu, memoryMib: spec.memoryMib };
+}
+
+/** Granted, but not quite as it sounds. */
+export function notesOn(spec: SandboxSpec, cores: number): string[] {
+  if (spec.cpu <= cores) return [];
+  return [`${spec.cpu} vCPUs share the host's ${cores} core${cores === 1 ? "" : "s"}`];
+}
+
+/** The VMM process for one clone of a template, on what was leased for it. */
+export function vmPlan(
+  template: OpenTemplate,
+  lease: Lease,
+  life: { readonly deadlineNs: bigint | null; readonly detached: boolean },
+): VmPlan {
+  return {
+    id: lease.id,
+    machine: template.machine,
+    start: { kind: "restore", stateFd: lease.stateFd },
+    memory: { fd: template.snapshot.memoryFd, shared: false },
+    disk: lease.disk,
+    socketDir: lease.socketDir,
+    jail: { ...lease.jail, hostname: hostname(lease.id), ...life },
+  };
+}
+
+/** An id as a host name, where `_` is not allowed. */
+export function hostname(id: string): string {
+  return id.replaceAll("_", "-");
+}
+
+/** What makes a clone another machine than its siblings; new at every call. */
+export interface Identity {
+  readonly entropy: Uint8Array;
+  readonly wallNs: bigint;
+  readonly hostname: string;
+  /** UUID, as in /proc/sys/kernel/random/boot_id. */
+  readonly bootId: string;
+  /** 32 hexadecimal digits, as in /etc/machine-id. */
+  readonly machineId: string;
+  /** False only for the control run that shows what reseeding is for. */
+  readonly reseed: boolean;
+}
+
+export function newIdentity(id: string, wallMs: number, reseed: boolean): Identity {
+  return {
+    entropy: randomBytes(64),
+    wallNs: BigInt(Math.round(wallMs * 1000)) * 1000n,
+    hostname: hostname(id),
+    bootId: uuid(),
+    machineId: uuid().replaceAll("-", ""),
+    reseed,
+  };
+}
+
+/** The first info of a sandbox. Times are filled as they become known. */
+export function newInfo(
+  id: string,
+  spec: SandboxSpec,
+  at: {
+    readonly wallMs: number;
+    readonly cores: number;
+    readonly ownerPid: number;
+    readonly path: SandboxInfo["createPath"];
+  },
+): SandboxInfo {
+  return {
+    id,
+    template: spec.template,
+    cpu: spec.cpu,
+    memoryMb: spec.memoryMib,
+    state: "creating",
+    reason: null,
+    detached: spec.detached,
+    metadata: { ...spec.metadata },
+    createdAt: new Date(at.wallMs).toISOString(),
+    expiresAt: spec.ttlSeconds === null ? null : new Date(at.wallMs + spec.ttlSeconds * 1000).toISOString(),
+    createMs: 0,
+    createPath: at.path,
+    ownerPid: at.ownerPid,
+    notes: notesOn(spec, at.cores),
+  };
+}

@@ -1,0 +1,229 @@
+/**
+ * Clones made before anyone asks: prepared ones (a VMM process, no guest memory) for templates in use, and by choice ready
+ * ones (restored, warmed, paused). A clone leaves the pool once and never comes back. Filling happens when no create waits;
+ * prepared ones decay to none when their template is not used.
+ */
+import { sandboxId } from "../base/id.ts";
+import { LIMITS } from "../limits.ts";
+import type { Admission, Ticket } from "./admit.ts";
+import {
+  type AwakeClone,
+  type Clone,
+  type CloneParts,
+  prepareClone,
+  undoAll,
+  wakeClone,
+  whileRunning,
+} from "./clone.ts";
+import type { OpenTemplate } from "./templates.ts";
+
+export interface PoolOptions {
+  readonly prepared: number;
+  readonly preparedIdleMs: number;
+  readonly ready: number;
+}
+
+export type Pooled =
+  | { readonly path: "prepared"; readonly clone: Clone }
+  | { readonly path: "ready"; readonly clone: AwakeClone };
+
+interface Shelf {
+  readonly template: OpenTemplate;
+  readonly prepared: Set<Clone>;
+  readonly ready: Set<AwakeClone>;
+  /** Used within the idle time; only then it is filled. */
+  hot: boolean;
+  cancelDecay: () => void;
+}
+
+const KINDS = ["ready", "prepared"] as const;
+
+export class Pool {
+  readonly #parts: CloneParts;
+  readonly #admission: Admission;
+  readonly #options: PoolOptions;
+  readonly #shelves = new Map<string, Shelf>();
+  readonly #closing = new AbortController();
+  readonly #undoing = new Set<Promise<void>>();
+  #filling: Promise<void> | null = null;
+
+  constructor(parts: CloneParts, admission: Admission, options: PoolOptions) {
+    this.#parts = parts;
+    this.#admission = admission;
+    this.#options = options;
+  }
+
+  /** True when `take` would give a clone whose memory is accounted for already. */
+  hasReady(template: OpenTemplate): boolean {
+    return (this.#shelves.get(template.digest)?.ready.size ?? 0) > 0;
+  }
+
+  /** Clones on the shelves, all templates together. */
+  get size(): number {
+    let count = 0;
+    for (const shelf of this.#shelves.values()) count += shelf.prepared.size + shelf.ready.size;
+    return count;
+  }
+
+  /** The most advanced clone there is; it is the caller's from here on. */
+  take(template: OpenTemplate): Pooled | null {
+    const shelf = this.#shelves.get(template.digest);
+    for (const clone of shelf?.ready ?? []) {
+      shelf?.ready.delete(clone);
+      return { path: "ready", clone };
+    }
+    for (const clone of shelf?.prepared ?? []) {
+      shelf?.prepared.delete(clone);
+      return { path: "prepared", clone };
+    }
+    return null;
+  }
+
+  /** Says that a template was used: it is kept filled until it has been idle for long enough. */
+  touch(template: OpenTemplate): void {
+    const shelf = this.#shelf(template);
+    shelf.hot = true;
+    shelf.cancelDecay();
+    const decay = () => {
+      shelf.hot = false;
+      for (const clone of shelf.prepared) this.#drop(clone);
+      shelf.prepared.clear();
+    };
+    shelf.cancelDecay = this.#parts.clock.after(this.#options.preparedIdleMs, decay, { background: true });
+    this.refill();
+  }
+
+  /** Starts filling in the background, unless creates are under way. */
+  refill(): void {
+    if (this.#filling !== null || this.#closing.signal.aborted) return;
+    this.#filling = this.#fill(() => this.#admission.quiet).finally(() => {
+      this.#filling = null;
+    });
+  }
+
+  /** Fills a template's shelf now. @returns how many clones it then holds. */
+  async fill(template: OpenTemplate): Promise<number> {
+    this.touch(template);
+    while (this.#filling !== null) await this.#filling;
+    await this.#fill(() => true);
+    const shelf = this.#shelf(template);
+    return shelf.prepared.size + shelf.ready.size;
+  }
+
+  /** Gives back the memory of one clone that nobody has asked for. */
+  shed(): void {
+    for (const kind of KINDS) {
+      for (const shelf of this.#shelves.values()) {
+        for (const clone of shelf[kind]) {
+          shelf[kind].delete(clone as AwakeClone);
+          this.#drop(clone);
+          return;
+        }
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new Error("the pool is closed"));
+    await this.#filling;
+    for (const shelf of this.#shelves.values()) {
+      shelf.cancelDecay();
+      for (const kind of KINDS) {
+        for (const clone of shelf[kind]) this.#drop(clone);
+        shelf[kind].clear();
+      }
+    }
+    await Promise.all(this.#undoing);
+  }
+
+  #shelf(template: OpenTemplate): Shelf {
+    const known = this.#shelves.get(template.digest);
+    if (known !== undefined) return known;
+    const shelf: Shelf = {
+      template,
+      prepared: new Set(),
+      ready: new Set(),
+      hot: false,
+      cancelDecay: () => undefined,
+    };
+    this.#shelves.set(template.digest, shelf);
+    return shelf;
+  }
+
+  #drop(clone: Clone): void {
+    const undoing = undoAll(clone.undo, this.#parts.log, clone.id).then(() => {
+      this.#undoing.delete(undoing);
+    });
+    this.#undoing.add(undoing);
+  }
+
+  /** One clone at a time while `may()` holds; a failure ends it until the next use. */
+  async #fill(may: () => boolean): Promise<void> {
+    while (may() && !this.#closing.signal.aborted) {
+      const next = this.#wanted();
+      if (next === null) return;
+      const [shelf, kind] = next;
+      const ticket = this.#admission.spare(kind === "ready" ? shelf.template.workingSetMib : LIMITS.preparedMib);
+      if (ticket === null) return;
+      try {
+        await this.#make(shelf, kind, ticket);
+      } catch (cause) {
+        if (!this.#closing.signal.aborted) {
+          this.#parts.log.warn("the pool could not be filled", { kind, cause: String(cause) });
+        }
+        return;
+      }
+    }
+  }
+
+  #wanted(): readonly [Shelf, (typeof KINDS)[number]] | null {
+    let ready = 0;
+    for (const shelf of this.#shelves.values()) ready += shelf.ready.size;
+    for (const shelf of this.#shelves.values()) {
+      if (!shelf.hot) continue;
+      if (shelf.ready.size < this.#options.ready && ready < LIMITS.readyMax) return [shelf, "ready"];
+      if (shelf.prepared.size < this.#options.prepared) return [shelf, "prepared"];
+    }
+    return null;
+  }
+
+  async #make(shelf: Shelf, kind: (typeof KINDS)[number], ticket: Ticket): Promise<void> {
+    const life = { deadlineNs: null, detached: false };
+    const { signal } = this.#closing;
+    const undo = new AsyncDisposableStack();
+    undo.defer(() => ticket.give());
+    const clone = await prepareClone(this.#parts, sandboxId(), shelf.template, life, undo, signal);
+    ticket.measure(() => clone.lease.memoryMib());
+    try {
+      const made = kind === "ready" ? await this.#rehearse(clone, shelf.template, signal) : clone;
+      signal.throwIfAborted();
+      this.#keep(shelf, kind, made);
+    } catch (cause) {
+      await undoAll(clone.undo, this.#parts.log, clone.id);
+      throw cause;
+    }
+  }
+
+  /** Lets the clone run once, so that its first pages are faulted in and its code translated, and stops it again. */
+  async #rehearse(clone: Clone, template: OpenTemplate, signal: AbortSignal): Promise<AwakeClone> {
+    const awake = await wakeClone(this.#parts, clone, signal);
+    const alive = whileRunning(clone.vmm, signal);
+    await awake.agent.ping(alive);
+    if (template.warm) {
+      const path = "/tmp/.rehearsal.py";
+      const run = awake.agent.exec({ python: { path, code: "print(6*7)\n" } }, alive);
+      for await (const event of run) if (event.kind === "exit") break;
+      await awake.agent.removeFile({ path }, alive);
+    }
+    await clone.vmm.pause(alive);
+    return awake;
+  }
+
+  #keep(shelf: Shelf, kind: (typeof KINDS)[number], clone: Clone): void {
+    const place: Set<Clone> = shelf[kind] as Set<Clone>;
+    place.add(clone);
+    void clone.vmm.exited.then(() => {
+      if (place.delete(clone)) this.#drop(clone);
+    });
+  }
+}

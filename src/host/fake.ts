@@ -1,0 +1,115 @@
+/** A host in memory for fast tests: leases without anything behind them, books on what is lent, and a register. */
+import type { Clock } from "../base/clock.ts";
+import { WarrenError } from "../errors.ts";
+import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
+
+export interface FakeHostHooks {
+  /** Before a lease is made; may throw, or take its time. */
+  readonly lease?: (ask: LeaseAsk) => void | Promise<void>;
+  /** While a lease is given back; may throw. */
+  readonly give?: (id: string) => void | Promise<void>;
+}
+
+const ROOMY: Capacity = {
+  cores: 2,
+  memoryTotalMib: 16 * 1024,
+  memoryAvailableMib: 15 * 1024,
+  memoryPressure: 0,
+  diskFreeBytes: 2 ** 40,
+};
+
+export class FakeHost implements Host {
+  readonly #clock: Clock;
+  /** Replaceable at any time. */
+  hooks: FakeHostHooks = {};
+  /** Leases not given back, by id. */
+  readonly lent = new Map<string, LeaseAsk>();
+  /** Leases ever made, and given back for the first time. */
+  made = 0;
+  given = 0;
+  #room: Capacity = ROOMY;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  capacity(): Capacity {
+    return this.#room;
+  }
+
+  /** Changes what this host has. */
+  set room(change: Partial<Capacity>) {
+    this.#room = { ...this.#room, ...change };
+  }
+
+  async lease(ask: LeaseAsk): Promise<Lease> {
+    await this.hooks.lease?.(ask);
+    if (this.lent.has(ask.id)) throw new WarrenError("internal", `${ask.id} has a lease already`);
+    this.lent.set(ask.id, ask);
+    this.made += 1;
+    return {
+      id: ask.id,
+      disk: { rwFd: -1, roFd: -1 },
+      stateFd: -1,
+      socketDir: `/fake/${ask.id}`,
+      jail: { uid: 100_000 + this.made, cgroupFds: [], slotFd: -1 },
+      handedOver: () => undefined,
+      memoryMib: () => 0,
+      cpuMs: () => 0,
+      [Symbol.asyncDispose]: async () => {
+        await this.hooks.give?.(ask.id);
+        if (this.lent.delete(ask.id)) this.given += 1;
+      },
+    };
+  }
+
+  bootTimeNs(): bigint {
+    return BigInt(Math.round(this.#clock.monotonicMs() * 1e6));
+  }
+}
+
+/** A register in memory; several engines of one process may share it as if they were several processes. */
+export class FakeRegistry<R extends { readonly id: string }> {
+  readonly #records = new Map<string, R>();
+  readonly #claims = new Set<string>();
+  readonly #alive: (record: R) => boolean;
+
+  /** `alive` says whether a record's machine still lives. */
+  constructor(alive: (record: R) => boolean) {
+    this.#alive = alive;
+  }
+
+  get size(): number {
+    return this.#records.size;
+  }
+
+  async put(record: R): Promise<void> {
+    this.#records.set(record.id, record);
+  }
+
+  async remove(id: string): Promise<void> {
+    this.#records.delete(id);
+  }
+
+  async get(id: string): Promise<R | null> {
+    const record = this.#records.get(id);
+    if (record === undefined || this.#alive(record)) return record ?? null;
+    this.#records.delete(id);
+    return null;
+  }
+
+  async list(): Promise<R[]> {
+    const all = await Promise.all([...this.#records.keys()].map((id) => this.get(id)));
+    return all.filter((record) => record !== null);
+  }
+
+  async claimPort(id: string): Promise<{ readonly index: number; release(): void } | null> {
+    for (const index of [1, 2, 3]) {
+      const claim = `${id}:${index}`;
+      if (this.#claims.has(claim)) continue;
+      this.#claims.add(claim);
+      return { index, release: () => void this.#claims.delete(claim) };
+    }
+    return null;
+  }
+}
