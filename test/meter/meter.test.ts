@@ -1,0 +1,107 @@
+/** Billing: exact figures, and the laws that a fold over moves has to keep. */
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { Move } from "../../src/contract/move.ts";
+import type { SandboxState } from "../../src/contract/routes/sandboxes.ts";
+import { add, CHARGED, fold, NOTHING } from "../../src/meter/fold.ts";
+import { addUsd, formatUsd, parseUsd, roundUsd } from "../../src/meter/money.ts";
+import { price, ratesOf } from "../../src/meter/rates.ts";
+
+type Step = readonly [to: SandboxState, atMs: number];
+
+function moves(steps: readonly Step[], size: { cpu: number; memoryMib: number }, sandbox = "sb_a"): Move[] {
+  return steps.map(([to, monotonicMs], i) => ({
+    ...{ sandbox, account: "local", template: "base", ...size, sequence: i + 1, event: "created", reason: null },
+    ...{ from: steps[i - 1]?.[0] ?? null, to, monotonicMs, wallMs: monotonicMs },
+  }));
+}
+
+const life = (fromMs: number, runMs: number): Step[] => [
+  ["creating", fromMs],
+  ["running", fromMs + 40],
+  ["stopping", fromMs + 40 + runMs],
+  ["deleted", fromMs + 90 + runMs],
+];
+
+const cost = (rows: Move[], list?: string) => formatUsd(price(fold(rows), ratesOf(list)));
+
+describe("price", () => {
+  test("of 5 s of 1 vCPU and 512 MiB is 0.00006 exactly", () => {
+    expect(cost(moves(life(0, 5000), { cpu: 1, memoryMib: 512 }))).toBe("0.00006");
+  });
+  test("of 60 s of 1 vCPU and 1 GiB is 0.00084 exactly", () => {
+    expect(cost(moves(life(7, 60_000), { cpu: 1, memoryMib: 1024 }))).toBe("0.00084");
+  });
+  test("follows the list that is named", () => {
+    const rows = moves(life(0, 60_000), { cpu: 2, memoryMib: 2048 });
+    expect(cost(rows, "pandastack-hosted")).toBe("0.00234");
+    expect(() => ratesOf("toString")).toThrow("no price list");
+  });
+  test("of one MiB for one millisecond is not lost", () => {
+    expect(formatUsd(price({ vcpuMs: 0n, memoryMibMs: 1n }, ratesOf()))).toBe("0.00000000000390625");
+  });
+});
+
+describe("fold", () => {
+  const size = fc.record({ cpu: fc.integer({ min: 1, max: 32 }), memoryMib: fc.integer({ min: 128, max: 65536 }) });
+  const instants = fc.array(fc.double({ min: 0, max: 1e7, noNaN: true }), { minLength: 2, maxLength: 4 });
+  const STATES: SandboxState[] = ["creating", "running", "stopping", "deleted"];
+  const history = fc.tuple(instants, size).map(([times, s]) =>
+    moves(
+      times.sort((a, b) => a - b).map((t, i) => [STATES[i] as SandboxState, t]),
+      s,
+    ),
+  );
+
+  test("of nothing is nothing", () => {
+    expect(fold([])).toEqual(NOTHING);
+    expect(fold(moves([["creating", 5]], { cpu: 1, memoryMib: 128 }), { toMs: 1e6 })).toEqual(NOTHING);
+  });
+  test("is additive over any cut", () => {
+    fc.assert(
+      fc.property(history, fc.double({ min: 0, max: 2e7, noNaN: true }), (rows, cutMs) => {
+        const endMs = 2e7;
+        const parts = add(fold(rows, { toMs: cutMs }), fold(rows, { fromMs: cutMs, toMs: endMs }));
+        expect(parts).toEqual(fold(rows, { toMs: endMs }));
+      }),
+    );
+  });
+  test("never falls as time goes on", () => {
+    fc.assert(
+      fc.property(history, fc.double({ min: 0, max: 2e7, noNaN: true }), fc.nat(1000), (rows, atMs, laterMs) => {
+        const [now, then] = [fold(rows, { toMs: atMs }), fold(rows, { toMs: atMs + laterMs })];
+        expect(then.vcpuMs >= now.vcpuMs && then.memoryMibMs >= now.memoryMibMs).toBe(true);
+      }),
+    );
+  });
+  test("adds up over sandboxes, however their rows interleave", () => {
+    fc.assert(
+      fc.property(history, history, (a, b) => {
+        const other = b.map((row) => ({ ...row, sandbox: "sb_b" }));
+        const mixed = [...a, ...other].sort((x, y) => x.sequence - y.sequence);
+        expect(fold(mixed, { toMs: 1e7 })).toEqual(add(fold(a, { toMs: 1e7 }), fold(other, { toMs: 1e7 })));
+      }),
+    );
+  });
+  test("charges for a running guest only", () => {
+    const charged = Object.entries(CHARGED).filter(([, what]) => what.vcpu || what.memory);
+    expect(charged.map(([state]) => state)).toEqual(["running"]);
+  });
+});
+
+describe("Usd", () => {
+  test("keeps every digit of what it parsed", () => {
+    for (const text of ["0", "0.00001", "12.5", "123456789012345678.123456789012345678"]) {
+      expect(formatUsd(parseUsd(text))).toBe(text);
+    }
+  });
+  test("refuses what is not a plain decimal", () => {
+    for (const text of ["", "1e-5", "-1", ".5", "1,5", "0x10", "1.", " 1"]) expect(() => parseUsd(text)).toThrow();
+  });
+  test("adds exactly and rounds once, halves up", () => {
+    expect(formatUsd(addUsd(parseUsd("0.1"), parseUsd("0.20")))).toBe("0.3");
+    expect(formatUsd(roundUsd(parseUsd("0.0000005"), 6))).toBe("0.000001");
+    expect(formatUsd(roundUsd(parseUsd("0.00000049"), 6))).toBe("0");
+    expect(formatUsd(roundUsd(parseUsd("2"), 6))).toBe("2");
+  });
+});
