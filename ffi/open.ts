@@ -8,6 +8,7 @@ import { writeSync } from "node:fs";
 import spawnSource from "./spawn.c" with { type: "text" };
 import { C_TYPES, LIBC, OURS, type Prototype } from "./symbols.ts";
 import sysSource from "./sys.h" with { type: "text" };
+import tscSource from "./tsc.c" with { type: "text" };
 
 export type Raw = (...args: (number | bigint | Uint8Array | null)[]) => number | bigint;
 
@@ -37,7 +38,7 @@ export function openLibc(): { readonly functions: Readonly<Record<string, Raw>>;
 export function openOurs(memfd: (name: string) => number, close: (fd: number) => void): Readonly<Record<string, Raw>> {
   const fd = memfd("warren-spawn.c");
   try {
-    writeSync(fd, `${sysSource}\n${spawnSource}`);
+    writeSync(fd, `${sysSource}\n${spawnSource}\n${tscSource}`);
     const { symbols } = cc({ source: `/proc/self/fd/${fd}`, flags: "-nostdlib", symbols: declare(OURS) });
     return symbols as unknown as Record<string, Raw>;
   } finally {

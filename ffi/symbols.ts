@@ -72,6 +72,7 @@ export const LIBC = {
 /** Of our own C: answer -errno. */
 export const OURS = {
   warren_spawn: { args: ["struct spawn_spec *"], returns: "long" },
+  warren_tsc: { args: ["long *"], returns: "long" },
 } as const satisfies Record<string, Prototype>;
 
 /** Fields of `struct spawn_spec` in spawn.c, each 8 bytes, in order. */

@@ -7,48 +7,28 @@ import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { nonce, randomBytes, uuid } from "../base/id.ts";
-import type { Driver, Machine, Start, Vmm, VmPlan } from "../driver/driver.ts";
+import type { Machine, Vmm } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
 import { GuestAgent } from "../guest/agent.ts";
-import type { Host, Lease } from "../host/host.ts";
 import { copySparse, createMemory, digestSparse, reflink, sealMemory } from "../host/memory.ts";
 import { LIMITS } from "../limits.ts";
+import { type BakeTools, bootPlan, commandLine, planOf } from "./boot.ts";
 import { digestOf, type Fit, FORMAT, type Manifest } from "./manifest.ts";
 import type { Say } from "./source.ts";
+
+/** The warm interpreter's program goes in through the agent, so that a change of it leaves the root disk as it is. */
+const INTERPRETER_SOURCE = join(import.meta.dir, "../../images/python/warm.py");
+const INTERPRETER_PATH = "/usr/lib/warren/warm.py";
+
+export async function interpreterDigest(): Promise<string> {
+  return digestOf(await Bun.file(INTERPRETER_SOURCE).text());
+}
 
 export interface BakeParts {
   readonly vmlinux: string;
   readonly initrd: string;
   readonly disk: string;
   readonly warm: readonly string[];
-}
-
-export interface BakeTools {
-  readonly host: Host;
-  readonly driver: Driver;
-  readonly clock: Clock;
-}
-
-/** Under TCG the guest's TSC is the host's, and the kernel cannot calibrate it reliably: 4 of 10 boots hung without the figure. */
-export function commandLine(fit: Pick<Fit, "accel" | "tscKhz">): string {
-  const always =
-    "quiet loglevel=3 panic=-1 reboot=t nokaslr mitigations=off random.trust_cpu=on cryptomgr.notests audit=0";
-  const lean = "selinux=0 apparmor=0 rcupdate.rcu_expedited=1 nowatchdog";
-  return fit.accel === "tcg"
-    ? `${always} ${lean} tsc=reliable no_timer_check tsc_early_khz=${fit.tscKhz}`
-    : `${always} ${lean}`;
-}
-
-function planOf(lease: Lease, machine: Machine, start: Start, memoryFd: number): VmPlan {
-  return {
-    id: lease.id,
-    machine,
-    start,
-    memory: { fd: memoryFd, shared: start.kind === "boot" },
-    disk: lease.disk,
-    socketDir: lease.socketDir,
-    jail: { ...lease.jail, hostname: "sandbox", deadlineNs: null, detached: false },
-  };
 }
 
 /** An identity as every clone gets one: the template itself must not run on guessable randomness either. */
@@ -89,6 +69,7 @@ async function warmUp(
   await agent.identity(freshIdentity(clock));
   if (parts.warm.length > 0) {
     say(`importing ${parts.warm.join(", ")}`);
+    await agent.writeFile({ path: INTERPRETER_PATH, body: await Bun.file(INTERPRETER_SOURCE).bytes() });
     await agent.warm(parts.warm);
     await answers42(agent, signal);
   }
@@ -109,19 +90,6 @@ function openFor(stack: AsyncDisposableStack, path: string, flags: number): numb
   return fd;
 }
 
-async function memoryOf(stack: AsyncDisposableStack, path: string): Promise<number> {
-  const bytes = (await stat(path)).size;
-  const fd = createMemory("warren-boot", bytes);
-  stack.defer(() => closeSync(fd));
-  const from = openSync(path, constants.O_RDONLY);
-  try {
-    await copySparse(from, fd, bytes);
-  } finally {
-    closeSync(from);
-  }
-  return fd;
-}
-
 /** Boots and warms; on return the guest is paused, its device state written to `dir/state`, its disk reflinked to `dir/disk`. */
 async function takeSnapshot(
   tools: BakeTools,
@@ -133,25 +101,23 @@ async function takeSnapshot(
   signal: AbortSignal,
 ): Promise<{ bootNonce: string; agentVersion: string }> {
   await using stack = new AsyncDisposableStack();
-  const machine: Machine = { cpu: fit.cpu, memoryMib: fit.memoryMib, accel: { kind: fit.accel } };
-  const diskFd = openFor(stack, parts.disk, constants.O_RDONLY);
-  const openState = (): number => openSync(join(dir, "state"), constants.O_WRONLY | constants.O_CREAT, 0o600);
-  const snapshot = { memoryFd, openState, diskFd };
-  const id = `bake-${nonce()}`;
-  const lease = stack.use(
-    await tools.host.lease({ id, memoryMib: fit.memoryMib, cpu: fit.cpu, snapshot, detached: false }),
-  );
-  const kernelFd = await memoryOf(stack, parts.vmlinux);
-  const initrdFd = await memoryOf(stack, parts.initrd);
-  const start: Start = { kind: "boot", kernelFd, initrdFd, commandLine: commandLine(fit), stateFd: lease.stateFd };
-  const vmm = await tools.driver.prepare(planOf(lease, machine, start, memoryFd), signal);
+  const plan = await bootPlan(tools, stack, {
+    machine: { cpu: fit.cpu, memoryMib: fit.memoryMib, accel: { kind: fit.accel } },
+    memoryFd,
+    diskFd: openFor(stack, parts.disk, constants.O_RDONLY),
+    statePath: join(dir, "state"),
+    vmlinux: parts.vmlinux,
+    initrd: parts.initrd,
+    commandLine: commandLine(fit),
+  });
+  const vmm = await tools.driver.prepare(plan, signal);
   stack.defer(() => vmm.kill());
   const { agent } = await warmUp(vmm, parts, tools.clock, say, signal);
   say("taking the snapshot");
   await vmm.pause(signal);
   await vmm.save(signal);
   const disk = openFor(stack, join(dir, "disk"), constants.O_RDWR | constants.O_CREAT);
-  reflink(lease.disk.roFd, disk);
+  reflink(plan.disk.roFd, disk);
   fsyncSync(disk);
   const result = { bootNonce: agent.bootNonce, agentVersion: agent.version };
   agent.close();

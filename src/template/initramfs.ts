@@ -6,7 +6,7 @@ import { published } from "../host/publish.ts";
 import { run } from "../host/run.ts";
 import { type CpioEntry, cpio } from "./cpio.ts";
 import type { Kernel } from "./kernel.ts";
-import { digestOf } from "./manifest.ts";
+import { digestOf, writeDigested } from "./manifest.ts";
 
 const AGENT_SOURCES = join(import.meta.dir, "../../images/agent");
 const MOUNT_POINTS = ["dev", "m", "proc", "r", "sys"];
@@ -51,7 +51,7 @@ export async function initramfs(images: string, from: Kernel): Promise<string> {
     for (const [i, content] of modules.entries()) {
       entries.push({ path: `m/${10 + i}-${basename(from.modules[i]!)}`, mode: 0o644, content });
     }
-    await Bun.write(join(partial, "initramfs.cpio"), cpio(entries));
+    await writeDigested(join(partial, "initramfs.cpio"), cpio(entries));
   });
   return join(dir, "initramfs.cpio");
 }

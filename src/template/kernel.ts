@@ -5,7 +5,7 @@ import { WarrenError } from "../errors.ts";
 import { published } from "../host/publish.ts";
 import { runOk } from "../host/run.ts";
 import { vmlinuxOf } from "./bzimage.ts";
-import { digestOf } from "./manifest.ts";
+import { digestOf, writeDigested } from "./manifest.ts";
 import { SUITE } from "./recipes.ts";
 import { fetchPackages, type Say } from "./source.ts";
 
@@ -46,7 +46,7 @@ async function fetchKernel(dir: string, mirror: string, say: Say, signal?: Abort
   const image = (await readdir(join(dir, "boot"))).find((name) => name.startsWith("vmlinuz-"));
   if (image === undefined) throw new WarrenError("bake_failed", `the package ${PACKAGE} holds no kernel`);
   const vmlinux = vmlinuxOf(await Bun.file(join(dir, "boot", image)).bytes());
-  await Bun.write(join(dir, "vmlinux"), vmlinux);
+  await writeDigested(join(dir, "vmlinux"), vmlinux);
   await mkdir(join(dir, "modules"));
   const release = image.slice("vmlinuz-".length);
   for (const file of await moduleFiles(join(dir, "lib/modules", release))) {
@@ -61,7 +61,7 @@ async function ownKernel(dir: string, path: string): Promise<void> {
       details: { field: "WARREN_KERNEL", got: path, allowed: "a bzImage or an ELF kernel" },
     });
   }
-  await Bun.write(join(dir, "vmlinux"), vmlinuxOf(await Bun.file(path).bytes()));
+  await writeDigested(join(dir, "vmlinux"), vmlinuxOf(await Bun.file(path).bytes()));
   await mkdir(join(dir, "modules"));
   for (const file of await moduleFiles(join(dirname(path), "modules"))) {
     await copyFile(file, join(dir, "modules", basename(file)));

@@ -25,6 +25,8 @@ export const Fit = Type.Object({
   initrd: Digest,
   /** Digest of what the root file system was made from: packages, files, suite. */
   rootfs: Digest,
+  /** Digest of the warm interpreter's program, and what it has imported. */
+  interpreter: Digest,
   warm: Type.Array(Type.String()),
 });
 export type Fit = Static<typeof Fit>;
@@ -76,4 +78,10 @@ export function digestOf(value: unknown): string {
     );
   };
   return new Bun.CryptoHasher("sha256").update(JSON.stringify(sorted(value))).digest("hex");
+}
+
+/** Writes a file and, beside it, its SHA-256 as `PATH.sha256`: hashed once, when it is made. */
+export async function writeDigested(path: string, bytes: Uint8Array): Promise<void> {
+  await Bun.write(path, bytes);
+  await Bun.write(`${path}.sha256`, new Bun.CryptoHasher("sha256").update(bytes).digest("hex"));
 }

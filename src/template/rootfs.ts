@@ -11,7 +11,6 @@ import { digestOf } from "./manifest.ts";
 import { type Recipe, SUITE } from "./recipes.ts";
 import { fetchPackages, type Say } from "./source.ts";
 
-const WARM_SOURCE = join(import.meta.dir, "../../images/python/warm.py");
 /** Bumped when the files below change. */
 const LAYOUT = 1;
 
@@ -44,8 +43,6 @@ const EXT4 = [
 ];
 
 async function ourFiles(root: string): Promise<void> {
-  await mkdir(join(root, "usr/lib/warren"), { recursive: true });
-  await writeFile(join(root, "usr/lib/warren/warm.py"), await Bun.file(WARM_SOURCE).bytes());
   await mkdir(join(root, "work"), { recursive: true });
   await chmod(join(root, "work"), 0o777); // any `user` of an exec may write its results there
   await writeFile(join(root, "etc/hostname"), "sandbox\n");
@@ -72,9 +69,8 @@ async function makeImage(root: string, image: string, diskMib: number): Promise<
 }
 
 /** Digest of everything that a rootfs is made from. */
-export async function rootfsDigest(recipe: Recipe): Promise<string> {
-  const warm = await Bun.file(WARM_SOURCE).text();
-  return digestOf([LAYOUT, SUITE, [...recipe.packages].sort(), recipe.diskMib, WITHOUT, EXT4, warm]);
+export function rootfsDigest(recipe: Recipe): string {
+  return digestOf([LAYOUT, SUITE, [...recipe.packages].sort(), recipe.diskMib, WITHOUT, EXT4]);
 }
 
 /** Path of the image, built when it is not there yet. @throws {WarrenError} `bake_failed`, `storage_exhausted` */
@@ -85,7 +81,7 @@ export async function rootfs(
   say: Say,
   signal?: AbortSignal,
 ): Promise<string> {
-  const key = (await rootfsDigest(recipe)).slice(0, 16);
+  const key = rootfsDigest(recipe).slice(0, 16);
   const dir = await published(join(images, `rootfs-${recipe.name}-${key}`), async (partial) => {
     const root = join(partial, "root");
     const packages = [...recipe.packages].sort();

@@ -75,6 +75,7 @@ const FIT: Fit = {
   kernel: "a".repeat(64),
   initrd: "b".repeat(64),
   rootfs: "c".repeat(64),
+  interpreter: "d".repeat(64),
   warm: ["json"],
 };
 

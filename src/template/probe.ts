@@ -1,0 +1,91 @@
+/**
+ * Which acceleration this host really has: a guest is booted under KVM against a deadline, since /dev/kvm may be there and
+ * yet unable to run a stock kernel. The answer is kept with the data, for this host boot and VMM build.
+ */
+import { closeSync, constants, openSync, statSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { cpus, release } from "node:os";
+import { join } from "node:path";
+import type { Acceleration } from "../driver/driver.ts";
+import { GuestAgent } from "../guest/agent.ts";
+import { runOk } from "../host/run.ts";
+import { LIMITS } from "../limits.ts";
+import { type BakeTools, bootPlan, commandLine, memoryOf } from "./boot.ts";
+import { digestOf } from "./manifest.ts";
+
+export interface AccelerationFacts extends Acceleration {
+  /** Why not KVM, or that it works; for people. */
+  readonly says: string;
+}
+
+const PROBE_MIB = 256;
+
+/** Boots the agent once under KVM; null when it answered, else why it did not. */
+async function tryKvm(
+  tools: BakeTools,
+  dataDir: string,
+  parts: { vmlinux: string; initrd: string },
+): Promise<string | null> {
+  const dir = await mkdtemp(join(dataDir, "probe-"));
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => rm(dir, { recursive: true, force: true }));
+  const signal = AbortSignal.timeout(LIMITS.kvmProbeMs);
+  try {
+    const disk = join(dir, "disk");
+    await runOk(["mke2fs", "-q", "-F", "-t", "ext4", disk, "16M"], { deadlineMs: 20_000 });
+    const memoryFd = await memoryOf(stack, null, PROBE_MIB * 1024 * 1024);
+    const diskFd = openSync(disk, constants.O_RDONLY);
+    stack.defer(() => closeSync(diskFd));
+    const machine = { cpu: 1, memoryMib: PROBE_MIB, accel: { kind: "kvm" } as const };
+    const plan = await bootPlan(tools, stack, {
+      machine,
+      memoryFd,
+      diskFd,
+      statePath: join(dir, "state"),
+      ...parts,
+      commandLine: commandLine({ accel: "kvm", tscKhz: 0 }),
+    });
+    const vmm = await tools.driver.prepare(plan, signal);
+    stack.defer(() => vmm.kill());
+    await vmm.resume(signal);
+    const agent = await GuestAgent.connect(await vmm.connect(0, signal), { clock: tools.clock, signal });
+    agent.close();
+    return null;
+  } catch (error) {
+    if (signal.aborted) return `a probe guest did not start under KVM within ${LIMITS.kvmProbeMs / 1000} s`;
+    return `a probe guest failed under KVM: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+function hasKvm(): boolean {
+  try {
+    return statSync("/dev/kvm").isCharacterDevice();
+  } catch {
+    return false; // no such device: the ordinary case on a host without virtualisation
+  }
+}
+
+/**
+ * The acceleration to use, from the kept answer when there is one.
+ * `wanted` other than "auto" is taken as it is: the operator knows.
+ */
+export async function acceleration(
+  tools: BakeTools,
+  dataDir: string,
+  wanted: "auto" | "kvm" | "tcg",
+  parts: () => Promise<{ vmlinux: string; initrd: string }>,
+): Promise<AccelerationFacts> {
+  if (wanted !== "auto") return { kind: wanted, says: `${wanted} by configuration` };
+  if (!hasKvm()) return { kind: "tcg", says: "there is no /dev/kvm: software emulation (TCG)" };
+  const identity = await tools.driver.identity();
+  const key = digestOf([identity, release(), cpus()[0]?.model ?? "", LIMITS.kvmProbeMs]).slice(0, 16);
+  const file = Bun.file(join(dataDir, `acceleration-${key}.json`));
+  if (await file.exists()) return (await file.json()) as AccelerationFacts;
+  const why = await tryKvm(tools, dataDir, await parts());
+  const facts: AccelerationFacts =
+    why === null
+      ? { kind: "kvm", says: "KVM: a probe guest booted" }
+      : { kind: "tcg", says: `${why}: software emulation (TCG)` };
+  await Bun.write(file, JSON.stringify(facts));
+  return facts;
+}

@@ -1,0 +1,342 @@
+/**
+ * Templates on this host: what is baked, what has to be baked first, what is open. One bake at a time per size and home,
+ * whichever process does it; an open snapshot stays open for the life of the process, its sealed memory shared by all clones.
+ */
+import { closeSync, constants, openSync } from "node:fs";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Log } from "../base/log.ts";
+import type { BakeEvent, TemplateInfo } from "../contract/routes/templates.ts";
+import type { OpenTemplate, TemplateSize, TemplateStore } from "../engine/templates.ts";
+import { WarrenError } from "../errors.ts";
+import { lockFile } from "../host/lock.ts";
+import { copySparse, createMemory, digestSparse, sealMemory } from "../host/memory.ts";
+import { type BakeParts, bakeSnapshot } from "./bake.ts";
+import type { BakeTools } from "./boot.ts";
+import { cpuModel, tscKhz } from "./cpu.ts";
+import { initramfs } from "./initramfs.ts";
+import { type Kernel, kernel } from "./kernel.ts";
+import { type Fit, FORMAT, type Manifest, misfits, parseManifest } from "./manifest.ts";
+import { type AccelerationFacts, acceleration } from "./probe.ts";
+import { hasRecipe, type Recipe, recipeNames, recipeOf } from "./recipes.ts";
+import { rootfs, rootfsDigest } from "./rootfs.ts";
+import { Steps } from "./steps.ts";
+
+export interface StoreOptions extends BakeTools {
+  /** Directory on a file system with reflinks. */
+  readonly dataDir: string;
+  readonly mirror: string;
+  /** A kernel of the operator's own, or null for Debian's. */
+  readonly kernelPath: string | null;
+  readonly accel: "auto" | "kvm" | "tcg";
+  readonly log: Log;
+}
+
+interface Found {
+  readonly dir: string;
+  readonly manifest: Manifest;
+}
+
+/** Steps of a bake from nothing, for "step 2 of 9". */
+const STEPS = 9;
+
+export class Templates implements TemplateStore {
+  readonly #options: StoreOptions;
+  readonly #open = new Map<string, Promise<OpenTemplate>>();
+  readonly #closing: (() => void)[] = [];
+  #acceleration: Promise<AccelerationFacts> | null = null;
+  #tsc: Promise<number> | null = null;
+
+  constructor(options: StoreOptions) {
+    this.#options = options;
+  }
+
+  has(name: string): boolean {
+    return hasRecipe(name);
+  }
+
+  defaults(name: string): { readonly cpu: number; readonly memoryMib: number } {
+    const { cpu, memoryMib } = recipeOf(name);
+    return { cpu, memoryMib };
+  }
+
+  async list(): Promise<TemplateInfo[]> {
+    return await Promise.all(recipeNames().map((name) => this.#info(recipeOf(name))));
+  }
+
+  open(size: TemplateSize, onStep?: (event: BakeEvent) => void, signal?: AbortSignal): Promise<OpenTemplate> {
+    const key = `${size.name} ${size.cpu} ${size.memoryMib}`;
+    const held = this.#open.get(key);
+    if (held !== undefined) return held;
+    const steps = new Steps(STEPS, this.#options.clock, onStep ?? (() => undefined));
+    const opening = this.#openOrBake(size, steps, signal);
+    this.#open.set(key, opening);
+    opening.catch(() => this.#open.delete(key)); // the caller hears of it; the next one may try again
+    return opening;
+  }
+
+  async bake(
+    size: TemplateSize,
+    force: boolean,
+    onStep: (event: BakeEvent) => void,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const steps = new Steps(STEPS, this.#options.clock, onStep);
+    const recipe = recipeOf(size.name);
+    if (force) await this.#forget(size);
+    await this.#found(recipe, size, steps, signal);
+  }
+
+  async remove(name: string): Promise<void> {
+    recipeOf(name);
+    for (const key of this.#open.keys()) if (key.startsWith(`${name} `)) this.#open.delete(key);
+    await rm(this.#dirOf(name), { recursive: true, force: true });
+    const images = this.#images();
+    for (const dir of await entries(images)) {
+      if (dir.startsWith(`rootfs-${name}-`)) await rm(join(images, dir), { recursive: true, force: true });
+    }
+  }
+
+  /** How guests are run on this host; boots a probe the first time. */
+  acceleration(steps = new Steps(STEPS, this.#options.clock, () => undefined)): Promise<AccelerationFacts> {
+    const { dataDir, accel } = this.#options;
+    this.#acceleration ??= acceleration(this.#options, dataDir, accel, async () => {
+      const { vmlinux, initrd } = await this.#boot(steps);
+      return { vmlinux: vmlinux.vmlinux, initrd };
+    });
+    this.#acceleration.catch(() => (this.#acceleration = null)); // missing packages may be there the next time
+    return this.#acceleration;
+  }
+
+  close(): void {
+    for (const close of this.#closing.splice(0)) close();
+    this.#open.clear();
+  }
+
+  #tscKhz(): Promise<number> {
+    this.#tsc ??= tscKhz(this.#options.dataDir, this.#options.clock);
+    return this.#tsc;
+  }
+
+  #images(): string {
+    return join(this.#options.dataDir, "images");
+  }
+
+  #dirOf(name: string): string {
+    return join(this.#options.dataDir, "templates", name);
+  }
+
+  async #boot(steps: Steps, signal?: AbortSignal): Promise<{ vmlinux: Kernel; initrd: string }> {
+    const { mirror, kernelPath } = this.#options;
+    await mkdir(this.#images(), { recursive: true, mode: 0o700 });
+    const vmlinux = await kernel(this.#images(), { mirror, path: kernelPath }, steps.part("kernel"), signal);
+    return { vmlinux, initrd: await initramfs(this.#images(), vmlinux) };
+  }
+
+  async #openOrBake(size: TemplateSize, steps: Steps, signal?: AbortSignal): Promise<OpenTemplate> {
+    const { dir, manifest } = await this.#found(recipeOf(size.name), size, steps, signal);
+    try {
+      return await this.#load(size, dir, manifest);
+    } catch (error) {
+      if (!(error instanceof WarrenError) || error.code !== "template_invalid") throw error;
+      this.#options.log.warn("a snapshot is damaged and is baked anew", { template: size.name, why: error.message });
+      await rm(dir, { recursive: true, force: true });
+      const again = await this.#found(recipeOf(size.name), size, steps, signal);
+      return await this.#load(size, again.dir, again.manifest);
+    }
+  }
+
+  /** The newest snapshot that fits this host, baked when there is none; two processes bake it once. */
+  async #found(recipe: Recipe, size: TemplateSize, steps: Steps, signal?: AbortSignal): Promise<Found> {
+    const wanted = await this.#wantedIfImagesExist(recipe, size);
+    const there = wanted === null ? null : await this.#search(wanted);
+    if (there !== null) return there;
+    const locks = join(this.#options.dataDir, "locks");
+    await mkdir(locks, { recursive: true, mode: 0o700 });
+    const path = join(locks, `bake-${recipe.name}`);
+    const waits = () => steps.say(`another process is baking ${recipe.name}; waiting for it`);
+    using _lock = await lockFile(path, {
+      clock: this.#options.clock,
+      waits,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const { fit, parts } = await this.#prepare(recipe, size, steps, signal);
+    const meanwhile = await this.#search(fit);
+    if (meanwhile !== null) return meanwhile;
+    const stop = signal ?? new AbortController().signal;
+    await bakeSnapshot(this.#options, fit, parts, this.#dirOf(recipe.name), (says) => steps.next(says), stop);
+    const baked = await this.#search(fit);
+    if (baked === null) throw new WarrenError("bake_failed", `the new snapshot of ${recipe.name} is not usable`);
+    await this.#sweep(recipe.name, baked);
+    return baked;
+  }
+
+  /** Builds what is missing of kernel, initramfs and root disk, all at once: most of it waits for the network. */
+  async #prepare(
+    recipe: Recipe,
+    size: TemplateSize,
+    steps: Steps,
+    signal?: AbortSignal,
+  ): Promise<{ fit: Fit; parts: BakeParts }> {
+    await mkdir(this.#images(), { recursive: true, mode: 0o700 });
+    const stop = new AbortController();
+    const either = AbortSignal.any([stop.signal, ...(signal === undefined ? [] : [signal])]);
+    steps.next(`building the image of ${recipe.name}: ${recipe.packages.length} packages and what they need`);
+    try {
+      const [{ vmlinux, initrd }, disk, accel] = await Promise.all([
+        this.#boot(steps, either),
+        rootfs(this.#images(), recipe, this.#options.mirror, steps.part("root"), either),
+        this.acceleration(steps),
+      ]);
+      steps.next(accel.says);
+      const fit = await this.#fit(recipe, size, vmlinux, initrd, accel);
+      return { fit, parts: { vmlinux: vmlinux.vmlinux, initrd, disk, warm: recipe.warm } };
+    } catch (error) {
+      stop.abort(); // one part failed: the others need not go on
+      throw error;
+    }
+  }
+
+  /** What a snapshot would have to fit, without building anything; null when parts of it do not exist yet. */
+  async #wantedIfImagesExist(recipe: Recipe, size: TemplateSize): Promise<Fit | null> {
+    const images = await entries(this.#images());
+    const complete = ["kernel-", "initramfs-", `rootfs-${recipe.name}-`].every((part) =>
+      images.some((dir) => dir.startsWith(part)),
+    );
+    if (!complete) return null;
+    const silent = new Steps(STEPS, this.#options.clock, () => undefined);
+    const [{ vmlinux, initrd }, accel] = await Promise.all([this.#boot(silent), this.acceleration(silent)]);
+    return await this.#fit(recipe, size, vmlinux, initrd, accel);
+  }
+
+  async #fit(recipe: Recipe, size: TemplateSize, from: Kernel, initrd: string, accel: AccelerationFacts): Promise<Fit> {
+    const { devices, ...vmm } = await this.#options.driver.identity();
+    return {
+      format: FORMAT,
+      template: recipe.name,
+      cpu: size.cpu,
+      memoryMib: size.memoryMib,
+      accel: accel.kind,
+      cpuModel: cpuModel(accel.kind),
+      tscKhz: accel.kind === "tcg" ? await this.#tscKhz() : 0,
+      devices: devices ?? "",
+      vmm,
+      kernel: await Bun.file(`${from.vmlinux}.sha256`).text(),
+      initrd: await Bun.file(`${initrd}.sha256`).text(),
+      rootfs: rootfsDigest(recipe),
+      interpreter: await interpreterDigest(),
+      warm: recipe.warm,
+    };
+  }
+
+  async #all(name: string): Promise<Found[]> {
+    const found: Found[] = [];
+    for (const entry of await entries(this.#dirOf(name))) {
+      if (entry.startsWith(".")) continue;
+      const dir = join(this.#dirOf(name), entry);
+      const file = Bun.file(join(dir, "manifest.json"));
+      const manifest = (await file.exists()) ? parseManifest(await file.text()) : null;
+      if (manifest !== null) found.push({ dir, manifest });
+    }
+    return found.sort((a, b) => b.manifest.bakedAt.localeCompare(a.manifest.bakedAt));
+  }
+
+  async #search(wanted: Fit): Promise<Found | null> {
+    return (
+      (await this.#all(wanted.template)).find(({ manifest }) => misfits(wanted, manifest.fit).length === 0) ?? null
+    );
+  }
+
+  async #forget(size: TemplateSize): Promise<void> {
+    this.#open.delete(`${size.name} ${size.cpu} ${size.memoryMib}`);
+    for (const { dir, manifest } of await this.#all(size.name)) {
+      if (manifest.fit.cpu === size.cpu && manifest.fit.memoryMib === size.memoryMib)
+        await rm(dir, { recursive: true, force: true });
+    }
+  }
+
+  /** Removes what a new snapshot replaces, and what crashed bakes left. Processes that have an old one open keep it. */
+  async #sweep(name: string, current: Found): Promise<void> {
+    const { cpu, memoryMib } = current.manifest.fit;
+    for (const { dir, manifest } of await this.#all(name)) {
+      const same = manifest.fit.cpu === cpu && manifest.fit.memoryMib === memoryMib;
+      if (same && dir !== current.dir) await rm(dir, { recursive: true, force: true });
+    }
+    for (const entry of await entries(this.#dirOf(name))) {
+      if (entry.startsWith(".partial-")) await rm(join(this.#dirOf(name), entry), { recursive: true, force: true });
+    }
+  }
+
+  /** @throws {WarrenError} `template_invalid` – the files are not what the manifest says */
+  async #load(size: TemplateSize, dir: string, manifest: Manifest): Promise<OpenTemplate> {
+    const { parts, fit } = manifest;
+    const state = await Bun.file(join(dir, "state")).bytes();
+    const sha256 = new Bun.CryptoHasher("sha256").update(state).digest("hex");
+    if (sha256 !== parts.state.sha256)
+      throw new WarrenError("template_invalid", "its device state is not the one that was written");
+    const memoryFd = await loadMemory(join(dir, "memory"), parts.memory);
+    const diskFd = openSync(join(dir, "disk"), constants.O_RDONLY);
+    const stateFd = openSync(join(dir, "state"), constants.O_RDONLY);
+    this.#closing.push(() => {
+      for (const fd of [memoryFd, diskFd, stateFd]) closeSync(fd);
+    });
+    return {
+      size,
+      machine: { cpu: fit.cpu, memoryMib: fit.memoryMib, accel: { kind: fit.accel } },
+      // Opened again by descriptor: the directory may be replaced meanwhile, the snapshot in use is not.
+      snapshot: { memoryFd, diskFd, openState: () => openSync(`/proc/self/fd/${stateFd}`, constants.O_RDONLY) },
+      digest: manifest.digest,
+      workingSetMib: manifest.workingSetMib,
+      warm: fit.warm.length > 0,
+    };
+  }
+
+  async #info(recipe: Recipe): Promise<TemplateInfo> {
+    const baked = await Promise.all(
+      (await this.#all(recipe.name)).map(async ({ dir, manifest: { fit, digest, bakedAt, parts } }) => ({
+        cpu: fit.cpu,
+        memoryMb: fit.memoryMib,
+        digest,
+        sizeBytes: parts.state.bytes + (await allocatedBytes(join(dir, "memory"))),
+        bakedAt,
+        accel: fit.accel,
+      })),
+    );
+    const disk = (await entries(this.#images())).find((entry) => entry.startsWith(`rootfs-${recipe.name}-`));
+    const diskBytes = disk === undefined ? 0 : await allocatedBytes(join(this.#images(), disk, "disk.ext4"));
+    return { name: recipe.name, description: recipe.description, baked, diskBytes };
+  }
+}
+
+async function loadMemory(path: string, expected: { readonly bytes: number; readonly xxh3: string }): Promise<number> {
+  const from = openSync(path, constants.O_RDONLY);
+  const memoryFd = createMemory("warren-template", expected.bytes);
+  try {
+    await copySparse(from, memoryFd, expected.bytes);
+    if ((await digestSparse(memoryFd, expected.bytes)) !== expected.xxh3) {
+      throw new WarrenError("template_invalid", "its memory image is not the one that was written");
+    }
+    sealMemory(memoryFd);
+    return memoryFd;
+  } catch (error) {
+    closeSync(memoryFd);
+    throw error;
+  } finally {
+    closeSync(from);
+  }
+}
+
+async function allocatedBytes(path: string): Promise<number> {
+  return await stat(path).then(
+    (facts) => facts.blocks * 512,
+    () => 0, // being built or removed by another process
+  );
+}
+
+/** Names in a directory, none when it does not exist yet. */
+async function entries(dir: string): Promise<string[]> {
+  return await readdir(dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+}
