@@ -19,6 +19,7 @@ export const PythonRun = Type.Object(
   },
   { additionalProperties: false },
 );
+export type PythonRun = Static<typeof PythonRun>;
 
 export const Exec = Type.Object(
   {

@@ -3,10 +3,11 @@
  * code that talks to real guests. One per fake VMM; what it holds is lost with it.
  */
 import type { Clock } from "../../base/clock.ts";
-import { type Frame, FrameDecoder } from "../../guest/codec.ts";
+import type { Frame } from "../../guest/codec.ts";
 import { ASK } from "../../guest/protocol.ts";
 import type { Link } from "../driver.ts";
 import { FakeFiles } from "./files.ts";
+import { Inbox } from "./inbox.ts";
 import { FakePort } from "./port.ts";
 import type { FakeProcess } from "./process.ts";
 
@@ -70,10 +71,10 @@ export class FakeGuest {
   async serve(link: Link): Promise<void> {
     const port = new FakePort(this, link);
     this.#ports.add(port);
-    const decoder = new FrameDecoder();
+    const inbox = new Inbox();
     try {
       for await (const chunk of link.bytes) {
-        for (const frame of decoder.push(chunk)) await this.#take(frame, port, link);
+        for (const frame of inbox.push(chunk)) await this.#take(frame, port, link);
       }
     } finally {
       this.#ports.delete(port);

@@ -11,6 +11,7 @@ import { FakeProcess, type ProcessEnd, type Sink, type Stream } from "./process.
 import { isCommand } from "./shell.ts";
 
 const ESRCH = 3;
+const ECANCELED = 125;
 const PYTHON_PATH = "/work/main.py";
 
 /** One exchange that is under way. */
@@ -70,20 +71,26 @@ export class FakePort {
   }
 
   async #run(answer: Answer, fields: Fields, channel: number): Promise<void> {
-    this.#channels.set(channel, {
+    const { promise: cancelled, reject: cancel } = Promise.withResolvers<never>();
+    const open: Channel = {
       credit: LIMITS.streamWindowBytes,
       wake: Promise.withResolvers(),
       closed: false,
       onData: () => undefined,
-      onCancel: () => undefined,
-    });
+      onCancel: () => cancel(new GuestError(ECANCELED, "Operation canceled")),
+    };
+    this.#channels.set(channel, open);
+    const answered = Promise.try(answer, fields, channel);
     try {
-      await answer(fields, channel);
+      await Promise.race([answered, cancelled]);
     } catch (cause) {
       if (!(cause instanceof GuestError)) throw cause;
       this.#fail(channel, cause);
     }
-    this.#channels.delete(channel);
+    open.closed = true;
+    open.wake.resolve();
+    await answered.catch(() => undefined); // told above, or of no interest to one that cancelled
+    if (this.#channels.get(channel) === open) this.#channels.delete(channel);
   }
 
   readonly #answers: Readonly<Record<number, Answer>> = {
@@ -167,7 +174,7 @@ export class FakePort {
     processes.set(process.process, process);
     this.#started(process, channel);
     if ((flags & EXEC_FLAG.STDIN_OPEN) === 0) process.closeStdin();
-    if (background) return;
+    if (background) return this.#done(channel);
     this.#takeData(channel, (bytes) => (bytes.length === 0 ? process.closeStdin() : process.feed(bytes.slice())));
     const open = this.#channels.get(channel);
     if (open !== undefined) open.onCancel = () => process.kill(9);
@@ -197,28 +204,25 @@ export class FakePort {
     for (let at = 0; at < part.length; at += LIMITS.frameBytes) {
       await this.#send(SAY.CHUNK, channel, part.subarray(at, at + LIMITS.frameBytes));
     }
-    this.#fields(SAY.DONE, channel, [[TAG.SIZE, content.length]]);
+    this.#fields(SAY.DONE, channel, [[TAG.SIZE, part.length]]);
   }
 
   async #put(fields: Fields, channel: number): Promise<void> {
     const mode = fields.numberOr(TAG.MODE, 0o644);
     const { files } = this.#guest;
     const content = fields.has(TAG.CODE) ? fields.bytes(TAG.CODE).slice() : await this.#receive(channel);
-    if (content === null) return;
     files.write(path(fields), mode, content);
     this.#fields(SAY.DONE, channel, [[TAG.SIZE, content.length]]);
   }
 
-  /** Null when it was cancelled: nothing stays. */
-  #receive(channel: number): Promise<Uint8Array | null> {
-    const { promise, resolve } = Promise.withResolvers<Uint8Array | null>();
+  /** Whole, or never: what is cancelled half-way leaves nothing. */
+  #receive(channel: number): Promise<Uint8Array> {
+    const { promise, resolve } = Promise.withResolvers<Uint8Array>();
     const parts: Uint8Array[] = [];
     this.#takeData(channel, (bytes) => {
       if (bytes.length === 0) resolve(new Uint8Array(Buffer.concat(parts)));
       else parts.push(bytes.slice());
     });
-    const open = this.#channels.get(channel);
-    if (open !== undefined) open.onCancel = () => resolve(null);
     return promise;
   }
 
@@ -297,6 +301,7 @@ export class FakePort {
   }
 
   #say(type: number, channel: number, payload: Uint8Array): void {
+    if (this.#channels.get(channel)?.closed === true) return;
     const bytes = encodeFrame(type, channel, payload);
     const after = this.#sending.then(() => this.#link.write(bytes));
     this.#sending = after.catch(() => undefined); // the host hung up: there is nobody left to tell

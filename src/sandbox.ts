@@ -1,0 +1,177 @@
+/**
+ * The handle to one sandbox: sugar over a `SandboxHost`, with no logic of its own, so it is the same class in process, from
+ * another process and over HTTP. A command's exit code, signal, timeout and cut output are results, never errors.
+ */
+import type { Body, CallOptions } from "./contract/route.ts";
+import type { Exec, ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.ts";
+import type { SandboxCreate, SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
+import type { SandboxHost } from "./contract/routes.ts";
+import { WarrenError } from "./errors.ts";
+import { LIMITS } from "./limits.ts";
+import { collect, type ExecResult, feed } from "./sandbox/collect.ts";
+import { SandboxFiles } from "./sandbox/files.ts";
+import { SandboxProcess } from "./sandbox/process.ts";
+
+/** One `sh -c` string, an argument vector, or Python in the template's warm interpreter (source text or more). */
+export type Command = string | readonly string[] | { readonly python: string | PythonRun };
+
+export interface ExecOptions extends CallOptions {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Name or number from the guest's `/etc/passwd`; default root. */
+  readonly user?: string;
+  /** Given whole, or as it comes; then closed. Without it stdin is empty. */
+  readonly stdin?: Body;
+  /** The whole process group is killed in the guest after this long; default {@link LIMITS.execTimeoutSeconds}. */
+  readonly timeoutSeconds?: number;
+  /** Bytes kept of stdout and of stderr each; default {@link LIMITS.outputBytes}. The rest is counted and dropped. */
+  readonly outputLimitBytes?: number;
+}
+
+export interface PythonOptions extends ExecOptions {
+  /** `sys.argv[1:]`. */
+  readonly args?: readonly string[];
+  /** Where the source is written first; default `/work/main.py`. */
+  readonly path?: string;
+}
+
+export interface SpawnOptions extends Omit<ExecOptions, "stdin" | "outputLimitBytes"> {
+  /** Keeps stdin open for `write` and `closeStdin`; else it is empty. */
+  readonly stdinOpen?: boolean;
+}
+
+export type CreateOptions = SandboxCreate & CallOptions;
+export interface ListOptions extends CallOptions {
+  readonly state?: SandboxState;
+  readonly template?: string;
+  readonly limit?: number;
+}
+
+type OpenHost = () => Promise<SandboxHost>;
+let openDefaultHost: OpenHost | null = null;
+
+/** Says where sandboxes come from when no host is named; the entry point of the package does it. */
+export function setDefaultHost(open: OpenHost | null): void {
+  openDefaultHost = open;
+}
+
+async function defaultHost(): Promise<SandboxHost> {
+  if (openDefaultHost === null) {
+    throw new WarrenError("unsupported", "there is no default host here: pass one, or import from the package itself");
+  }
+  return openDefaultHost();
+}
+
+/**
+ * @example
+ * await using sb = await Sandbox.create({ template: "code-interpreter" });
+ * const { stdout } = await sb.python("print(6 * 7)");
+ */
+export class Sandbox implements AsyncDisposable {
+  readonly id: string;
+  readonly files: SandboxFiles;
+  readonly #host: SandboxHost;
+
+  /** A handle without asking whether there is such a sandbox; see {@link Sandbox.connect}. */
+  constructor(host: SandboxHost, id: string) {
+    this.#host = host;
+    this.id = id;
+    this.files = new SandboxFiles(host, id);
+  }
+
+  /** Makes a sandbox and waits until it is ready for commands. @throws {WarrenError} as the contract's `create` says. */
+  static async create(options: CreateOptions = {}, host?: SandboxHost): Promise<Sandbox> {
+    const { signal, ...input } = options;
+    const on = host ?? (await defaultHost());
+    const { id } = await on.create(input, signal === undefined ? {} : { signal });
+    return new Sandbox(on, id);
+  }
+
+  /** A handle to one that exists, made here or detached elsewhere. @throws {WarrenError} `not_found` */
+  static async connect(id: string, host?: SandboxHost): Promise<Sandbox> {
+    const on = host ?? (await defaultHost());
+    return new Sandbox(on, (await on.get({ id })).id);
+  }
+
+  /** Sandboxes of the home, newest first. */
+  static async list(options: ListOptions = {}, host?: SandboxHost): Promise<SandboxInfo[]> {
+    const { signal, ...input } = options;
+    return (host ?? (await defaultHost())).list(input, signal === undefined ? {} : { signal });
+  }
+
+  info(): Promise<SandboxInfo> {
+    return this.#host.get({ id: this.id });
+  }
+
+  /** Runs a command to its end and keeps its output. @throws {WarrenError} `wrong_state`, `sandbox_lost`, … */
+  async exec(command: Command, options: ExecOptions = {}): Promise<ExecResult> {
+    const limitBytes = options.outputLimitBytes ?? LIMITS.outputBytes;
+    return collect(await this.stream(command, options), limitBytes);
+  }
+
+  /** Runs Python source with exactly the semantics of `python3 FILE`. */
+  python(code: string, options: PythonOptions = {}): Promise<ExecResult> {
+    const { args, path, ...rest } = options;
+    const python: PythonRun = { code };
+    if (args !== undefined) python.args = [...args];
+    if (path !== undefined) python.path = path;
+    return this.exec({ python }, rest);
+  }
+
+  /** Output as it comes, `exit` last. Leaving the loop early kills the command and all it started. */
+  async stream(command: Command, options: ExecOptions = {}): Promise<AsyncIterable<ExecEvent>> {
+    const { stdin, signal, ...rest } = options;
+    const call = signal === undefined ? {} : { signal };
+    const request = { id: this.id, ...asRequest(command), ...copied(rest) };
+    if (stdin === undefined) return this.#host.exec(request, call);
+    if (typeof stdin === "string" || stdin instanceof Uint8Array) return this.#host.exec({ ...request, stdin }, call);
+    const events = await this.#host.exec({ ...request, stdinOpen: true }, call);
+    return feed(events, stdin, (process, body) => this.#host.stdin({ id: this.id, process, body }, call));
+  }
+
+  /** Starts a command in the background: it outlives this handle, its output is kept in a bounded ring. */
+  async spawn(command: Command, options: SpawnOptions = {}): Promise<SandboxProcess> {
+    const { signal, ...rest } = options;
+    const request = { id: this.id, ...asRequest(command), ...copied(rest), background: true };
+    for await (const event of await this.#host.exec(request, signal === undefined ? {} : { signal })) {
+      if (event.kind === "started") return new SandboxProcess(this.#host, this.id, event.process, event.pid);
+    }
+    throw new WarrenError("guest_protocol", `sandbox ${this.id} did not say that the command was started`);
+  }
+
+  /** Commands under way, and background ones after their end. */
+  processes(): Promise<ProcessInfo[]> {
+    return this.#host.processes({ id: this.id });
+  }
+
+  /** A handle to a background command that someone started earlier. @throws {WarrenError} `process_not_found` */
+  async process(process: number): Promise<SandboxProcess> {
+    const found = (await this.processes()).find((p) => p.process === process);
+    if (found !== undefined) return new SandboxProcess(this.#host, this.id, process, found.pid);
+    throw new WarrenError("process_not_found", `sandbox ${this.id} has no process ${process}`);
+  }
+
+  /** Ends the sandbox and frees all it held; doing so twice is fine. */
+  close(): Promise<void> {
+    return this.#host.close({ id: this.id });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function asRequest(command: Command): Pick<Exec, "cmd" | "argv" | "python"> {
+  if (typeof command === "string") return { cmd: command };
+  if ("python" in command) {
+    const { python } = command;
+    return { python: typeof python === "string" ? { code: python } : python };
+  }
+  return { argv: [...command] };
+}
+
+/** Without what was not given, and with an environment of its own. */
+function copied<T extends { readonly env?: Readonly<Record<string, string>> }>(options: T): T & { env?: Exec["env"] } {
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  return given as T & { env?: Exec["env"] };
+}

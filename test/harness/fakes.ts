@@ -1,0 +1,106 @@
+/** An engine over fakes, and the books that tell whether it left anything behind. */
+import { expect } from "bun:test";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
+import { createLog } from "../../src/base/log.ts";
+import type { BakeEvent, TemplateInfo } from "../../src/contract/routes/templates.ts";
+import { FakeDriver, type FakeHooks } from "../../src/driver/fake.ts";
+import { Engine, type EngineOptions } from "../../src/engine/engine.ts";
+import type { SandboxRecord } from "../../src/engine/registry.ts";
+import type { OpenTemplate, TemplateSize, TemplateStore } from "../../src/engine/templates.ts";
+import { WarrenError } from "../../src/errors.ts";
+import { FakeHost, FakeRegistry } from "../../src/host/fake.ts";
+
+const TEMPLATES = ["base", "code-interpreter"];
+
+/** Two templates, baked at once. */
+export class FakeTemplates implements TemplateStore {
+  readonly #open = new Map<string, OpenTemplate>();
+  /** Runs before a template is opened; may throw, or take its time. */
+  opening: (size: TemplateSize, signal?: AbortSignal) => void | Promise<void> = () => undefined;
+  workingSetMib = 64;
+  warm = false;
+  closed = 0;
+
+  async list(): Promise<TemplateInfo[]> {
+    return TEMPLATES.map((name) => ({ name, description: name, baked: [], diskBytes: 0 }));
+  }
+
+  has(name: string): boolean {
+    return TEMPLATES.includes(name);
+  }
+
+  defaults(name: string): { cpu: number; memoryMib: number } {
+    if (!this.has(name)) throw new WarrenError("template_not_found", `there is no template ${name}`);
+    return { cpu: 1, memoryMib: 512 };
+  }
+
+  async open(size: TemplateSize, onStep?: (e: BakeEvent) => void, signal?: AbortSignal): Promise<OpenTemplate> {
+    await this.opening(size, signal);
+    signal?.throwIfAborted();
+    const digest = `${size.name}/${size.cpu}/${size.memoryMib}`;
+    const known = this.#open.get(digest);
+    if (known !== undefined) return known;
+    onStep?.({ step: 1, steps: 1, says: "bake", elapsedMs: 0 });
+    const { cpu, memoryMib } = size;
+    const made: OpenTemplate = {
+      size,
+      machine: { cpu, memoryMib, accel: { kind: "tcg" } },
+      snapshot: { memoryFd: -1, openState: () => -1, diskFd: -1 },
+      digest,
+      workingSetMib: this.workingSetMib,
+      warm: this.warm,
+    };
+    this.#open.set(digest, made);
+    return made;
+  }
+
+  async bake(_: TemplateSize, force: boolean, onStep: (e: BakeEvent) => void, signal?: AbortSignal): Promise<void> {
+    for (const step of [1, 2]) {
+      await Promise.resolve();
+      signal?.throwIfAborted();
+      onStep({ step, steps: 2, says: force ? "build again" : "build", elapsedMs: step });
+    }
+  }
+
+  async remove(name: string): Promise<void> {
+    this.defaults(name);
+  }
+
+  close(): void {
+    this.closed += 1;
+  }
+}
+
+/** A machine with its home; several engines on one world are several processes of it. */
+export class World {
+  readonly clock: Clock;
+  readonly host: FakeHost;
+  readonly driver: FakeDriver;
+  readonly templates = new FakeTemplates();
+  readonly registry: FakeRegistry<SandboxRecord>;
+  /** What the engine logged at `error`: a healthy run has none. */
+  readonly errors: string[] = [];
+
+  constructor(clock: Clock = systemClock, hooks: FakeHooks = {}) {
+    this.clock = clock;
+    this.host = new FakeHost(clock);
+    this.driver = new FakeDriver({ clock, bootTimeNs: () => this.host.bootTimeNs() }, hooks);
+    this.registry = new FakeRegistry<SandboxRecord>(({ ref }) => this.driver.machines.get(ref.id)?.pid === ref.pid);
+  }
+
+  /** No pool by default: what it does in the background belongs to the tests about it. */
+  engine(options: EngineOptions = {}): Engine {
+    const { host, driver, templates, registry, clock } = this;
+    const log = createLog("error", (line) => this.errors.push(line));
+    return new Engine({ host, driver, templates, registry, clock, log }, { prepared: 0, ...options });
+  }
+
+  /** Everything lent is given back, exactly once, and nothing went wrong on the way. */
+  expectNothingLeft(): void {
+    expect([...this.driver.machines.keys()]).toEqual([]);
+    expect([...this.host.lent.keys()]).toEqual([]);
+    expect(this.host.given).toBe(this.host.made);
+    expect(this.registry.size).toBe(0);
+    expect(this.errors).toEqual([]);
+  }
+}
