@@ -15,6 +15,16 @@ export function openFd(path: string, how: "read" | "write" | "path" | "directory
   return callOn(path, "open", path, flags | C.O_CLOEXEC, 0o600);
 }
 
+/** A new file in `dir` that has no name and never gets one: it is gone with its last descriptor. @throws {NativeError} */
+export function openUnnamed(dir: string): number {
+  return callOn(dir, "open", dir, C.O_TMPFILE | C.O_RDWR | C.O_CLOEXEC, 0o600);
+}
+
+/** The open file behind a descriptor once more, with an offset and a mode of its own. @throws {NativeError} */
+export function reopenFd(fd: number, how: "read" | "write"): number {
+  return openFd(`/proc/self/fd/${fd}`, how);
+}
+
 /** Closes a descriptor; the number may belong to another file right after. @throws {NativeError} `EBADF` */
 export function closeFd(fd: number): void {
   call("close", fd);

@@ -118,12 +118,27 @@ export const LIMITS = {
   batchConcurrencyMax: 1000,
   batchChunkMax: 1000,
   batchRetryMax: 10,
+  /** Creates that failed one after another: the host is at fault, and every further item would only say so too. */
+  batchCreateFailures: 20,
   /** Rows finished out of order that are held until their turn, per lane. */
   batchHeldPerLane: 16,
   /** What a power failure may cost of a batch. */
   journalSyncMs: 1_000,
   /** Longest silence of a command that is working. */
   progressMs: 2_000,
+
+  /** Free bytes below which the data image grows, and below which no clone is made. */
+  dataLowBytes: 2048 * MIB,
+  diskReserveBytes: 256 * MIB,
+  /** Left free on the host's file system when an image is made or grown: the image must never be what fills it. */
+  hostDiskReserveBytes: 1024 * MIB,
+  /** A new image is sparse: half of what is free, within these. XFS wants 300 MiB at least. */
+  imageBytesMin: 1024 * MIB,
+  imageBytesMax: 64 * 1024 * MIB,
+  /** Another process may be making the image: mkfs and mount take 1 s measured. */
+  dataLockMs: 120_000,
+  /** Tasks of one jail beside its vCPUs: QEMU's worker threads (64 at most) and a reserve. */
+  vmmTasks: 128,
 
   /** Unprivileged uids for VMMs: far above any that a distribution or LDAP hands out, below 2^31. */
   slotUidBase: 1_879_048_192,
@@ -137,4 +152,5 @@ assert(LIMITS.outputBytes <= LIMITS.outputBytesMax, "the default output cap is a
 assert(LIMITS.memoryMibMin <= LIMITS.memoryMibDefault, "the default memory is allowed");
 assert(LIMITS.batchOutputBytes <= LIMITS.outputBytesMax, "the batch's output cap is allowed");
 assert(LIMITS.artifactBytes >= LIMITS.batchOutputBytes, "an artifact may be as large as a stream");
+assert(LIMITS.diskReserveBytes < LIMITS.dataLowBytes, "an image grows before clones are refused");
 assert(LIMITS.slotUidBase + 2 * LIMITS.slots < 2 ** 31, "slot uids stay positive in signed tools");

@@ -3,7 +3,7 @@
  * "/", only the descriptors it is given. `warren-init` is PID 1 in there and holds the deadline; when it ends, for whatever
  * reason, the kernel kills everything else. Its last words come over a status pipe, whose end is the news of its death.
  */
-import { readFileSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 import { closeAll, closeFd, openFd, pipe } from "../../ffi/files.ts";
 import { C } from "../../ffi/layout.ts";
 import { hasCode, NativeError } from "../../ffi/native.ts";
@@ -14,6 +14,7 @@ import type { JailPlan, VmExit, VmRef } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { keepTail, readStatus, type Status } from "./pipes.ts";
+import { hostBootId, startTicksOf } from "./process-name.ts";
 
 export interface JailSpec {
   /** From `jailInit`. */
@@ -70,22 +71,6 @@ export interface Jailed {
   setDeadline(deadlineNs: bigint | null): void;
   /** SIGKILL; resolves when every process of the jail is gone. @throws {WarrenError} `driver_failed` – the kernel does not let go */
   kill(): Promise<void>;
-}
-
-/** Field 22 of /proc/PID/stat, which with the pid names a process for as long as the machine is up; null when it is gone. */
-export function startTicksOf(pid: number): number | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The command's name may hold anything, brackets included: fields are counted from the last one.
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
-  } catch (error) {
-    if (hasCode(error, "ENOENT", "ESRCH")) return null;
-    throw error;
-  }
-}
-
-export function hostBootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }
 
 function writeDeadline(controlFd: number, deadlineNs: bigint | null): void {

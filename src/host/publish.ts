@@ -1,7 +1,26 @@
 /** Directories that appear whole: filled under a name of their own, then renamed into place. */
+import { readdirSync, rmSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { nonce } from "../base/id.ts";
+import { startTicksOf } from "./process-name.ts";
+
+const PARTIAL = /\.partial-(\d+)-(\d+)-[a-z0-9]+$/;
+
+/** A name beside `path` that says who is filling it, so that `removePartials` knows a dead process's from a living one's. */
+export function partialOf(path: string): string {
+  return `${path}.partial-${process.pid}-${startTicksOf(process.pid) ?? 0}-${nonce()}`;
+}
+
+/** Removes what processes that have ended left half-filled in `dir`. */
+export function removePartials(dir: string): void {
+  for (const name of readdirSync(dir)) {
+    const match = PARTIAL.exec(name);
+    if (match !== null && startTicksOf(Number(match[1])) !== Number(match[2])) {
+      rmSync(join(dir, name), { recursive: true, force: true });
+    }
+  }
+}
 
 /**
  * Fills `dir` through `fill` unless it is there already. It appears by a rename, so a second process or a crash never shows
@@ -9,7 +28,7 @@ import { nonce } from "../base/id.ts";
  */
 export async function published(dir: string, fill: (partial: string) => Promise<void>): Promise<string> {
   if (await Bun.file(join(dir, "complete")).exists()) return dir;
-  const partial = `${dir}.partial-${nonce()}`;
+  const partial = partialOf(dir);
   await mkdir(partial, { recursive: true, mode: 0o700 });
   try {
     await fill(partial);

@@ -1,0 +1,102 @@
+/**
+ * `WARREN_HOME` and the place in it where disks are cloned. Clones need a file system that reflinks; where the home's does
+ * not, `data.xfs` is made, a sparse XFS image mounted at `data` through a loop device, grown when it fills, and found again
+ * by every later process and after a reboot. Where even that is refused, clones are copied, and doctor says so.
+ *
+ *     HOME/bin     compiled programs by digest     HOME/slots   who holds which slot (slots.ts)
+ *     HOME/run     one directory a live sandbox    HOME/data    templates and clones
+ */
+import { mkdirSync, realpathSync } from "node:fs";
+import { join } from "node:path";
+import { hasCode } from "../../ffi/native.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import { isWarrenError, WarrenError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { availableIn, canReflink, locked } from "./disk.ts";
+import { growImage, hasImage, isMounted, mountImage } from "./image.ts";
+
+export interface Data {
+  readonly home: string;
+  /** Templates and clones; one file system. */
+  readonly dir: string;
+  readonly run: string;
+  readonly slots: string;
+  /** How a disk is cloned: by the home's own reflinks, those of the image, or by copying all data. */
+  readonly kind: "reflink" | "image" | "copy";
+  /** Why clones are copied; null when they are not. */
+  readonly degraded: string | null;
+  /** Free bytes for clones, never more than the host can really hold. */
+  freeBytes(): number;
+  /**
+   * Grows the image when less than `LIMITS.dataLowBytes` is free and the host has room. Cheap when there is enough.
+   * @throws {WarrenError} `storage_exhausted` – less than `LIMITS.diskReserveBytes` can be had
+   */
+  ensureRoom(): Promise<void>;
+}
+
+export interface Ground {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+function makeDirectories(home: string): void {
+  try {
+    for (const name of ["bin", "run", "slots", "data"]) mkdirSync(join(home, name), { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const code = hasCode(error, "EACCES", "EPERM", "EROFS") ? "permission_denied" : "host_unsupported";
+    const why = error instanceof Error ? error.message : String(error);
+    throw new WarrenError(code, `the data folder ${home} (WARREN_HOME) cannot be written: ${why}`, { cause: error });
+  }
+}
+
+/** Mounts the image, making it first where there is none. @returns why not, or null */
+async function mounted(home: string, ground: Ground): Promise<string | null> {
+  try {
+    await locked(join(home, "data.lock"), ground.clock, () => mountImage(home));
+    return null;
+  } catch (error) {
+    const known = isWarrenError(error, "host_unsupported") || isWarrenError(error, "storage_exhausted");
+    if (!known && !hasCode(error, "EPERM", "EACCES", "ENOENT", "ENODEV", "ENXIO")) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    ground.log.warn("no reflinks: clones are copied", { why });
+    return why;
+  }
+}
+
+/**
+ * Opens a home, making what is missing.
+ * @throws {WarrenError} `permission_denied`, `host_unsupported` – it cannot be written, or its image not be mounted
+ */
+export async function openData(homePath: string, ground: Ground): Promise<Data> {
+  makeDirectories(homePath);
+  const home = realpathSync(homePath);
+  const dir = join(home, "data");
+  const wanted = isMounted(home) || hasImage(home) || !canReflink(dir);
+  const degraded = wanted && !isMounted(home) ? await mounted(home, ground) : null;
+  const kind = degraded !== null ? "copy" : wanted ? "image" : "reflink";
+  const freeBytes = (): number => {
+    const free = availableIn(dir);
+    return kind === "image" ? Math.min(free, availableIn(home) - LIMITS.hostDiskReserveBytes) : free;
+  };
+  return {
+    home,
+    dir,
+    run: join(home, "run"),
+    slots: join(home, "slots"),
+    kind,
+    degraded,
+    freeBytes,
+    async ensureRoom() {
+      if (kind === "image" && availableIn(dir) < LIMITS.dataLowBytes) {
+        await locked(join(home, "data.lock"), ground.clock, () => growImage(home));
+      }
+      const free = freeBytes();
+      if (free >= LIMITS.diskReserveBytes) return;
+      const mib = Math.max(0, Math.floor(free / 2 ** 20));
+      throw new WarrenError("storage_exhausted", `only ${mib} MiB are left for disks of sandboxes in ${home}`, {
+        details: { freeBytes: free, path: home },
+      });
+    },
+  };
+}

@@ -1,0 +1,62 @@
+/** What a file system can do and hold, and a lock between processes on a path of it. */
+import { closeSync, constants, openSync, unlinkSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { closeFd, fileSystemOf, openFd, reflink, tryLock } from "../../ffi/files.ts";
+import { hasCode } from "../../ffi/native.ts";
+import type { Clock } from "../base/clock.ts";
+import { nonce } from "../base/id.ts";
+import { WarrenError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+
+/** True when a file in `dir` can be reflinked to another there. @throws when not even a file can be made */
+export function canReflink(dir: string): boolean {
+  const fds: number[] = [];
+  try {
+    for (let i = 0; i < 2; i++) {
+      const path = join(dir, `.probe-${nonce()}`);
+      fds.push(openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
+      unlinkSync(path);
+    }
+    writeSync(fds[0]!, new Uint8Array(4096).fill(1));
+    reflink(fds[0]!, fds[1]!);
+    return true;
+  } catch (error) {
+    if (hasCode(error, "EOPNOTSUPP", "ENOTSUP", "EXDEV", "EINVAL", "ENOTTY", "ENOSYS")) return false;
+    throw error;
+  } finally {
+    for (const fd of fds) closeSync(fd);
+  }
+}
+
+/** Bytes free to an unprivileged writer where `dir` lies. @throws {NativeError} */
+export function availableIn(dir: string): number {
+  const fd = openFd(dir, "directory");
+  try {
+    return fileSystemOf(fd).availableBytes;
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/**
+ * Runs `job` while no other process runs one under the same lock file.
+ * @throws {WarrenError} `host_unsupported` – another process holds it for too long
+ */
+export async function locked<T>(path: string, clock: Clock, job: () => Promise<T>): Promise<T> {
+  const fd = openFd(path, "lock");
+  try {
+    const until = clock.monotonicMs() + LIMITS.dataLockMs;
+    while (!tryLock(fd, "exclusive")) {
+      if (clock.monotonicMs() > until) {
+        throw new WarrenError(
+          "host_unsupported",
+          `another process holds ${path} for more than ${LIMITS.dataLockMs} ms`,
+        );
+      }
+      await clock.sleep(20);
+    }
+    return await job();
+  } finally {
+    closeFd(fd); // which gives the lock back
+  }
+}

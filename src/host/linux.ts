@@ -1,0 +1,62 @@
+/** The host port on Linux: leases, capacity and the clock of deadlines, over one home; and the home's register of sandboxes. */
+import { bootTimeNs } from "../../ffi/process.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { VmRef } from "../driver/driver.ts";
+import { readCapacity } from "./capacity.ts";
+import { Cgroups } from "./cgroups.ts";
+import { type Data, openData } from "./data.ts";
+import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
+import { lease } from "./leases.ts";
+import { FileRegistry } from "./registry.ts";
+import { Slots } from "./slots.ts";
+import { type Swept, sweep } from "./sweep.ts";
+
+export interface LinuxHostOptions {
+  /** `WARREN_HOME`, an absolute path; made when missing. */
+  readonly home: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface LinuxHost extends Host {
+  readonly data: Data;
+  readonly cgroups: Cgroups;
+  /** The engine's registry port, for records of its shape. */
+  registry<R extends { readonly id: string; readonly ref: VmRef }>(): FileRegistry<R>;
+  /** Removes what ended processes left; done once when the host is opened. */
+  sweep(): Promise<Swept>;
+}
+
+/** Asked for at every create and every pressure check; reading /proc each time would cost more than it tells. */
+const CAPACITY_MS = 100;
+
+/**
+ * Opens a home on this machine and sweeps it.
+ * @throws {WarrenError} `permission_denied`, `host_unsupported` – the home cannot be written
+ */
+export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHost> {
+  const { clock, log } = options;
+  const data = await openData(options.home, options);
+  const cgroups = Cgroups.open();
+  for (const says of cgroups.degraded) log.debug("a limit is missing", { says });
+  const ground = { data, cgroups, clock, log, slots: new Slots(data.slots) };
+  let read: { readonly capacity: Capacity; readonly atMs: number } | null = null;
+  const host: LinuxHost = {
+    data,
+    cgroups,
+    capacity() {
+      const now = clock.monotonicMs();
+      if (read === null || now - read.atMs > CAPACITY_MS) {
+        read = { capacity: readCapacity(Math.max(0, data.freeBytes())), atMs: now };
+      }
+      return read.capacity;
+    },
+    lease: (ask: LeaseAsk): Promise<Lease> => lease(ground, ask),
+    bootTimeNs,
+    registry: () => new FileRegistry(ground),
+    sweep: () => sweep(ground),
+  };
+  await host.sweep();
+  return host;
+}

@@ -1,0 +1,109 @@
+/**
+ * The home's living sandboxes, findable by every process of the home: one `run/<id>/sandbox.json` each, written whole or
+ * not at all. A record is believed only while the process it names lives.
+ */
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { closeFd, openFd, tryLock } from "../../ffi/files.ts";
+import { hasCode } from "../../ffi/native.ts";
+import { nonce } from "../base/id.ts";
+import type { VmRef } from "../driver/driver.ts";
+import { LIMITS } from "../limits.ts";
+import { isAlive } from "./process-name.ts";
+import { LEASE_ID } from "./slots.ts";
+import { RECORD, type SweepGround, sweepSlot } from "./sweep.ts";
+
+interface Recorded {
+  readonly id: string;
+  readonly ref: VmRef;
+}
+
+/** The engine's registry port for records of its own shape; what is stored is plain JSON. */
+export class FileRegistry<R extends Recorded> {
+  readonly #ground: SweepGround;
+
+  constructor(ground: SweepGround) {
+    this.#ground = ground;
+  }
+
+  #dir(id: string): string | null {
+    return LEASE_ID.test(id) ? join(this.#ground.data.run, id) : null; // an id may come from a caller
+  }
+
+  /** Writes or replaces a record, whole or not at all. @throws when the sandbox has no lease here */
+  async put(record: R): Promise<void> {
+    const dir = this.#dir(record.id);
+    if (dir === null) throw new Error(`no id of a sandbox: ${JSON.stringify(record.id)}`);
+    const partial = join(dir, `.${RECORD}-${nonce()}`);
+    await Bun.write(partial, JSON.stringify(record), { createPath: false, mode: 0o600 });
+    renameSync(partial, join(dir, RECORD));
+  }
+
+  #read(id: string): R | null {
+    const dir = this.#dir(id);
+    if (dir === null) return null;
+    try {
+      // Only root can write here, so the shape is trusted; a record is replaced by rename, so it is never half of one.
+      return JSON.parse(readFileSync(join(dir, RECORD), "utf8")) as R;
+    } catch (error) {
+      if (hasCode(error, "ENOENT", "ENOTDIR")) return null;
+      throw error;
+    }
+  }
+
+  /** Null when unknown or when its VMM is gone; a stale record is removed then. */
+  async get(id: string): Promise<R | null> {
+    const record = this.#read(id);
+    if (record === null || isAlive(record.ref)) return record;
+    await this.remove(id);
+    return null;
+  }
+
+  /** Every sandbox of the home whose VMM lives; stale records are removed on the way. */
+  async list(): Promise<R[]> {
+    const found: R[] = [];
+    for (const id of readdirSync(this.#ground.data.run)) {
+      const record = await this.get(id);
+      if (record !== null) found.push(record);
+    }
+    return found;
+  }
+
+  /**
+   * Forgets it. Where its maker has ended too, its lease is freed; a living maker does that itself. Unknown ids are fine.
+   */
+  async remove(id: string): Promise<void> {
+    const dir = this.#dir(id);
+    if (dir === null) return;
+    rmSync(join(dir, RECORD), { force: true });
+    const entry = this.#ground.slots.entries().find((e) => e.id === id);
+    if (entry === undefined || isAlive(entry.owner)) return;
+    const until = this.#ground.clock.monotonicMs() + LIMITS.killMs;
+    // A VMM that was just killed holds its slot for another moment.
+    while (!sweepSlot(this.#ground, entry) && this.#ground.clock.monotonicMs() < until)
+      await this.#ground.clock.sleep(5);
+  }
+
+  /**
+   * The lowest free port of 1 … `LIMITS.agentPorts` − 1 (0 is the maker's), this process's until released or until it ends;
+   * null when all are taken or the sandbox is gone.
+   */
+  async claimPort(id: string): Promise<{ readonly index: number; release(): void } | null> {
+    const dir = this.#dir(id);
+    if (dir === null || !existsSync(dir)) return null;
+    for (let index = 1; index < LIMITS.agentPorts; index++) {
+      const fd = openFd(join(dir, `port-${index}`), "lock");
+      if (tryLock(fd, "exclusive")) return { index, release: releaser(fd) };
+      closeFd(fd);
+    }
+    return null;
+  }
+}
+
+function releaser(fd: number): () => void {
+  let open = true;
+  return () => {
+    if (open) closeFd(fd);
+    open = false;
+  };
+}

@@ -1,0 +1,108 @@
+/**
+ * Slots: numbers that give a VMM its uid, its cgroup's name and its place in the home's books, one holder at a time on the
+ * whole host. The lock is a name in the kernel's abstract socket space: held by the owner and inherited by the jail's first
+ * process, it ends exactly when both are gone, SIGKILL or not, and no file remains of it.
+ *
+ * `home/slots/<n>` is a symlink whose target is text: whose slot it is in this home. It is written before anything is made
+ * for that slot and removed after everything is gone, so whatever a crash leaves is found through it.
+ */
+import { readdirSync, readlinkSync, symlinkSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
+import { closeFd } from "../../ffi/files.ts";
+import { hasCode } from "../../ffi/native.ts";
+import { takeName } from "../../ffi/sockets.ts";
+import { WarrenError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { type ProcessName, thisProcess } from "./process-name.ts";
+
+/** One line of the home's books. */
+export interface Entry {
+  readonly slot: number;
+  readonly id: string;
+  readonly owner: ProcessName;
+}
+
+/** Ids become directory names and parts of paths. */
+export const LEASE_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+
+function encode(entry: Entry): string {
+  const { pid, startTicks, hostBootId } = entry.owner;
+  return [entry.id, pid, startTicks, hostBootId].join(":");
+}
+
+function decode(slot: number, text: string): Entry | null {
+  const [id, pid, startTicks, bootId] = text.split(":");
+  if (id === undefined || bootId === undefined || !LEASE_ID.test(id)) return null;
+  return { slot, id, owner: { pid: Number(pid), startTicks: Number(startTicks), hostBootId: bootId } };
+}
+
+/** Uid of a slot's VMM; the jail's first process has the next one. */
+export function uidOf(slot: number): number {
+  return LIMITS.slotUidBase + 2 * slot;
+}
+
+/** Takes one slot's lock. @returns its descriptor, or null while another holder lives */
+export function lockSlot(slot: number): number | null {
+  return takeName(`warren-slot-${slot}`);
+}
+
+export class Slots {
+  readonly #dir: string;
+  readonly #self: ProcessName;
+  #next: number;
+
+  /** @param dir `home/slots`, which exists */
+  constructor(dir: string, self: ProcessName = thisProcess()) {
+    this.#dir = dir;
+    this.#self = self;
+    // Processes start apart from each other and go round: no slot is asked for twice, and a uid rests before it is used again.
+    this.#next = (self.pid * 97) % LIMITS.slots;
+  }
+
+  /**
+   * A free slot, locked, with an entry for `id`. What its last holder left in this home goes through `clean` first.
+   * @throws {WarrenError} `capacity_exhausted` – every slot of this host is taken
+   */
+  take(id: string, clean: (leftover: Entry) => void): { readonly slot: number; readonly fd: number } {
+    for (let tried = 0; tried < LIMITS.slots; tried++) {
+      const slot = this.#next;
+      this.#next = (slot + 1) % LIMITS.slots;
+      const fd = lockSlot(slot);
+      if (fd === null) continue;
+      try {
+        const leftover = this.entry(slot);
+        if (leftover !== null) clean(leftover);
+        this.remove(slot);
+        symlinkSync(encode({ slot, id, owner: this.#self }), join(this.#dir, String(slot)));
+        return { slot, fd };
+      } catch (error) {
+        closeFd(fd);
+        throw error;
+      }
+    }
+    throw new WarrenError("capacity_exhausted", `all ${LIMITS.slots} slots of this host are taken`);
+  }
+
+  entry(slot: number): Entry | null {
+    try {
+      return decode(slot, readlinkSync(join(this.#dir, String(slot))));
+    } catch (error) {
+      if (hasCode(error, "ENOENT", "EINVAL")) return null;
+      throw error;
+    }
+  }
+
+  /** Only for whoever holds the slot's lock. */
+  remove(slot: number): void {
+    try {
+      unlinkSync(join(this.#dir, String(slot)));
+    } catch (error) {
+      if (!hasCode(error, "ENOENT")) throw error;
+    }
+  }
+
+  entries(): Entry[] {
+    const names = readdirSync(this.#dir).filter((name) => /^\d{1,5}$/.test(name));
+    return names.map((name) => this.entry(Number(name))).filter((entry) => entry !== null);
+  }
+}
