@@ -1,7 +1,7 @@
 /** Mounting, and loop devices: how a file becomes the file system that data lives on. */
 import { closeFd, openFd } from "./files.ts";
 import { C, LAYOUTS } from "./layout.ts";
-import { call, callOn, hasCode, memory } from "./native.ts";
+import { address, call, callOn, cText, hasCode, holding, memory } from "./native.ts";
 
 /** Without set-uid programs and devices. @throws {NativeError} `EBUSY`, `EINVAL` – no such file system on it; `EPERM` */
 export function mountAt(source: string, target: string, type: string, options: string): void {
@@ -14,6 +14,33 @@ export function mountAt(source: string, target: string, type: string, options: s
 /** @param how "now" fails while it is in use; "detach" takes it from the tree and frees it after its last user. @throws {NativeError} `EBUSY` */
 export function unmountAt(target: string, how: "now" | "detach"): void {
   callOn(target, "umount2", target, how === "detach" ? C.MNT_DETACH : 0);
+}
+
+/**
+ * A mount that is at no path: it lives as long as its descriptor and nothing of it can stay behind.
+ * @param options name → value, or null for a bare word
+ * @throws {NativeError} `EINVAL` – an option that this kernel does not know; `ENODEV`, `EPERM`
+ */
+export function detachedMount(type: string, options: Readonly<Record<string, string | null>>): number {
+  const settings = Object.entries(options).map(([key, value]) => ({
+    how: value === null ? C.FSCONFIG_SET_FLAG : C.FSCONFIG_SET_STRING,
+    key: cText(key),
+    value: value === null ? null : cText(value),
+  }));
+  const name = cText(type);
+  const texts = [name, ...settings.flatMap((s) => (s.value === null ? [s.key] : [s.key, s.value]))];
+  const at = (text: Uint8Array<ArrayBuffer> | null) => (text === null ? 0 : Number(address(text)));
+  return holding(texts, () => {
+    // SAFETY: every text whose address crosses as a number is held for all of these calls.
+    const fs = call("syscall", C.SYS_fsopen, at(name), C.FSOPEN_CLOEXEC, 0, 0, 0);
+    try {
+      for (const { how, key, value } of settings) call("syscall", C.SYS_fsconfig, fs, how, at(key), at(value), 0);
+      call("syscall", C.SYS_fsconfig, fs, C.FSCONFIG_CMD_CREATE, 0, 0, 0);
+      return call("syscall", C.SYS_fsmount, fs, C.FSMOUNT_CLOEXEC, 0, 0, 0);
+    } finally {
+      closeFd(fs);
+    }
+  });
 }
 
 const LO = LAYOUTS.loop_info64;

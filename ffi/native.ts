@@ -52,10 +52,22 @@ export function cText(text: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** An address for a nested structure; the caller keeps `bytes` referenced until after the call that uses it. */
+/** An address for a nested structure; taken and used within `holding`. */
 export function address(bytes: Uint8Array<ArrayBuffer>): bigint {
   if (bytes.byteLength === 0) throw new TypeError("empty memory has no address");
   return addressOf(bytes);
+}
+
+const held = new Set<readonly Uint8Array[]>();
+
+/** Runs `job` while `buffers`, and so the addresses taken of them, are sure to be alive: reachable from this module. */
+export function holding<T>(buffers: readonly Uint8Array[], job: () => T): T {
+  held.add(buffers);
+  try {
+    return job();
+  } finally {
+    held.delete(buffers);
+  }
 }
 
 function checked(call: string, at: number, type: CName, value: unknown): number | Uint8Array | null {

@@ -5,7 +5,7 @@ import { call, hasCode, memory } from "./native.ts";
 /** @returns null when there is no such process */
 export function openPid(pid: number): number | null {
   try {
-    return call("pidfd_open", pid, 0);
+    return call("syscall", C.SYS_pidfd_open, pid, 0, 0, 0, 0);
   } catch (error) {
     if (hasCode(error, "ESRCH", "EINVAL")) return null;
     throw error;
@@ -15,7 +15,7 @@ export function openPid(pid: number): number | null {
 /** SIGKILL. @returns false when it was gone already */
 export function killPid(pidfd: number): boolean {
   try {
-    call("pidfd_send_signal", pidfd, C.SIGKILL, null, 0);
+    call("syscall", C.SYS_pidfd_send_signal, pidfd, C.SIGKILL, 0, 0, 0);
     return true;
   } catch (error) {
     if (hasCode(error, "ESRCH")) return false;

@@ -20,6 +20,7 @@ struct spawn_spec {
 	u64 rlimits, nrlimits; /* struct rlimit_row[] */
 	u64 tap, mac;    /* char *, u8[6]; 0 for none */
 	i64 oom_score;   /* 0..1000 */
+	i64 into_cgroup; /* v2: directory of the cgroup to be born in, which unlike joining waits for nobody; -1 for none */
 	i64 pid, pidfd;  /* out */
 	i64 step;        /* out: where it failed */
 };
@@ -214,6 +215,10 @@ i64 warren_spawn(struct spawn_spec *s) {
 	zero(&args, sizeof args);
 	args.flags = s->namespaces | CLONE_VM_VFORK_PIDFD;
 	args.pidfd = (u64)&pidfd;
+	if (s->into_cgroup >= 0) {
+		args.flags |= 0x200000000UL; /* CLONE_INTO_CGROUP */
+		args.cgroup = (u64)s->into_cgroup;
+	}
 	args.stack = (u64)child_stack;
 	args.stack_size = sizeof child_stack;
 	x.run = in_child;

@@ -1,6 +1,6 @@
 /** The typed face of spawn.c: fills its spec, keeps every nested buffer alive over the call, explains a failure by its step. */
 import { C } from "./layout.ts";
-import { address, callOurs, cText, memory, NativeError } from "./native.ts";
+import { address, callOurs, cText, holding, memory, NativeError } from "./native.ts";
 import { SPAWN_SPEC, SPAWN_STEPS } from "./symbols.ts";
 
 export interface SpawnSpec {
@@ -10,7 +10,10 @@ export interface SpawnSpec {
   readonly env: readonly string[];
   /** Index is the number in the child; "tap" is the tap made in its network namespace. */
   readonly fds: readonly (number | "tap")[];
+  /** `cgroup.procs` of v1 groups, which it joins first of all. */
   readonly cgroupFds: readonly number[];
+  /** Directory of the v2 group that it is born in; null for none. */
+  readonly intoCgroupFd: number | null;
   readonly root: string;
   readonly hostname: string;
   /** Names below /dev, without a slash. */
@@ -24,12 +27,12 @@ export interface SpawnSpec {
 
 const NAMESPACES = C.CLONE_NEWNS | C.CLONE_NEWUTS | C.CLONE_NEWIPC | C.CLONE_NEWPID | C.CLONE_NEWNET;
 
-/** Buffers that C reaches through addresses: referenced from here until the call is over. */
+/** Collects the buffers that C reaches through addresses, so that the call can hold them. */
 class Arena {
-  readonly #keep: Uint8Array[] = [];
+  readonly buffers: Uint8Array[] = [];
 
   hold(bytes: Uint8Array<ArrayBuffer>): bigint {
-    this.#keep.push(bytes);
+    this.buffers.push(bytes);
     return address(bytes);
   }
 
@@ -60,11 +63,6 @@ class Arena {
     });
     return this.hold(table);
   }
-
-  /** Number of buffers held: reading it after the call is what keeps them alive until then. */
-  get held(): number {
-    return this.#keep.length;
-  }
 }
 
 function fields(spec: SpawnSpec, arena: Arena): Record<(typeof SPAWN_SPEC)[number], bigint> {
@@ -91,6 +89,7 @@ function fields(spec: SpawnSpec, arena: Arena): Record<(typeof SPAWN_SPEC)[numbe
     tap: tap === null ? 0n : arena.hold(cText(tap.name)),
     mac: tap === null ? 0n : arena.hold(mac),
     oom_score: BigInt(spec.oomScore),
+    into_cgroup: BigInt(spec.intoCgroupFd ?? -1),
     pid: 0n,
     pidfd: -1n,
     step: 0n,
@@ -105,13 +104,14 @@ export function spawn(spec: SpawnSpec): { readonly pid: number; readonly pidfd: 
   const arena = new Arena();
   const table = memory(8 * SPAWN_SPEC.length);
   const view = new DataView(table.buffer);
-  const values = fields(spec, arena);
-  for (const [i, name] of SPAWN_SPEC.entries()) view.setBigInt64(8 * i, values[name], true);
-  // SAFETY: every address in the table is of memory that `arena` holds until after the call (see `held` below); counts
-  // are those of the arrays; the C side reads them only until the child has exec'd, which is before it returns.
-  const result = callOurs("warren_spawn", table);
+  // SAFETY: every address in the table is of memory that is held until after the call; counts are those of the arrays;
+  // the C side reads them only until the child has exec'd, which is before it returns.
+  const result = holding(arena.buffers, () => {
+    const values = fields(spec, arena);
+    for (const [i, name] of SPAWN_SPEC.entries()) view.setBigInt64(8 * i, values[name], true);
+    return callOurs("warren_spawn", table);
+  });
   const out = (name: (typeof SPAWN_SPEC)[number]) => Number(view.getBigInt64(8 * SPAWN_SPEC.indexOf(name), true));
-  if (arena.held === 0) throw new Error("unreachable: argv is always held");
   if (result < 0) throw new NativeError(`spawn.${SPAWN_STEPS[out("step") - 1] ?? "unknown"}`, -result);
   return { pid: out("pid"), pidfd: out("pidfd") };
 }

@@ -60,8 +60,8 @@ export const LIBC = {
   bind: { args: ["int", "const struct sockaddr *", "unsigned int"], returns: "int" },
   listen: { args: ["int", "int"], returns: "int" },
   poll: { args: ["struct pollfd *", "unsigned long", "int"], returns: "int" },
-  pidfd_open: { args: ["int", "unsigned int"], returns: "int" },
-  pidfd_send_signal: { args: ["int", "int", "siginfo_t *", "unsigned int"], returns: "int" },
+  /** For calls that glibc 2.35 and older have no function for; pointers as numbers. */
+  syscall: { args: ["long", "long", "long", "long", "long", "long"], returns: "long", variadic: 1 },
   waitid: { args: ["unsigned int", "unsigned int", "siginfo_t *", "int"], returns: "int", enumAt: 0 },
   mount: { args: ["const char *", "const char *", "const char *", "unsigned long", "const void *"], returns: "int" },
   umount2: { args: ["const char *", "int"], returns: "int" },
@@ -94,6 +94,7 @@ export const SPAWN_SPEC = [
   "tap",
   "mac",
   "oom_score",
+  "into_cgroup",
   "pid",
   "pidfd",
   "step",

@@ -3,8 +3,9 @@
  * "/", only the descriptors it is given. `warren-init` is PID 1 in there and holds the deadline; when it ends, for whatever
  * reason, the kernel kills everything else. Its last words come over a status pipe, whose end is the news of its death.
  */
-import { writeSync } from "node:fs";
-import { closeAll, closeFd, openFd, pipe } from "../../ffi/files.ts";
+import { readlinkSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { closeAll, closeFd, fileSystemOf, openFd, pipe } from "../../ffi/files.ts";
 import { C } from "../../ffi/layout.ts";
 import { hasCode, NativeError } from "../../ffi/native.ts";
 import { hasEnded, killPid, openPid, reap } from "../../ffi/process.ts";
@@ -96,6 +97,13 @@ function initArguments(spec: JailSpec, vmmFds: number): string[] {
   return ["warren-init", ...numbers.map(String), ...spec.argv];
 }
 
+/** v1 groups are joined; a v2 group is better entered at birth, which needs its directory instead of its `cgroup.procs`. */
+function splitCgroups(fds: readonly number[]): { readonly join: readonly number[]; readonly intoDir: string | null } {
+  const v2 = fds.find((fd) => fileSystemOf(fd).magic === C.CGROUP2_SUPER_MAGIC);
+  const intoDir = v2 === undefined ? null : dirname(readlinkSync(`/proc/self/fd/${v2}`));
+  return { join: fds.filter((fd) => fd !== v2), intoDir };
+}
+
 function start(spec: JailSpec): Started {
   if (spec.fds[2] !== undefined && spec.fds[2] !== null)
     throw new TypeError("descriptor 2 of a jail is its stderr pipe");
@@ -119,13 +127,17 @@ function start(spec: JailSpec): Started {
     const vmm: (number | "tap")[] = padded.map((fd, i) => (i === 2 ? stderr[1] : (fd ?? none)));
     if (spec.tap !== null) vmm.push("tap");
     const own = [control[0], status[1], spec.jail.slotFd, ...(spec.jail.detached ? [control[1]] : [])];
+    const cgroups = splitCgroups(spec.jail.cgroupFds);
+    const intoCgroupFd = cgroups.intoDir === null ? null : openFd(cgroups.intoDir, "directory");
+    if (intoCgroupFd !== null) theirs.push(intoCgroupFd);
     const limits = Object.entries({ ...DEFAULT_RLIMITS, ...spec.rlimits }) as [keyof typeof RLIMITS, number][];
     const process = spawn({
       execFd,
       argv: initArguments(spec, vmm.length),
       env: spec.env,
       fds: [...vmm, ...own],
-      cgroupFds: spec.jail.cgroupFds,
+      cgroupFds: cgroups.join,
+      intoCgroupFd,
       root: spec.root,
       hostname: spec.jail.hostname,
       devices: spec.devices,

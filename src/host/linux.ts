@@ -40,6 +40,7 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
   const data = await openData(options.home, options);
   const cgroups = Cgroups.open();
   for (const says of cgroups.degraded) log.debug("a limit is missing", { says });
+  if (cgroups.favourJoins() !== null) log.debug("cgroup v1: joins are made quick for the whole kernel (favordynmods)");
   const ground = { data, cgroups, clock, log, slots: new Slots(data.slots) };
   let read: { readonly capacity: Capacity; readonly atMs: number } | null = null;
   const host: LinuxHost = {
