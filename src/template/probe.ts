@@ -8,7 +8,6 @@ import { cpus, release } from "node:os";
 import { join } from "node:path";
 import type { Acceleration } from "../driver/driver.ts";
 import { GuestAgent } from "../guest/agent.ts";
-import { runOk } from "../host/run.ts";
 import { LIMITS } from "../limits.ts";
 import { type BakeTools, bootPlan, commandLine, memoryOf } from "./boot.ts";
 import { digestOf } from "./manifest.ts";
@@ -32,7 +31,7 @@ async function tryKvm(
   const signal = AbortSignal.timeout(LIMITS.kvmProbeMs);
   try {
     const disk = join(dir, "disk");
-    await runOk(["mke2fs", "-q", "-F", "-t", "ext4", disk, "16M"], { deadlineMs: 20_000 });
+    await Bun.write(disk, new Uint8Array(4096));
     const memoryFd = await memoryOf(stack, null, PROBE_MIB * 1024 * 1024);
     const diskFd = openSync(disk, constants.O_RDONLY);
     stack.defer(() => closeSync(diskFd));
@@ -43,7 +42,7 @@ async function tryKvm(
       diskFd,
       statePath: join(dir, "state"),
       ...parts,
-      commandLine: commandLine({ accel: "kvm", tscKhz: 0 }),
+      commandLine: `${commandLine({ accel: "kvm", tscKhz: 0 })} warren.diskless`,
     });
     const vmm = await tools.driver.prepare(plan, signal);
     stack.defer(() => vmm.kill());

@@ -11,7 +11,7 @@ import type { OpenTemplate, TemplateSize, TemplateStore } from "../engine/templa
 import { WarrenError } from "../errors.ts";
 import { lockFile } from "../host/lock.ts";
 import { copySparse, createMemory, digestSparse, sealMemory } from "../host/memory.ts";
-import { type BakeParts, bakeSnapshot } from "./bake.ts";
+import { type BakeParts, bakeSnapshot, interpreterDigest } from "./bake.ts";
 import type { BakeTools } from "./boot.ts";
 import { cpuModel, tscKhz } from "./cpu.ts";
 import { initramfs } from "./initramfs.ts";

@@ -1,9 +1,10 @@
 /** QEMU's microvm machine as a `Driver`. */
-import { statSync } from "node:fs";
+import { closeSync, statSync } from "node:fs";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { jailInit } from "../../host/init.ts";
-import { adoptJailed, hostBootId, type Jailed, spawnJailed } from "../../host/jail.ts";
-import { listenIn } from "../../host/listen.ts";
+import { adoptJailed, type Jailed, spawnJailed } from "../../host/jail.ts";
+import { hostBootId } from "../../host/process-name.ts";
+import { listenIn } from "../../host/sockets.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Driver, Vmm, VmPlan, VmRef } from "../driver.ts";
 import { DEVICES, type FdNumbers, qemuArgv, TAP_MAC } from "./argv.ts";
@@ -19,6 +20,8 @@ export interface QemuOptions {
 }
 
 const SOCKETS = [QMP_SOCKET, ...Array.from({ length: LIMITS.agentPorts }, (_, i) => agentSocket(i))];
+/** Connections that may wait for the one that a port serves. */
+const BACKLOG = 4;
 /** The first three descriptors are stdin, stdout, stderr; then the sockets. */
 const FIRST = 3;
 
@@ -42,8 +45,9 @@ function macBytes(mac: string): Uint8Array {
 }
 
 async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock): Promise<Jailed> {
-  using sockets = listenIn(plan.socketDir, SOCKETS);
-  const { fds, tap } = descriptorsOf(plan, sockets.fds);
+  using sockets = new DisposableStack();
+  const listening = SOCKETS.map((name) => sockets.adopt(listenIn(plan.socketDir, name, BACKLOG), closeSync));
+  const { fds, tap } = descriptorsOf(plan, listening);
   const kvm = plan.machine.accel.kind === "kvm";
   return await spawnJailed({
     init,
