@@ -12,6 +12,7 @@ import { isCommand } from "./shell.ts";
 
 const ESRCH = 3;
 const ECANCELED = 125;
+const LAST: ReadonlySet<number> = new Set([SAY.DONE, SAY.ERROR, SAY.EXIT]);
 const PYTHON_PATH = "/work/main.py";
 
 /** One exchange that is under way. */
@@ -301,7 +302,9 @@ export class FakePort {
   }
 
   #say(type: number, channel: number, payload: Uint8Array): void {
-    if (this.#channels.get(channel)?.closed === true) return;
+    const open = this.#channels.get(channel);
+    if (open?.closed === true) return;
+    if (open !== undefined && LAST.has(type)) open.closed = true; // whatever is still under way there has nobody to hear it
     const bytes = encodeFrame(type, channel, payload);
     const after = this.#sending.then(() => this.#link.write(bytes));
     this.#sending = after.catch(() => undefined); // the host hung up: there is nobody left to tell
