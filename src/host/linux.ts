@@ -2,7 +2,7 @@
 import { bootTimeNs } from "../../ffi/process.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
-import type { VmRef } from "../driver/driver.ts";
+import type { Registry } from "../engine/registry.ts";
 import { readCapacity } from "./capacity.ts";
 import { Cgroups } from "./cgroups.ts";
 import { type Data, openData } from "./data.ts";
@@ -22,8 +22,7 @@ export interface LinuxHostOptions {
 export interface LinuxHost extends Host {
   readonly data: Data;
   readonly cgroups: Cgroups;
-  /** The engine's registry port, for records of its shape. */
-  registry<R extends { readonly id: string; readonly ref: VmRef }>(): FileRegistry<R>;
+  readonly registry: Registry;
   /** Removes what ended processes left; done once when the host is opened. */
   sweep(): Promise<Swept>;
 }
@@ -40,8 +39,8 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
   const data = await openData(options.home, options);
   const cgroups = Cgroups.open();
   for (const says of cgroups.degraded) log.debug("a limit is missing", { says });
-  if (cgroups.favourJoins() !== null) log.debug("cgroup v1: joins are made quick for the whole kernel (favordynmods)");
   const ground = { data, cgroups, clock, log, slots: new Slots(data.slots) };
+  let quickJoins: number | "none" | null = null; // held for the process's life, and only by one that makes sandboxes
   let read: { readonly capacity: Capacity; readonly atMs: number } | null = null;
   const host: LinuxHost = {
     data,
@@ -53,9 +52,12 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
       }
       return read.capacity;
     },
-    lease: (ask: LeaseAsk): Promise<Lease> => lease(ground, ask),
+    lease(ask: LeaseAsk): Promise<Lease> {
+      quickJoins ??= cgroups.favourJoins() ?? "none";
+      return lease(ground, ask);
+    },
     bootTimeNs,
-    registry: () => new FileRegistry(ground),
+    registry: new FileRegistry(ground),
     sweep: () => sweep(ground),
   };
   await host.sweep();

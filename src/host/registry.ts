@@ -7,19 +7,13 @@ import { join } from "node:path";
 import { closeFd, openFd, tryLock } from "../../ffi/files.ts";
 import { hasCode } from "../../ffi/native.ts";
 import { nonce } from "../base/id.ts";
-import type { VmRef } from "../driver/driver.ts";
+import type { PortClaim, Registry, SandboxRecord } from "../engine/registry.ts";
 import { LIMITS } from "../limits.ts";
 import { isAlive } from "./process-name.ts";
 import { LEASE_ID } from "./slots.ts";
 import { RECORD, type SweepGround, sweepSlot } from "./sweep.ts";
 
-interface Recorded {
-  readonly id: string;
-  readonly ref: VmRef;
-}
-
-/** The engine's registry port for records of its own shape; what is stored is plain JSON. */
-export class FileRegistry<R extends Recorded> {
+export class FileRegistry implements Registry {
   readonly #ground: SweepGround;
 
   constructor(ground: SweepGround) {
@@ -31,7 +25,7 @@ export class FileRegistry<R extends Recorded> {
   }
 
   /** Writes or replaces a record, whole or not at all. @throws when the sandbox has no lease here */
-  async put(record: R): Promise<void> {
+  async put(record: SandboxRecord): Promise<void> {
     const dir = this.#dir(record.id);
     if (dir === null) throw new Error(`no id of a sandbox: ${JSON.stringify(record.id)}`);
     const partial = join(dir, `.${RECORD}-${nonce()}`);
@@ -39,12 +33,12 @@ export class FileRegistry<R extends Recorded> {
     renameSync(partial, join(dir, RECORD));
   }
 
-  #read(id: string): R | null {
+  #read(id: string): SandboxRecord | null {
     const dir = this.#dir(id);
     if (dir === null) return null;
     try {
       // Only root can write here, so the shape is trusted; a record is replaced by rename, so it is never half of one.
-      return JSON.parse(readFileSync(join(dir, RECORD), "utf8")) as R;
+      return JSON.parse(readFileSync(join(dir, RECORD), "utf8")) as SandboxRecord;
     } catch (error) {
       if (hasCode(error, "ENOENT", "ENOTDIR")) return null;
       throw error;
@@ -52,7 +46,7 @@ export class FileRegistry<R extends Recorded> {
   }
 
   /** Null when unknown or when its VMM is gone; a stale record is removed then. */
-  async get(id: string): Promise<R | null> {
+  async get(id: string): Promise<SandboxRecord | null> {
     const record = this.#read(id);
     if (record === null || isAlive(record.ref)) return record;
     await this.remove(id);
@@ -60,8 +54,8 @@ export class FileRegistry<R extends Recorded> {
   }
 
   /** Every sandbox of the home whose VMM lives; stale records are removed on the way. */
-  async list(): Promise<R[]> {
-    const found: R[] = [];
+  async list(): Promise<SandboxRecord[]> {
+    const found: SandboxRecord[] = [];
     for (const id of readdirSync(this.#ground.data.run)) {
       const record = await this.get(id);
       if (record !== null) found.push(record);
@@ -88,7 +82,7 @@ export class FileRegistry<R extends Recorded> {
    * The lowest free port of 1 … `LIMITS.agentPorts` − 1 (0 is the maker's), this process's until released or until it ends;
    * null when all are taken or the sandbox is gone.
    */
-  async claimPort(id: string): Promise<{ readonly index: number; release(): void } | null> {
+  async claimPort(id: string): Promise<PortClaim | null> {
     const dir = this.#dir(id);
     if (dir === null || !existsSync(dir)) return null;
     for (let index = 1; index < LIMITS.agentPorts; index++) {
