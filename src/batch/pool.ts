@@ -48,6 +48,7 @@ class Pool<T, R> {
   #lanes = 0;
   /** Reading the next unit, one lane at a time. */
   #turn: Promise<unknown> = Promise.resolve();
+  #reading = false;
   #failure: { readonly cause: unknown } | null = null;
 
   constructor(units: AsyncIterable<Unit<T>>, worker: Worker<T, R>, options: PoolOptions) {
@@ -74,7 +75,8 @@ class Pool<T, R> {
       this.#stop.abort(this.#failure?.cause ?? new Error("nobody reads these results"));
       this.#changed.ring();
       await Promise.all(lanes);
-      await this.#units.return?.();
+      // A source that is being read may wait for something that never comes, a pipe for instance: it is left to itself.
+      if (!this.#reading) await this.#units.return?.();
     }
     if (this.#failure !== null) throw this.#failure.cause;
   }
@@ -117,15 +119,34 @@ class Pool<T, R> {
     }
   }
 
+  /** What the source has next; null at its end, or as soon as the pool is stopped. */
+  async #read(): Promise<Unit<T> | null> {
+    const { signal } = this.#stop;
+    if (signal.aborted) return null;
+    const { promise: stopped, resolve } = Promise.withResolvers<null>();
+    const stop = () => resolve(null);
+    signal.addEventListener("abort", stop, { once: true });
+    this.#reading = true;
+    const next = this.#units.next().finally(() => {
+      this.#reading = false;
+    });
+    next.catch(() => undefined); // after a stop nobody asks any more
+    try {
+      const first = await Promise.race([next, stopped]);
+      return first === null || first.done === true ? null : first.value;
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
   /** The next unit, once the reader is near enough; null at the end or when stopped. */
   #next(): Promise<Unit<T> | null> {
     const mine = this.#turn.then(async () => {
-      if (this.#stop.signal.aborted) return null;
-      const next = await this.#units.next();
-      if (next.done === true) return null;
-      while (next.value.first >= this.#taken + this.#options.window && !this.#stop.signal.aborted)
+      const next = await this.#read();
+      if (next === null) return null;
+      while (next.first >= this.#taken + this.#options.window && !this.#stop.signal.aborted)
         await this.#changed.heard();
-      return next.value;
+      return next;
     });
     this.#turn = mine.catch(() => undefined); // the lane that asked gets the error
     return mine;

@@ -8,11 +8,11 @@ import type { Exec, ExecEvent } from "../contract/routes/exec.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { ArtifactSink } from "./artifact-sink.ts";
-import { collect, Unfinished } from "./artifacts.ts";
+import { collect, Unfinished } from "./artifacts/collect.ts";
+import type { ArtifactSink } from "./artifacts/sink.ts";
 import { Capture } from "./capture.ts";
-import { INPUT_PATH, type Job, type JobFile, WORK } from "./item.ts";
-import type { LocalFiles } from "./local-files.ts";
+import { INPUT_PATH, type Job, type JobFile, WORK } from "./items/item.ts";
+import type { LocalFiles } from "./items/local-files.ts";
 import type { Ran } from "./row.ts";
 
 export interface JobContext {

@@ -7,7 +7,7 @@ import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Bill } from "./bill.ts";
 import { blameCreate, blameRun } from "./blame.ts";
-import type { Job } from "./item.ts";
+import type { Job } from "./items/item.ts";
 import { type Row, rowOf } from "./row.ts";
 import { type Attempt, type JobContext, runJob } from "./run-job.ts";
 
@@ -133,8 +133,8 @@ export class UnitRun {
     if (broken || this.#jobs.length === 1) {
       const isFirst = box.jobs === 1;
       const byClockUsd = this.#byClock(box);
-      await this.#close(box);
-      used.costUsd += (isFirst ? this.#context.bill.costOf(box.info.id) : null) ?? byClockUsd;
+      const exactUsd = await this.#close(box);
+      used.costUsd += (isFirst ? exactUsd : null) ?? byClockUsd;
       return;
     }
     used.costUsd += this.#byClock(box);
@@ -147,9 +147,10 @@ export class UnitRun {
     return this.#context.bill.estimate(box.info.cpu, box.info.memoryMb, ms);
   }
 
-  async #close(box: Box | null): Promise<void> {
+  /** USD of the whole sandbox, when the log of moves told. */
+  async #close(box: Box | null): Promise<number | null> {
     const open = box ?? this.#box;
-    if (open === null) return;
+    if (open === null) return null;
     this.#box = null;
     try {
       await this.#context.host.close({ id: open.info.id });
@@ -157,6 +158,7 @@ export class UnitRun {
       // Gone already is fine; anything else the sandbox's own deadline ends.
       if (!(cause instanceof WarrenError)) throw cause;
     }
+    return this.#context.bill.costOf(open.info.id);
   }
 }
 

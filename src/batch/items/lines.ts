@@ -2,8 +2,8 @@
  * Bytes → lines → items. A line that cannot be used is told with its number and skipped; the rest is not affected. No more
  * than one line is held, and no more of it than the limit.
  */
-import { WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
 import { type Job, jobOf } from "./item.ts";
 import { rawMember } from "./raw-json.ts";
 

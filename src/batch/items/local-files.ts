@@ -1,7 +1,7 @@
 /** Files of this host that items name: below one directory, regular, not reached through `..` or a symlink that leaves it. */
 import { realpath, stat } from "node:fs/promises";
 import { isAbsolute, join, sep } from "node:path";
-import { WarrenError } from "../errors.ts";
+import { WarrenError } from "../../errors.ts";
 
 export interface LocalFiles {
   /**

@@ -3,12 +3,12 @@
  * sizes, types and the archive itself. Only regular files are taken, within a count, a byte count and a deadline for the
  * whole item; what is not taken is said. Whatever happens here, the item keeps its verdict.
  */
-import { type TarEntry, TarError, untar } from "../base/untar.ts";
-import type { SandboxHost } from "../contract/routes.ts";
-import { isWarrenError, WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
-import type { ArtifactSink } from "./artifact-sink.ts";
-import type { Artifact } from "./row.ts";
+import { type TarEntry, TarError, untar } from "../../base/untar.ts";
+import type { SandboxHost } from "../../contract/routes.ts";
+import { isWarrenError, WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import type { Artifact } from "../row.ts";
+import type { ArtifactSink } from "./sink.ts";
 
 /** `problems` is empty when every path was there and all of it was taken. */
 export interface Collected {

@@ -6,9 +6,9 @@
  */
 import { posix } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
-import { parse } from "../contract/parse.ts";
-import { WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { parse } from "../../contract/parse.ts";
+import { WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
 
 const GuestPath = Type.String({ pattern: "^[^\\u0000]+$", maxLength: LIMITS.pathBytes });
 

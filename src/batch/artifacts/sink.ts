@@ -4,8 +4,8 @@
  */
 import { constants } from "node:fs";
 import { type FileHandle, lstat, mkdir, open, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { WarrenError } from "../errors.ts";
+import { dirname, join } from "node:path";
+import { WarrenError } from "../../errors.ts";
 import { safeComponent, safePath } from "./safe-name.ts";
 
 /** One artifact being received. Exactly one of `keep` and `drop` ends it. */
@@ -61,10 +61,10 @@ function refused(cause: unknown): unknown {
 }
 
 /**
- * A sink that writes to `root`/ID/PATH, made when first needed; rows name the file relative to the directory of `root`.
+ * A sink that writes to `root`/ID/PATH, made when first needed; rows name the file as `shown`/ID/PATH.
  * @throws {WarrenError} `file_error` – at the first artifact, when `root` is a symlink.
  */
-export function directorySink(root: string): ArtifactSink {
+export function directorySink(root: string, shown: string): ArtifactSink {
   const below = (key: string) => join(root, safeComponent(Buffer.from(key)));
   return {
     reset: (key) => rm(below(key), { recursive: true, force: true }),
@@ -80,7 +80,7 @@ export function directorySink(root: string): ArtifactSink {
           write: (bytes) => writeAll(file, bytes),
           keep: async () => {
             await file.close();
-            return { file: join(basename(root), target.slice(root.length + 1)) };
+            return { file: join(shown, target.slice(root.length + 1)) };
           },
           drop: async () => {
             await file.close();
