@@ -29,6 +29,8 @@ export const LIMITS = {
   /** A file up to this size travels in the request that names it. */
   inlineFileBytes: 48 * KIB,
   pathBytes: 4096,
+  /** Entries of one listing: 100 MiB of host memory at worst, for a guest that makes up names. */
+  directoryEntries: 100_000,
 
   cpuMax: 32,
   memoryMibMin: 128,
@@ -70,6 +72,8 @@ export const LIMITS = {
   qmpLineBytes: 1 * MIB,
   /** A restored guest's agent has to answer: 43 ms measured idle under TCG. */
   guestHelloMs: 60_000,
+  /** An agent that has not answered by then may have lost its place in the stream: it is greeted again, behind padding. */
+  guestResyncMs: 5_000,
   /** Identity (reseed, clock, hostname) confirmed: under 5 ms of guest work. */
   guestIdentityMs: 60_000,
   /** A request that involves no user code. */
