@@ -110,11 +110,6 @@ int main(int argc, char **argv) {
         if (code != 0) return code;
     }
     loop_run(ports_flush);
-    while (processes != NULL) {
-        struct process *last = processes;
-        process_kill(last);
-        processes = last->next;
-        free(last);
-    }
+    processes_end();
     return 0;
 }

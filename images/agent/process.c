@@ -181,6 +181,16 @@ void process_finish(struct process *process) {
     }
 }
 
+void processes_end(void) {
+    while (processes != NULL) {
+        process_kill(processes);
+        streams_close(processes);
+        input_close(processes);
+        forget(processes);
+    }
+    leftovers_end();
+}
+
 static void ended(struct process *process, int status) {
     process->exited = true;
     process->status = status;

@@ -91,6 +91,8 @@ void process_started(struct process *process, pid_t pid);
 /* It could not be started: the last answer, and nothing of it stays. */
 __attribute__((format(printf, 3, 4))) void process_failed(struct process *process, int code, const char *format, ...);
 void process_kill(struct process *process);
+/* Kills and forgets every command; for the end of a test's agent. */
+void processes_end(void);
 /* Reaps every child that has ended. */
 void reaper_open(void);
 /* Everything that the pipes held has been passed on: sends EXIT. */
@@ -104,6 +106,8 @@ bool streams_pump(struct task *task);
 /* The main process has ended: what the pipes hold now is the rest of the output. */
 void streams_measure(struct process *process);
 void streams_close(struct process *process);
+/* Closes the pipes that commands have left behind. */
+void leftovers_end(void);
 
 /* input.c: stdin. */
 void input_data(struct process *process, const uint8_t *bytes, uint32_t length);

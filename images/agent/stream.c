@@ -69,6 +69,10 @@ static void leave(int fd) {
     task_queue(&leftover->drain);
 }
 
+void leftovers_end(void) {
+    while (leftovers != NULL) leftover_end(leftovers);
+}
+
 /* Takes note of what a read from the pipe returned; true when there may be more. */
 static bool account(struct stream *stream, ssize_t got) {
     if (got > 0) {

@@ -2,6 +2,7 @@
  * Frames to bytes and back. Pure and incremental: bytes may arrive cut anywhere, a frame's length is checked against its
  * bound before anything is allocated for it, and a decoder that has seen one violation never yields a frame again.
  */
+import { assert } from "../base/assert.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { HEADER_BYTES } from "./protocol.ts";
@@ -21,12 +22,9 @@ export function violation(says: string): WarrenError {
   return new WarrenError("guest_protocol", `the guest broke the protocol: ${says}`);
 }
 
-/**
- * One frame as bytes.
- * @throws {WarrenError} `guest_protocol` – the payload is larger than `LIMITS.frameBytes`.
- */
+/** One frame as bytes; a payload above `LIMITS.frameBytes` is a bug of ours. */
 export function encodeFrame(type: number, channel: number, payload: Uint8Array = NO_BYTES): Uint8Array {
-  if (payload.length > LIMITS.frameBytes) throw violation(`a frame of ${payload.length} bytes cannot be sent`);
+  assert(payload.length <= LIMITS.frameBytes, "a payload fits its frame");
   const bytes = new Uint8Array(HEADER_BYTES + payload.length);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, payload.length, true);

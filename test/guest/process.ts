@@ -1,0 +1,140 @@
+/** The real agent, compiled, as an ordinary process of this machine, behind a `Link`; everything it made is gone after `end`. */
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Socket } from "bun";
+import { systemClock } from "../../src/base/clock.ts";
+import type { Link } from "../../src/driver/driver.ts";
+import { GuestAgent } from "../../src/guest/agent.ts";
+
+const SOURCES = join(import.meta.dir, "../../images/agent");
+const SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
+
+let built: Promise<string> | null = null;
+
+async function gcc(args: readonly string[]): Promise<void> {
+  const done = Bun.spawn(["gcc", "-O1", "-Wall", "-Wextra", "-Werror", ...args], { stderr: "pipe" });
+  const complaint = await new Response(done.stderr).text();
+  if ((await done.exited) !== 0) throw new Error(`gcc failed:\n${complaint}`);
+}
+
+/** Directory with `agent` (under AddressSanitizer and UBSan) and `dial`, compiled once per test process. */
+export function binaries(): Promise<string> {
+  built ??= (async () => {
+    const dir = mkdtempSync(join(tmpdir(), "warren-agent-"));
+    process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
+    const files = readdirSync(SOURCES).filter((name) => name.endsWith(".c"));
+    await Promise.all([
+      gcc([...SANITIZE, ...files.map((name) => join(SOURCES, name)), "-o", join(dir, "agent")]),
+      gcc([join(import.meta.dir, "dial.c"), "-o", join(dir, "dial")]),
+    ]);
+    return dir;
+  })();
+  return built;
+}
+
+/** Both ends of a connection, the agent's as a process. */
+export interface AgentProcess {
+  readonly link: Link;
+  readonly pid: number;
+  /** Exit code, once it has ended. */
+  readonly exited: Promise<number>;
+  /** What it and the sanitizers had to say. */
+  readonly stderr: Promise<string>;
+  /** Stops reading from the agent, so that its output backs up. */
+  pause(): void;
+  resume(): void;
+  end(): Promise<void>;
+}
+
+function linkOf(
+  socket: Socket,
+  queue: (Uint8Array | null)[],
+  wake: { call: (() => void) | null },
+  drained: { call: () => void },
+): Link {
+  return {
+    async write(bytes) {
+      let left = bytes;
+      while (left.length > 0) {
+        const written = socket.write(left);
+        if (written < 0) throw new Error("closed");
+        left = left.subarray(written);
+        if (left.length > 0) await new Promise<void>((resolve) => (drained.call = resolve));
+      }
+    },
+    bytes: (async function* () {
+      for (;;) {
+        const chunk = queue.shift();
+        if (chunk === null) return;
+        if (chunk !== undefined) yield chunk;
+        else await new Promise<void>((resolve) => (wake.call = resolve));
+      }
+    })(),
+    close: () => socket.terminate(),
+  };
+}
+
+export async function startAgent(args: readonly string[] = [], prefix: readonly string[] = []): Promise<AgentProcess> {
+  const dir = await binaries();
+  const home = mkdtempSync(join(tmpdir(), "warren-link-"));
+  const queue: (Uint8Array | null)[] = [];
+  const wake = { call: null as (() => void) | null };
+  const drained = { call: (): void => undefined };
+  const accepted = Promise.withResolvers<Socket>();
+  const put = (chunk: Uint8Array | null): void => {
+    queue.push(chunk);
+    wake.call?.();
+  };
+  const listener = Bun.listen({
+    unix: join(home, "s"),
+    socket: {
+      open: accepted.resolve,
+      data: (_, chunk) => put(chunk.slice()),
+      close: () => put(null),
+      drain: () => drained.call(),
+      error: () => put(null),
+    },
+  });
+  const child = Bun.spawn([...prefix, join(dir, "dial"), join(home, "s"), join(dir, "agent"), "--fd", "3", ...args], {
+    stdio: ["ignore", "inherit", "pipe"],
+    env: { PATH: process.env["PATH"] ?? "", ASAN_OPTIONS: "detect_leaks=1:abort_on_error=0" },
+  });
+  const stderr = new Response(child.stderr).text();
+  const socket = await accepted.promise;
+  listener.stop();
+  rmSync(home, { recursive: true, force: true });
+  return {
+    link: linkOf(socket, queue, wake, drained),
+    pid: child.pid,
+    exited: child.exited,
+    stderr,
+    pause: () => socket.pause(),
+    resume: () => socket.resume(),
+    async end() {
+      socket.terminate();
+      await child.exited;
+    },
+  };
+}
+
+export interface ConnectedAgent extends AsyncDisposable {
+  readonly agent: GuestAgent;
+  readonly process: AgentProcess;
+}
+
+/** A greeted agent. Disposing checks that it ended by itself and that no sanitizer complained. */
+export async function connectAgent(): Promise<ConnectedAgent> {
+  const running = await startAgent();
+  const agent = await GuestAgent.connect(running.link, { clock: systemClock });
+  return {
+    agent,
+    process: running,
+    async [Symbol.asyncDispose]() {
+      agent.close();
+      await running.end();
+      const said = await running.stderr;
+      if ((await running.exited) !== 0 || said !== "") throw new Error(`the agent ended badly:\n${said}`);
+    },
+  };
+}
