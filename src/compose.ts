@@ -1,0 +1,66 @@
+/** The composition root of embedded use: configuration → host, driver, templates, engine. Nothing else knows how they fit together. */
+import { type Clock, systemClock } from "./base/clock.ts";
+import { createLog, type Log } from "./base/log.ts";
+import { type Config, readConfig } from "./config.ts";
+import type { SandboxHost } from "./contract/routes.ts";
+import type { Driver } from "./driver/driver.ts";
+import { qemuDriver } from "./driver/qemu/driver.ts";
+import { Engine, type EngineOptions } from "./engine/engine.ts";
+import { type LinuxHost, openLinuxHost } from "./host/linux.ts";
+import { Templates } from "./template/store.ts";
+
+/** The account of embedded use and of the command line: whoever is root here. */
+export const LOCAL_ACCOUNT = "local";
+
+export interface WarrenOptions extends EngineOptions {
+  /** Overrides what the environment says, for instance `home`. */
+  readonly config?: Partial<Config>;
+  readonly clock?: Clock;
+  readonly log?: Log;
+}
+
+/** An open home: its engine and what stands under it. Disposing ends every sandbox that is not detached. */
+export interface Warren extends AsyncDisposable {
+  readonly engine: Engine;
+  /** What sandboxes are made on. */
+  readonly sandboxes: SandboxHost;
+  readonly host: LinuxHost;
+  readonly driver: Driver;
+  readonly templates: Templates;
+  readonly config: Config;
+  readonly clock: Clock;
+}
+
+/**
+ * Opens `WARREN_HOME`, making what is missing of it. No VMM is started and nothing is baked yet.
+ * @throws {WarrenError} `invalid_request` – the environment; `permission_denied`, `host_unsupported` – the home
+ */
+export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
+  const config = { ...readConfig(), ...options.config };
+  const clock = options.clock ?? systemClock;
+  const log = options.log ?? createLog(config.log);
+  const host = await openLinuxHost({ home: config.home, clock, log });
+  const driver = qemuDriver({ dataDir: host.data.dir, binary: config.qemu, clock });
+  const templates = new Templates({
+    host,
+    driver,
+    clock,
+    log,
+    dataDir: host.data.dir,
+    mirror: config.mirror,
+    kernelPath: config.kernel,
+    accel: config.accel,
+  });
+  const { registry } = host;
+  const engine = new Engine({ driver, host, templates, registry, clock, log }, options);
+  return {
+    engine,
+    sandboxes: engine.as(LOCAL_ACCOUNT),
+    host,
+    driver,
+    templates,
+    config,
+    clock,
+    [Symbol.asyncDispose]: () => engine.close(),
+  };
+}
