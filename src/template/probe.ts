@@ -7,6 +7,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, release } from "node:os";
 import { join } from "node:path";
 import type { Acceleration } from "../driver/driver.ts";
+import { WarrenError } from "../errors.ts";
 import { GuestAgent } from "../guest/agent.ts";
 import { LIMITS } from "../limits.ts";
 import { type BakeTools, bootPlan, commandLine, memoryOf } from "./boot.ts";
@@ -52,8 +53,15 @@ async function tryKvm(
     return null;
   } catch (error) {
     if (signal.aborted) return `a probe guest did not start under KVM within ${LIMITS.kvmProbeMs / 1000} s`;
-    return `a probe guest failed under KVM: ${error instanceof Error ? error.message : String(error)}`;
+    return `a probe guest failed under KVM: ${whyOf(error)}`;
   }
+}
+
+/** The VMM's own last line says most, for instance that it may not open /dev/kvm. */
+function whyOf(error: unknown): string {
+  const stderr = error instanceof WarrenError ? error.details["stderr"] : undefined;
+  const last = typeof stderr === "string" ? stderr.trim().split("\n").at(-1) : undefined;
+  return last || (error instanceof Error ? error.message : String(error));
 }
 
 function hasKvm(): boolean {
@@ -77,7 +85,8 @@ export async function acceleration(
   if (wanted !== "auto") return { kind: wanted, says: `${wanted} by configuration` };
   if (!hasKvm()) return { kind: "tcg", says: "there is no /dev/kvm: software emulation (TCG)" };
   const identity = await tools.driver.identity();
-  const key = digestOf([identity, release(), cpus()[0]?.model ?? "", LIMITS.kvmProbeMs]).slice(0, 16);
+  const { mode, gid } = statSync("/dev/kvm"); // an answer "may not open it" must not outlive its reason
+  const key = digestOf([identity, release(), cpus()[0]?.model ?? "", mode, gid, LIMITS.kvmProbeMs]).slice(0, 16);
   const file = Bun.file(join(dataDir, `acceleration-${key}.json`));
   if (await file.exists()) return (await file.json()) as AccelerationFacts;
   const why = await tryKvm(tools, dataDir, await parts());

@@ -44,6 +44,12 @@ function macBytes(mac: string): Uint8Array {
   return Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16));
 }
 
+/** The group that distributions give /dev/kvm to; never root's, which would open far more than that. */
+function kvmGroup(): number | null {
+  const { gid } = statSync("/dev/kvm");
+  return gid === 0 ? null : gid;
+}
+
 async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock): Promise<Jailed> {
   using sockets = new DisposableStack();
   const listening = SOCKETS.map((name) => sockets.adopt(listenIn(plan.socketDir, name, BACKLOG), closeSync));
@@ -57,7 +63,7 @@ async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock
     jail: plan.jail,
     root: root.dir,
     devices: kvm ? ["kvm"] : [],
-    group: kvm ? statSync("/dev/kvm").gid : null,
+    group: kvm ? kvmGroup() : null,
     tap: { name: "tap0", mac: macBytes(TAP_MAC) },
     rlimits: {},
     clock,
