@@ -125,8 +125,12 @@ export class Sandbox implements AsyncDisposable {
     const request = { id: this.id, ...asRequest(command), ...copied(rest) };
     if (stdin === undefined) return this.#host.exec(request, call);
     if (typeof stdin === "string" || stdin instanceof Uint8Array) return this.#host.exec({ ...request, stdin }, call);
-    const events = await this.#host.exec({ ...request, stdinOpen: true }, call);
-    return feed(events, stdin, (process, body) => this.#host.stdin({ id: this.id, process, body }, call));
+    const start = (over: AbortSignal) =>
+      this.#host.exec(
+        { ...request, stdinOpen: true },
+        { signal: signal === undefined ? over : AbortSignal.any([signal, over]) },
+      );
+    return feed(start, stdin, (process, body) => this.#host.stdin({ id: this.id, process, body }));
   }
 
   /** Starts a command in the background: it outlives this handle, its output is kept in a bounded ring. */

@@ -2,6 +2,7 @@
 import { randomBytes, uuid } from "../base/id.ts";
 import type { SandboxCreate, SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { VmPlan } from "../driver/driver.ts";
+import type { GuestIdentity } from "../guest/agent.ts";
 import type { Lease } from "../host/host.ts";
 import type { OpenTemplate, TemplateSize } from "./templates.ts";
 
@@ -70,19 +71,7 @@ export function hostname(id: string): string {
 }
 
 /** What makes a clone another machine than its siblings; new at every call. */
-export interface Identity {
-  readonly entropy: Uint8Array;
-  readonly wallNs: bigint;
-  readonly hostname: string;
-  /** UUID, as in /proc/sys/kernel/random/boot_id. */
-  readonly bootId: string;
-  /** 32 hexadecimal digits, as in /etc/machine-id. */
-  readonly machineId: string;
-  /** False only for the control run that shows what reseeding is for. */
-  readonly reseed: boolean;
-}
-
-export function newIdentity(id: string, wallMs: number, reseed: boolean): Identity {
+export function newIdentity(id: string, wallMs: number, reseed: boolean): GuestIdentity {
   return {
     entropy: randomBytes(64),
     wallNs: BigInt(Math.round(wallMs * 1000)) * 1000n,

@@ -78,27 +78,26 @@ function decode(bytes: Uint8Array): string {
 
 type Write = (process: number, body: Uint8Array) => Promise<void>;
 
-/** The same events, while stdin is written as it comes and then closed. */
+/**
+ * The events of a command whose stdin is written as it comes and then closed. `start` begins it; its signal ends it, which
+ * leaving its events could not while one of them is awaited.
+ */
 export async function* feed(
-  events: AsyncIterable<ExecEvent>,
+  start: (signal: AbortSignal) => Promise<AsyncIterable<ExecEvent>>,
   stdin: Exclude<Body, string | Uint8Array>,
   write: Write,
 ): AsyncGenerator<ExecEvent> {
   const over = new AbortController();
-  const source = events[Symbol.asyncIterator]();
-  const { promise: failed, reject: fail } = Promise.withResolvers<never>();
-  failed.catch(() => undefined); // thrown below, unless the command ends first
   try {
-    for (;;) {
-      const next = await Promise.race([source.next(), failed]);
-      if (next.done === true) return;
-      if (next.value.kind === "started") pump(stdin, next.value.process, write, over.signal).catch(fail);
-      if (next.value.kind === "exit") over.abort();
-      yield next.value;
+    for await (const event of await start(over.signal)) {
+      if (event.kind === "started") pump(stdin, event.process, write, over.signal).catch((cause) => over.abort(cause));
+      yield event;
+      if (event.kind === "exit") return;
     }
+  } catch (cause) {
+    throw over.signal.aborted ? over.signal.reason : cause; // what broke the stdin, if that is what ended it
   } finally {
     over.abort();
-    await source.return?.();
   }
 }
 

@@ -81,6 +81,15 @@ describe("parse", () => {
     const many = Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`k${i}`, "v"]));
     expect(fails(routes.create.input, { metadata: many }).code).toBe("invalid_request");
     expect(fails(routes.create.input, { metadata: { k: "v".repeat(1025) } }).code).toBe("invalid_request");
+    expect(fails(routes.create.input, { metadata: { ["k".repeat(129)]: "v" } }).code).toBe("invalid_request");
+    expect(parse(routes.create.input, { metadata: { "a\nb": "" } })).toBeObject();
+  });
+
+  test("checks the names of an environment", () => {
+    for (const name of ["A=B", "", "A\0"]) {
+      expect(fails(routes.create.input, { env: { [name]: "x" } }).code).toBe("invalid_request");
+    }
+    expect(parse(routes.create.input, { env: { "odd name": "=" } })).toBeObject();
   });
 });
 

@@ -15,12 +15,15 @@ export type SandboxState = Static<typeof SandboxState>;
 export const TemplateName = Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,62}$" });
 const Id = Type.String({ minLength: 1, maxLength: 64 });
 export const ById = Type.Object({ id: Id }, { additionalProperties: false });
-export const Metadata = Type.Record(Type.String({ maxLength: 128 }), Type.String({ maxLength: LIMITS.metadataBytes }), {
-  maxProperties: LIMITS.metadataEntries,
-});
+export const Metadata = Type.Record(
+  Type.String({ pattern: "^[^\\u0000]{1,128}$" }),
+  Type.String({ maxLength: LIMITS.metadataBytes }),
+  { maxProperties: LIMITS.metadataEntries, additionalProperties: false },
+);
 export const Environment = Type.Record(
   Type.String({ pattern: "^[^=\\u0000]+$" }),
   Type.String({ pattern: "^[^\\u0000]*$" }),
+  { additionalProperties: false },
 );
 
 /** What a caller may ask for; everything optional is filled by `resolve` in the engine, so embedded and HTTP agree. */

@@ -13,6 +13,18 @@ export class GuestError extends Error {
   }
 }
 
+const SAYS: Readonly<Record<number, string>> = {
+  [ERRNO.ENOENT]: "No such file or directory",
+  [ERRNO.ENOTDIR]: "Not a directory",
+  [ERRNO.EISDIR]: "Is a directory",
+  [ERRNO.ENOTEMPTY]: "Directory not empty",
+  [ERRNO.EINVAL]: "Invalid argument",
+};
+
+function refusal(errno: number, path: string): GuestError {
+  return new GuestError(errno, `${Buffer.from(path, "latin1").toString()}: ${SAYS[errno]}`);
+}
+
 interface Node {
   readonly type: FileRecord["type"];
   mode: number;
@@ -37,14 +49,14 @@ export class FakeFiles {
 
   read(at: string): Uint8Array {
     const node = this.#node(at);
-    if (node.type === "directory") throw new GuestError(ERRNO.EISDIR, "Is a directory");
+    if (node.type === "directory") throw refusal(ERRNO.EISDIR, at);
     return node.content;
   }
 
   /** Replaces the whole content at once; parents are made. */
   write(at: string, mode: number, content: Uint8Array): void {
     const path = clean(at);
-    if (this.#nodes.get(path)?.type === "directory") throw new GuestError(ERRNO.EISDIR, "Is a directory");
+    if (this.#nodes.get(path)?.type === "directory") throw refusal(ERRNO.EISDIR, at);
     this.mkdir(parent(path), 0o755);
     this.#put(path, "file", mode, content);
   }
@@ -53,7 +65,7 @@ export class FakeFiles {
     const path = clean(at);
     const there = this.#nodes.get(path);
     if (there?.type === "directory") return;
-    if (there !== undefined) throw new GuestError(ERRNO.ENOTDIR, "Not a directory");
+    if (there !== undefined) throw refusal(ERRNO.ENOTDIR, at);
     this.mkdir(parent(path), 0o755);
     this.#put(path, "directory", mode, EMPTY);
   }
@@ -65,7 +77,7 @@ export class FakeFiles {
 
   list(at: string): FileRecord[] {
     const path = clean(at);
-    if (this.#node(path).type !== "directory") throw new GuestError(ERRNO.ENOTDIR, "Not a directory");
+    if (this.#node(path).type !== "directory") throw refusal(ERRNO.ENOTDIR, at);
     return this.#below(path).map((p) => record(p, this.#node(p)));
   }
 
@@ -73,8 +85,8 @@ export class FakeFiles {
     const [source, target] = [clean(from), clean(to)];
     const node = this.#node(source);
     this.#node(parent(target));
-    if (this.#nodes.get(target)?.type === "directory") throw new GuestError(ERRNO.EISDIR, "Is a directory");
-    if (node.type === "directory" && this.#below(source).length > 0) throw new GuestError(ERRNO.EINVAL, "Not faked");
+    if (this.#nodes.get(target)?.type === "directory") throw refusal(ERRNO.EISDIR, to);
+    if (node.type === "directory" && this.#below(source).length > 0) throw refusal(ERRNO.EINVAL, from);
     this.#nodes.delete(source);
     this.#nodes.set(target, node);
   }
@@ -86,7 +98,7 @@ export class FakeFiles {
   remove(at: string): void {
     const path = clean(at);
     if (this.#node(path).type === "directory" && this.#below(path).length > 0) {
-      throw new GuestError(ERRNO.ENOTEMPTY, "Directory not empty");
+      throw refusal(ERRNO.ENOTEMPTY, at);
     }
     this.#nodes.delete(path);
   }
@@ -104,7 +116,7 @@ export class FakeFiles {
 
   #node(at: string): Node {
     const node = this.#nodes.get(clean(at));
-    if (node === undefined) throw new GuestError(ERRNO.ENOENT, "No such file or directory");
+    if (node === undefined) throw refusal(ERRNO.ENOENT, at);
     return node;
   }
 

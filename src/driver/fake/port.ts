@@ -165,8 +165,8 @@ export class FakePort {
       env: Object.fromEntries(fields.all(TAG.ENV).map(entry)),
       cwd: fields.has(TAG.CWD) ? fields.text(TAG.CWD) : "/root",
       user: fields.has(TAG.USER) ? fields.text(TAG.USER) : "root",
-      timeoutMs: fields.numberOr(TAG.TIMEOUT_MS, LIMITS.execTimeoutSeconds * 1000),
-      outputLimitBytes: fields.numberOr(TAG.OUTPUT_LIMIT, LIMITS.outputBytes),
+      timeoutMs: fields.has(TAG.TIMEOUT_MS) ? fields.number(TAG.TIMEOUT_MS) : null,
+      outputLimitBytes: fields.has(TAG.OUTPUT_LIMIT) ? fields.number(TAG.OUTPUT_LIMIT) : Number.POSITIVE_INFINITY,
       background,
     };
     const { files, clock, processes } = this.#guest;

@@ -14,7 +14,8 @@ export interface ProcessStart {
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
   readonly user: string;
-  readonly timeoutMs: number;
+  /** Null: none. */
+  readonly timeoutMs: number | null;
   readonly outputLimitBytes: number;
   readonly background: boolean;
 }
@@ -120,12 +121,14 @@ export class FakeProcess {
 
   async #run(files: FakeFiles): Promise<ProcessEnd> {
     const startedMs = this.#clock.monotonicMs();
-    const cancel = this.#clock.after(this.start.timeoutMs, () => {
+    const { timeoutMs } = this.start;
+    const late = () => {
       this.#timedOut = true;
       this.kill(SIGKILL);
-    });
+    };
+    const cancel = timeoutMs === null ? null : this.#clock.after(timeoutMs, late);
     const result = await this.#execute(files);
-    cancel();
+    cancel?.();
     const limit = this.start.outputLimitBytes;
     this.end = {
       ...result,

@@ -147,10 +147,12 @@ function errorTests({ shared, does }: Pick<Subject, "shared" | "does">): void {
     await fails("file_not_found", files.remove("/no/such"));
     await fails("file_error", files.read("/tmp"));
     await files.write("/tmp/plain", "x");
-    await fails("file_error", files.list("/tmp/plain"));
     await fails("file_error", files.write("/tmp", "x"));
-    await fails("file_error", files.mkdir("/tmp/plain"));
-    await fails("file_error", files.write("/tmp/plain/below", "x"));
+    // ENOTDIR: what is asked for as a directory is not there, whatever else may be.
+    await fails("file_not_found", files.list("/tmp/plain"));
+    await fails("file_not_found", files.read("/tmp/plain/below"));
+    await expect(files.mkdir("/tmp/plain")).rejects.toThrow("/tmp/plain");
+    await expect(files.write("/tmp/plain/below", "x")).rejects.toThrow("/tmp/plain");
   });
 
   does("paths that are not absolute or hold a zero byte are refused before they travel", async () => {
