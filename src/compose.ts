@@ -1,6 +1,7 @@
 /** The composition root of embedded use: configuration → host, driver, templates, engine. Nothing else knows how they fit together. */
 import { type Clock, systemClock } from "./base/clock.ts";
 import { createLog, type Log } from "./base/log.ts";
+import type { BatchParts } from "./batch/batch.ts";
 import { type Config, readConfig } from "./config.ts";
 import type { SandboxHost } from "./contract/routes.ts";
 import type { Driver } from "./driver/driver.ts";
@@ -62,5 +63,15 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
     config,
     clock,
     [Symbol.asyncDispose]: () => engine.close(),
+  };
+}
+
+/** What a batch over this home stands on. */
+export function batchParts({ engine, sandboxes, host, clock }: Warren): BatchParts {
+  return {
+    host: sandboxes,
+    moves: (listener) => engine.moves.subscribe(listener),
+    cores: host.capacity().cores,
+    clock,
   };
 }
