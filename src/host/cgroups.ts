@@ -61,6 +61,8 @@ function tryRemove(dir: string): "gone" | "busy" {
 
 export class Cgroups {
   readonly #places: ReadonlyMap<Controller, Place>;
+  /** The open hierarchy of `favourJoins`. */
+  #joins: number | "none" | null = null;
   /** One line for each limit that this host cannot give, with the reason. */
   readonly degraded: readonly string[];
 
@@ -71,16 +73,21 @@ export class Cgroups {
 
   /**
    * On v1, joining a group waits about 10 ms for every processor, unless some hierarchy favours dynamic modifications: then
-   * 0.1 ms. This opens one, empty and at no path, for as long as the descriptor is held. It is a switch of the whole kernel, which
-   * makes forks and exits a little dearer, and since Linux 6.18 stays on until reboot. v2 needs none: jails are born in their group.
-   * @returns null when nothing is on v1, or this kernel has no such switch
+   * 0.1 ms. This opens one, empty and at no path, for the life of this process. It is a switch of the whole kernel, makes forks and
+   * exits a little dearer, and since Linux 6.18 stays on until reboot. v2 needs none: jails are born in their group.
+   * @returns false when no group is on v1, or this kernel has no such switch
    */
-  favourJoins(): number | null {
+  favourJoins(): boolean {
+    this.#joins ??= this.#openJoins() ?? "none";
+    return this.#joins !== "none";
+  }
+
+  #openJoins(): number | null {
     if (![...this.#places.values()].some((place) => place.version === 1)) return null;
     try {
       return detachedMount("cgroup", { none: null, name: `warren-${process.pid}`, favordynmods: null });
     } catch (error) {
-      if (hasCode(error, "EINVAL", "EPERM", "ENODEV", "ENOSYS")) return null;
+      if (hasCode(error, "EINVAL", "EPERM", "ENODEV", "ENOSYS", "EBUSY")) return null;
       throw error;
     }
   }
@@ -119,6 +126,7 @@ export class Cgroups {
 
   /** Limits for the holder of a slot's lock. A leftover of that slot's last holder is replaced. @throws when the host fails half-way */
   make(slot: number, limits: Limits): Group {
+    this.favourJoins();
     const dirs = this.#dirs(slot);
     const fds: number[] = [];
     try {

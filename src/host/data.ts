@@ -16,12 +16,20 @@ import { LIMITS } from "../limits.ts";
 import { availableIn, canReflink, locked } from "./disk.ts";
 import { growImage, hasImage, isMounted, mountImage } from "./image.ts";
 
-export interface Data {
+/** Where things are in a home. */
+export interface Folders {
   readonly home: string;
   /** Templates and clones; one file system. */
   readonly dir: string;
   readonly run: string;
   readonly slots: string;
+}
+
+export function foldersOf(home: string): Folders {
+  return { home, dir: join(home, "data"), run: join(home, "run"), slots: join(home, "slots") };
+}
+
+export interface Data extends Folders {
   /** How a disk is cloned: by the home's own reflinks, those of the image, or by copying all data. */
   readonly kind: "reflink" | "image" | "copy";
   /** Why clones are copied; null when they are not. */
@@ -71,7 +79,8 @@ async function mounted(home: string, ground: Ground): Promise<string | null> {
 export async function openData(homePath: string, ground: Ground): Promise<Data> {
   makeDirectories(homePath);
   const home = realpathSync(homePath);
-  const dir = join(home, "data");
+  const folders = foldersOf(home);
+  const { dir } = folders;
   const wanted = isMounted(home) || hasImage(home) || !canReflink(dir);
   const degraded = wanted && !isMounted(home) ? await mounted(home, ground) : null;
   const kind = degraded !== null ? "copy" : wanted ? "image" : "reflink";
@@ -80,10 +89,7 @@ export async function openData(homePath: string, ground: Ground): Promise<Data> 
     return kind === "image" ? Math.min(free, availableIn(home) - LIMITS.hostDiskReserveBytes) : free;
   };
   return {
-    home,
-    dir,
-    run: join(home, "run"),
-    slots: join(home, "slots"),
+    ...folders,
     kind,
     degraded,
     freeBytes,

@@ -12,7 +12,7 @@ import type { Log } from "../base/log.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Cgroups, Group } from "./cgroups.ts";
-import type { Data } from "./data.ts";
+import type { Data, Folders } from "./data.ts";
 import type { Lease, LeaseAsk } from "./host.ts";
 import { type Entry, LEASE_ID, type Slots, uidOf } from "./slots.ts";
 
@@ -25,7 +25,10 @@ export interface LeaseGround {
 }
 
 /** Removes what an earlier holder of a slot left in this home. Only for whoever holds the slot's lock. */
-export function cleanLeftover(ground: Pick<LeaseGround, "data" | "cgroups">, entry: Pick<Entry, "id" | "slot">): void {
+export function cleanLeftover(
+  ground: { readonly data: Folders; readonly cgroups: Cgroups },
+  entry: Pick<Entry, "id" | "slot">,
+): void {
   ground.cgroups.removeLeftover(entry.slot);
   rmSync(join(ground.data.run, entry.id), { recursive: true, force: true });
 }

@@ -40,7 +40,6 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
   const cgroups = Cgroups.open();
   for (const says of cgroups.degraded) log.debug("a limit is missing", { says });
   const ground = { data, cgroups, clock, log, slots: new Slots(data.slots) };
-  let quickJoins: number | "none" | null = null; // held for the process's life, and only by one that makes sandboxes
   let read: { readonly capacity: Capacity; readonly atMs: number } | null = null;
   const host: LinuxHost = {
     data,
@@ -52,10 +51,7 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
       }
       return read.capacity;
     },
-    lease(ask: LeaseAsk): Promise<Lease> {
-      quickJoins ??= cgroups.favourJoins() ?? "none";
-      return lease(ground, ask);
-    },
+    lease: (ask: LeaseAsk): Promise<Lease> => lease(ground, ask),
     bootTimeNs,
     registry: new FileRegistry(ground),
     sweep: () => sweep(ground),

@@ -9,14 +9,14 @@ import { killPid, openPid } from "../../ffi/process.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Cgroups } from "./cgroups.ts";
-import type { Data } from "./data.ts";
+import type { Folders } from "./data.ts";
 import { cleanLeftover } from "./leases.ts";
 import { isAlive } from "./process-name.ts";
 import { removePartials } from "./publish.ts";
 import { type Entry, lockSlot, type Slots, uidOf } from "./slots.ts";
 
 export interface SweepGround {
-  readonly data: Data;
+  readonly data: Folders;
   readonly slots: Slots;
   readonly cgroups: Cgroups;
   readonly clock: Clock;
@@ -27,7 +27,7 @@ export interface SweepGround {
 export const RECORD = "sandbox.json";
 
 /** Pids of a slot's jail: by cgroup, and by uid where no cgroup tells. */
-function jailPids(cgroups: Cgroups, slot: number): number[] {
+export function jailPids(cgroups: Cgroups, slot: number): number[] {
   const found = cgroups.processes(slot);
   if (found.length > 0) return found;
   const uids = new Set([uidOf(slot), uidOf(slot) + 1]);
