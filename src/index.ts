@@ -5,7 +5,7 @@
 import { type BatchOptions, batch as batchOver } from "./batch/batch.ts";
 import type { Item } from "./batch/items/item.ts";
 import type { Row } from "./batch/row.ts";
-import { openWarren, type Warren } from "./compose.ts";
+import { batchParts, openWarren, type Warren } from "./compose.ts";
 import { setDefaultHost } from "./sandbox.ts";
 
 export type { BatchOptions } from "./batch/batch.ts";
@@ -56,7 +56,5 @@ export async function* batch(
   items: Iterable<Item> | AsyncIterable<Item>,
   options: BatchOptions = {},
 ): AsyncGenerator<Row> {
-  const { engine, sandboxes, host, clock } = await defaultWarren();
-  const moves = engine.moves.subscribe.bind(engine.moves);
-  yield* batchOver({ host: sandboxes, moves, cores: host.capacity().cores, clock }, items, options);
+  yield* batchOver(batchParts(await defaultWarren()), items, options);
 }

@@ -113,9 +113,9 @@ export class FakeVmm implements Vmm {
     await this.#ports.get(0)?.guest.write(bytes);
   }
 
-  /** The agent hangs up while its machine goes on. */
-  hangUp(): void {
-    this.#ports.get(0)?.guest.close();
+  /** The agent hangs up on one port while its machine goes on. */
+  hangUp(index = 0): void {
+    this.#ports.get(index)?.guest.close();
   }
 
   async #step(step: VmmStep, signal?: AbortSignal): Promise<void> {

@@ -212,8 +212,10 @@ export class Creates {
   async #register(live: Live, { vmm }: Pick<AwakeClone, "vmm">): Promise<void> {
     const { id, account, info, spec } = live;
     await this.#parts.registry.put({ id, account, info, ref: vmm.ref, env: spec.env, workdir: spec.workdir });
-    const { state } = live.info;
-    if (state !== "creating" && state !== "running") await this.#parts.registry.remove(id);
+    const { state, reason } = live.info;
+    if (state === "creating" || state === "running") return;
+    await this.#parts.registry.remove(id);
+    throw new WarrenError("sandbox_lost", `sandbox ${id} ended as soon as it was made: ${reason}`);
   }
 }
 

@@ -24,9 +24,10 @@ export class FakeHost implements Host {
   hooks: FakeHostHooks = {};
   /** Leases not given back, by id. */
   readonly lent = new Map<string, LeaseAsk>();
-  /** Leases ever made, and given back for the first time. */
+  /** Leases ever made, given back by their holder, and freed for one that is gone. */
   made = 0;
   given = 0;
+  reclaimed = 0;
   #room: Capacity = ROOMY;
 
   constructor(clock: Clock) {
@@ -63,6 +64,11 @@ export class FakeHost implements Host {
     };
   }
 
+  /** Frees what is left of a lease whose machine is gone, as another process of the home would. */
+  reclaim(id: string): void {
+    if (this.lent.delete(id)) this.reclaimed += 1;
+  }
+
   bootTimeNs(): bigint {
     return BigInt(Math.round(this.#clock.monotonicMs() * 1e6));
   }
@@ -73,10 +79,12 @@ export class FakeRegistry<R extends { readonly id: string }> {
   readonly #records = new Map<string, R>();
   readonly #claims = new Set<string>();
   readonly #alive: (record: R) => boolean;
+  readonly #reclaim: (id: string) => void;
 
-  /** `alive` says whether a record's machine still lives. */
-  constructor(alive: (record: R) => boolean) {
+  /** `alive` says whether a record's machine still lives; `reclaim` frees what is left of one that does not. */
+  constructor(alive: (record: R) => boolean, reclaim: (id: string) => void) {
     this.#alive = alive;
+    this.#reclaim = reclaim;
   }
 
   get size(): number {
@@ -89,12 +97,13 @@ export class FakeRegistry<R extends { readonly id: string }> {
 
   async remove(id: string): Promise<void> {
     this.#records.delete(id);
+    this.#reclaim(id);
   }
 
   async get(id: string): Promise<R | null> {
     const record = this.#records.get(id);
     if (record === undefined || this.#alive(record)) return record ?? null;
-    this.#records.delete(id);
+    await this.remove(id);
     return null;
   }
 

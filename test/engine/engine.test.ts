@@ -263,6 +263,7 @@ describe("A sandbox", () => {
     expect((await host.get({ id })).state).toBe("deleted");
     expect(world.errors.splice(0).join()).toContain("could not give back");
     world.host.hooks = {};
+    expect([...world.host.lent.keys()]).toEqual([id]);
     world.host.lent.clear();
     world.host.given += 1;
   });

@@ -9,6 +9,7 @@ import type { SandboxRecord } from "../../src/engine/registry.ts";
 import type { OpenTemplate, TemplateSize, TemplateStore } from "../../src/engine/templates.ts";
 import { WarrenError } from "../../src/errors.ts";
 import { FakeHost, FakeRegistry } from "../../src/host/fake.ts";
+import type { Host } from "../../src/host/host.ts";
 
 const TEMPLATES = ["base", "code-interpreter"];
 
@@ -80,26 +81,51 @@ export class World {
   readonly registry: FakeRegistry<SandboxRecord>;
   /** What the engine logged at `error`: a healthy run has none. */
   readonly errors: string[] = [];
+  readonly #makers = new Map<string, Engine>();
+  readonly #gone = new Set<Engine>();
 
   constructor(clock: Clock = systemClock, hooks: FakeHooks = {}) {
     this.clock = clock;
     this.host = new FakeHost(clock);
     this.driver = new FakeDriver({ clock, bootTimeNs: () => this.host.bootTimeNs() }, hooks);
-    this.registry = new FakeRegistry<SandboxRecord>(({ ref }) => this.driver.machines.get(ref.id)?.pid === ref.pid);
+    this.registry = new FakeRegistry<SandboxRecord>(
+      ({ ref }) => this.driver.machines.get(ref.id)?.pid === ref.pid,
+      (id) => {
+        const maker = this.#makers.get(id);
+        if (!this.driver.machines.has(id) && maker !== undefined && this.#gone.has(maker)) this.host.reclaim(id);
+      },
+    );
+  }
+
+  /** The process of an engine ends in good order. */
+  async end(engine: Engine): Promise<void> {
+    await engine.close();
+    this.#gone.add(engine);
   }
 
   /** No pool by default: what it does in the background belongs to the tests about it. */
   engine(options: EngineOptions = {}): Engine {
-    const { host, driver, templates, registry, clock } = this;
+    const { driver, templates, registry, clock } = this;
     const log = createLog("error", (line) => this.errors.push(line));
-    return new Engine({ host, driver, templates, registry, clock, log }, { prepared: 0, ...options });
+    const host: Host = {
+      capacity: () => this.host.capacity(),
+      bootTimeNs: () => this.host.bootTimeNs(),
+      lease: (ask) => {
+        this.#makers.set(ask.id, engine);
+        return this.host.lease(ask);
+      },
+    };
+    const engine = new Engine({ host, driver, templates, registry, clock, log }, { prepared: 0, ...options });
+    return engine;
   }
 
-  /** Everything lent is given back, exactly once, and nothing went wrong on the way. */
-  expectNothingLeft(): void {
+  /** Everything lent is given back by who took it, once, but for what outlived its maker; and nothing went wrong. */
+  expectNothingLeft({ reclaimed = 0 }: { readonly reclaimed?: number } = {}): void {
     expect([...this.driver.machines.keys()]).toEqual([]);
     expect([...this.host.lent.keys()]).toEqual([]);
-    expect(this.host.given).toBe(this.host.made);
+    expect({ given: this.host.given, reclaimed: this.host.reclaimed }).toEqual({
+      ...{ given: this.host.made - reclaimed, reclaimed },
+    });
     expect(this.registry.size).toBe(0);
     expect(this.errors).toEqual([]);
   }
