@@ -203,14 +203,10 @@ export class Cgroups {
     return [...found];
   }
 
-  /** Host pids of a slot's processes. */
-  processes(slot: number): number[] {
-    const pids = new Set<number>();
-    for (const dir of this.#dirs(slot)) {
-      const path = join(dir, "cgroup.procs");
-      if (existsSync(path)) for (const pid of words(path)) pids.add(Number(pid));
-    }
-    return [...pids];
+  /** Host pids of a slot's processes; null when it has no group here that could tell. */
+  processes(slot: number): number[] | null {
+    const paths = [...this.#dirs(slot)].map((dir) => join(dir, "cgroup.procs")).filter((path) => existsSync(path));
+    return paths.length === 0 ? null : [...new Set(paths.flatMap(words).map(Number))];
   }
 
   /** Removes a slot's directories if they are empty; for leftovers, by whoever holds the slot's lock. */

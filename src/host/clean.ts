@@ -10,8 +10,9 @@ import { Cgroups } from "./cgroups.ts";
 import { foldersOf } from "./data.ts";
 import { locked } from "./disk.ts";
 import { unmountImage } from "./image.ts";
+import { killOccupants, occupants } from "./occupants.ts";
 import { type Entry, Slots } from "./slots.ts";
-import { jailPids, killJail, type SweepGround, sweep, sweepSlot } from "./sweep.ts";
+import { type SweepGround, sweep, sweepSlot } from "./sweep.ts";
 
 export interface CleanOptions {
   readonly home: string;
@@ -32,9 +33,9 @@ async function killAll(ground: SweepGround, entries: readonly Entry[]): Promise<
   // Whoever made them may still run and hold their slots; it is enough that nothing runs in them.
   let left = entries;
   while (left.length > 0 && ground.clock.monotonicMs() < until) {
-    for (const { slot } of left) killJail(ground.cgroups, slot);
+    for (const { slot } of left) killOccupants(ground.cgroups, slot);
     await ground.clock.sleep(10);
-    left = left.filter(({ slot }) => jailPids(ground.cgroups, slot).length > 0);
+    left = left.filter(({ slot }) => occupants(ground.cgroups, slot).length > 0);
   }
   for (const entry of entries) sweepSlot(ground, entry);
 }

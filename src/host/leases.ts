@@ -14,6 +14,7 @@ import { LIMITS } from "../limits.ts";
 import type { Cgroups, Group } from "./cgroups.ts";
 import type { Data, Folders } from "./data.ts";
 import type { Lease, LeaseAsk } from "./host.ts";
+import { occupants } from "./occupants.ts";
 import { type Entry, LEASE_ID, type Slots, uidOf } from "./slots.ts";
 
 export interface LeaseGround {
@@ -24,13 +25,17 @@ export interface LeaseGround {
   readonly log: Log;
 }
 
-/** Removes what an earlier holder of a slot left in this home. Only for whoever holds the slot's lock. */
+/**
+ * Removes what an earlier holder of a slot left in this home. Only for whoever holds the slot's lock.
+ * @returns false, with the rest left alone, while a process of that jail is still dying
+ */
 export function cleanLeftover(
   ground: { readonly data: Folders; readonly cgroups: Cgroups },
   entry: Pick<Entry, "id" | "slot">,
-): void {
-  ground.cgroups.removeLeftover(entry.slot);
+): boolean {
+  if (occupants(ground.cgroups, entry.slot).length > 0 || !ground.cgroups.removeLeftover(entry.slot)) return false;
   rmSync(join(ground.data.run, entry.id), { recursive: true, force: true });
+  return true;
 }
 
 function cloneDisk(data: Data, diskFd: number): { readonly rwFd: number; readonly roFd: number } {

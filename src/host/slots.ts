@@ -60,10 +60,11 @@ export class Slots {
   }
 
   /**
-   * A free slot, locked, with an entry for `id`. What its last holder left in this home goes through `clean` first.
+   * A free slot, locked, with an entry for `id`. What its last holder left in this home goes through `clean` first; a slot that
+   * cannot be cleaned yet is passed over.
    * @throws {WarrenError} `capacity_exhausted` – every slot of this host is taken
    */
-  take(id: string, clean: (leftover: Entry) => void): { readonly slot: number; readonly fd: number } {
+  take(id: string, clean: (leftover: Entry) => boolean): { readonly slot: number; readonly fd: number } {
     for (let tried = 0; tried < LIMITS.slots; tried++) {
       const slot = this.#next;
       this.#next = (slot + 1) % LIMITS.slots;
@@ -71,7 +72,10 @@ export class Slots {
       if (fd === null) continue;
       try {
         const leftover = this.entry(slot);
-        if (leftover !== null) clean(leftover);
+        if (leftover !== null && !clean(leftover)) {
+          closeFd(fd);
+          continue;
+        }
         this.remove(slot);
         symlinkSync(encode({ slot, id, owner: this.#self }), join(this.#dir, String(slot)));
         return { slot, fd };

@@ -39,7 +39,7 @@ function processes(): Process[] {
   for (const entry of readdirSync("/proc")) {
     if (!/^\d+$/.test(entry)) continue;
     const status = ifThere(() => readFileSync(`/proc/${entry}/status`, "utf8"));
-    if (status === null) continue;
+    if (status === null || /^State:\tZ/m.test(status)) continue; // a zombie has nothing left; its parent is late
     const field = (name: string) => new RegExp(`^${name}:\\t(\\S+)`, "m").exec(status)?.[1] ?? "";
     const file = ifThere(() => statSync(`/proc/${entry}/exe`));
     found.push({

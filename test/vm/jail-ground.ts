@@ -75,7 +75,7 @@ export class JailGround implements AsyncDisposable {
   /** A lease and the attacker running on it, told to do this. */
   async start(
     attacks: readonly string[],
-    change: Partial<JailSpec> & { jail?: Partial<JailSpec["jail"]> } = {},
+    change: Partial<Omit<JailSpec, "jail">> & { readonly jail?: Partial<JailSpec["jail"]> } = {},
   ): Promise<Jail> {
     const snapshot = { memoryFd: this.#memoryFd, openState: () => openSync("/dev/null", "r"), diskFd: this.#diskFd };
     const lease = await this.host.lease({ id: `sb_${nonce()}`, memoryMib: 128, cpu: 1, snapshot, detached: false });
