@@ -17,8 +17,8 @@ import { digestOf, type Fit, FORMAT, type Manifest } from "./manifest.ts";
 import type { Say } from "./source.ts";
 
 /** The warm interpreter's program goes in through the agent, so that a change of it leaves the root disk as it is. */
-const INTERPRETER_SOURCE = join(import.meta.dir, "../../images/python/warm.py");
-const INTERPRETER_PATH = "/usr/lib/warren/warm.py";
+export const INTERPRETER_SOURCE = join(import.meta.dir, "../../images/python/warm.py");
+export const INTERPRETER_PATH = "/usr/lib/warren/warm.py";
 
 export async function interpreterDigest(): Promise<string> {
   return digestOf(await Bun.file(INTERPRETER_SOURCE).text());
