@@ -108,9 +108,14 @@ export class FakeVmm implements Vmm {
     this.#exit({ reason: "unknown", code: null, signal: null, stderr: "", ...exit });
   }
 
-  /** Puts raw bytes on agent port 0, as a hostile guest may. */
-  async speak(bytes: Uint8Array): Promise<void> {
-    await this.#ports.get(0)?.guest.write(bytes);
+  /** Puts raw bytes on agent port 0, as a hostile guest may; false when nobody listens there. */
+  async speak(bytes: Uint8Array): Promise<boolean> {
+    const port = this.#ports.get(0);
+    if (port === undefined) return false;
+    return port.guest.write(bytes).then(
+      () => true,
+      () => false, // the host hung up meanwhile
+    );
   }
 
   /** The agent hangs up on one port while its machine goes on. */

@@ -32,7 +32,7 @@ export class Live {
   /** In a terminal state, and nothing of it is left on the host. */
   readonly ended = Promise.withResolvers<void>();
   cancelExpiry: () => void = () => undefined;
-  /** Handed to the home: it lives on without this process, which watches it no more. */
+  /** Handed to the home: it lives on without this engine, which has hung up on its agent. */
   released = false;
 
   constructor(account: string, spec: SandboxSpec, info: SandboxInfo) {

@@ -13,10 +13,9 @@ interface WatchParts {
   readonly log: Log;
 }
 
-/** Watches until the sandbox ends or is released. */
+/** Watches until the sandbox ends; of one that was released only the end of its machine still counts. */
 export function watch(live: Live, body: AwakeClone, lifecycle: Lifecycle, { clock, log }: WatchParts): void {
   void body.vmm.exited.then((exit) => {
-    if (live.released) return;
     if (live.info.state === "running") log.info("a sandbox ended by itself", { id: live.id, ...exit });
     const [event, reason] = endOf(live, exit);
     void lifecycle.post(live, event, reason);

@@ -110,9 +110,12 @@ export class World {
     const host: Host = {
       capacity: () => this.host.capacity(),
       bootTimeNs: () => this.host.bootTimeNs(),
-      lease: (ask) => {
+      lease: async (ask) => {
         this.#makers.set(ask.id, engine);
-        return this.host.lease(ask);
+        const lease = await this.host.lease(ask);
+        // A process that is gone gives nothing back.
+        const give = async () => (this.#gone.has(engine) ? undefined : lease[Symbol.asyncDispose]());
+        return { ...lease, [Symbol.asyncDispose]: give };
       },
     };
     const engine = new Engine({ host, driver, templates, registry, clock, log }, { prepared: 0, ...options });
