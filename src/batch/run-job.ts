@@ -58,20 +58,13 @@ async function setUp(context: JobContext, id: string, job: Job, signal: AbortSig
     await host.writeFile({ id, path: file.path, body: await contentOf(file, local) }, { signal });
   }
   if (job.input !== null) await host.writeFile({ id, path: INPUT_PATH, body: job.input }, { signal });
-  if (isLongCode(job)) await host.writeFile({ id, path: MAIN_PATH, body: job.program.text }, { signal });
-}
-
-/** Code beyond one frame travels as a file. */
-function isLongCode({ program }: Job): boolean {
-  return program.kind === "code" && Buffer.byteLength(program.text) > LIMITS.inlineFileBytes;
 }
 
 function execOf(context: JobContext, id: string, job: Job, timeoutSeconds: number): Exec {
   const { program } = job;
-  const code = isLongCode(job) ? { path: MAIN_PATH } : { code: program.text, path: MAIN_PATH };
   return {
     id,
-    ...(program.kind === "code" ? { python: code } : { cmd: program.text }),
+    ...(program.kind === "code" ? { python: { code: program.text, path: MAIN_PATH } } : { cmd: program.text }),
     cwd: WORK,
     ...(job.input === null ? {} : { stdin: job.input }),
     timeoutSeconds,

@@ -148,3 +148,10 @@ export async function runOk(argv: readonly [string, ...string[]], options: RunOp
     cause: new Error(`${argv.join(" ")}: ${how}\n${result.stderr.slice(-4096)}`),
   });
 }
+
+/** Runs a command on this process's own streams and environment, for as long as it likes; the result is its exit code. */
+export async function runInForeground(argv: readonly [string, ...string[]]): Promise<number> {
+  const child = Bun.spawn([...argv], { stdio: ["inherit", "inherit", "inherit"] });
+  const code = await child.exited;
+  return child.signalCode === null ? code : 1;
+}

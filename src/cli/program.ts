@@ -1,0 +1,89 @@
+/** The command line as a whole: its verbs, its help, and what becomes of an error. */
+import { Command, CommanderError } from "commander";
+import packageJson from "../../package.json" with { type: "json" };
+import { isWarrenError } from "../errors.ts";
+import { escapeText } from "./escape.ts";
+import { EXIT, EXIT_HELP, exitCodeOf } from "./exits.ts";
+import type { Io } from "./io.ts";
+import { reportOf } from "./report.ts";
+import type { Define, Verb } from "./verb.ts";
+import { defineBatch } from "./verbs/batch.ts";
+import { defineBench } from "./verbs/bench.ts";
+import { defineClean } from "./verbs/clean.ts";
+import { defineCompletion } from "./verbs/completion.ts";
+import { defineCp } from "./verbs/cp.ts";
+import { defineCreate } from "./verbs/create.ts";
+import { defineDoctor } from "./verbs/doctor.ts";
+import { defineExec } from "./verbs/exec.ts";
+import { defineLs } from "./verbs/ls.ts";
+import { defineRm } from "./verbs/rm.ts";
+import { defineRun } from "./verbs/run.ts";
+import { defineTemplates } from "./verbs/templates.ts";
+
+const VERBS: readonly Define[] = [
+  defineBatch,
+  defineRun,
+  defineCreate,
+  defineLs,
+  defineExec,
+  defineCp,
+  defineRm,
+  defineTemplates,
+  defineDoctor,
+  defineClean,
+  defineBench,
+  defineCompletion,
+];
+
+const EXAMPLES = `
+Examples:
+  $ warren batch --example --limit 24     what it is for, on items that come with a checkout
+  $ warren batch items.jsonl              one microVM per item, results beside it
+  $ warren run script.py                  one program, as if it ran here
+  $ warren doctor                         what this host can do
+
+${EXIT_HELP}`;
+
+export function buildProgram(verb: Verb): Command {
+  const program = new Command("warren")
+    .description("Run code that nobody reviewed, each piece in a microVM of its own.")
+    .version(packageJson.version, "-V, --version")
+    .option("-v, --verbose", "say why, when something fails")
+    .enablePositionalOptions()
+    .showHelpAfterError("(--help tells more)")
+    .addHelpText("after", EXAMPLES);
+  for (const define of VERBS) define(program, verb);
+  settle(program, verb.io);
+  return program;
+}
+
+/** Errors are thrown, and what is written goes where the rest goes; for every command of the tree. */
+function settle(command: Command, io: Io): void {
+  command.exitOverride();
+  command.configureOutput({
+    writeOut: (text) => void io.out.write(text),
+    writeErr: (text) => void io.err.write(escapeText(text)),
+    getOutHelpWidth: () => Math.min(io.out.columns, 110),
+    getErrHelpWidth: () => Math.min(io.err.columns, 110),
+    getOutHasColors: () => false,
+    getErrHasColors: () => false,
+  });
+  for (const sub of command.commands) settle(sub, io);
+}
+
+/** Runs one command line; the result is the exit code. Never throws. */
+export async function runCli(args: readonly string[], io: Io): Promise<number> {
+  const verb: Verb = { io, code: EXIT.ok };
+  const program = buildProgram(verb);
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return verb.code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    const code = exitCodeOf(error);
+    const isPlainStop = isWarrenError(error, "cancelled");
+    const report = isPlainStop ? "warren: stopped\n" : reportOf(error, program.opts()["verbose"] === true);
+    await io.err.write(report);
+    return code;
+  }
+}

@@ -1,0 +1,42 @@
+/** The ground of a real command line: this machine's home, opened when a verb needs it and no sooner. */
+import { systemClock } from "../base/clock.ts";
+import { createLog } from "../base/log.ts";
+import { openWarren } from "../compose.ts";
+import { readConfig } from "../config.ts";
+import { removeAll } from "../host/clean.ts";
+import { tryLockFile } from "../host/lock.ts";
+import { runInForeground } from "../host/run.ts";
+import { examine } from "./examine.ts";
+import type { Ground, Opened } from "./ground.ts";
+
+async function open(creates: boolean): Promise<Opened> {
+  const warren = await openWarren(creates ? {} : { prepared: 0 });
+  const { engine, host, sandboxes } = warren;
+  const availableMib = () => host.capacity().memoryAvailableMib;
+  const freeAtFirstMib = availableMib();
+  return {
+    host: sandboxes,
+    moves: (listener) => engine.moves.subscribe(listener),
+    cores: host.capacity().cores,
+    // What the host lacks since then: the sandboxes' share of it, page cache given back included.
+    memoryMib: () => Math.max(0, freeAtFirstMib - availableMib()),
+    [Symbol.asyncDispose]: () => warren[Symbol.asyncDispose](),
+  };
+}
+
+/** @throws {WarrenError} `invalid_request` – the environment */
+export function realGround(): Ground {
+  const config = readConfig();
+  return {
+    home: config.home,
+    open: ({ creates }) => open(creates),
+    examine: () => examine(config),
+    clean: async ({ force }) => {
+      const log = createLog(config.log);
+      const { killed } = await removeAll({ home: config.home, clock: systemClock, log, force });
+      return { killed, home: config.home };
+    },
+    runScript: (path, args) => runInForeground([process.execPath, path, ...args]),
+    lock: tryLockFile,
+  };
+}

@@ -1,0 +1,49 @@
+/** What a verb gets: the program that it adds itself to, and the process that it runs in. */
+import type { Command } from "commander";
+import type { SandboxHost } from "../contract/routes.ts";
+import { WarrenError } from "../errors.ts";
+import { EXIT } from "./exits.ts";
+import type { Opened } from "./ground.ts";
+import type { Io } from "./io.ts";
+
+export interface Verb {
+  readonly io: Io;
+  /** The exit code of what a verb did; 0 until it says otherwise. */
+  code: number;
+}
+
+/** Adds a verb; what it does is imported when it is done. */
+export type Define = (program: Command, verb: Verb) => void;
+
+/** Runs `job` over an engine that is closed afterwards, come what may. */
+export async function withHost<T>(
+  io: Io,
+  creates: boolean,
+  job: (host: SandboxHost, opened: Opened) => Promise<T>,
+): Promise<T> {
+  await using opened = await (await io.ground()).open({ creates });
+  return await job(opened.host, opened);
+}
+
+/**
+ * Runs `job` with a signal that Ctrl-C aborts; one more ends the process at once. `passOn` may take the first for itself
+ * by answering true.
+ */
+export async function interruptible<T>(
+  io: Io,
+  job: (signal: AbortSignal) => Promise<T>,
+  passOn: (signal: string) => boolean = () => false,
+): Promise<T> {
+  const stop = new AbortController();
+  let passed = false;
+  const giveBack = io.onInterrupt((name) => {
+    if (!passed && passOn(name)) passed = true;
+    else if (stop.signal.aborted) io.endNow(EXIT.interrupted);
+    else stop.abort(new WarrenError("cancelled", `stopped by ${name}`));
+  });
+  try {
+    return await job(stop.signal);
+  } finally {
+    giveBack();
+  }
+}

@@ -1,0 +1,58 @@
+/** `warren create`: a sandbox that outlives the command. */
+import { LIMITS } from "../../limits.ts";
+import { given, integer, mib, pairs, seconds } from "../arguments.ts";
+import type { Define, Verb } from "../verb.ts";
+
+interface Options {
+  readonly template: string;
+  readonly cpu?: number;
+  readonly memory?: number;
+  readonly ttl: number;
+  readonly env?: Record<string, string>;
+  readonly metadata?: Record<string, string>;
+  readonly json?: boolean;
+}
+
+const HOUR_SECONDS = 3600;
+
+const EXAMPLES = `
+Examples:
+  $ warren create
+  $ id=$(warren create --template code-interpreter --memory 1g --ttl 2h)
+  $ warren create --metadata owner=me --json`;
+
+export const defineCreate: Define = (program, verb) => {
+  program
+    .command("create")
+    .summary("make a sandbox that stays")
+    .description("Make a sandbox that lives on until `warren rm` or the end of its time, and print its id.")
+    .option("-t, --template <name>", "what it is restored from", "base")
+    .option("--cpu <n>", "vCPUs", integer(1, LIMITS.cpuMax))
+    .option("--memory <mib>", "guest memory, for instance 512 or 2g", mib)
+    .option("--ttl <time>", "it destroys itself after so long, for instance 90s or 2h", seconds, HOUR_SECONDS)
+    .option("-e, --env <name=value>", "environment of every command in it; may be repeated", pairs)
+    .option("--metadata <name=value>", "something to find it by; may be repeated", pairs)
+    .option("--json", "print all that is known of it")
+    .addHelpText("after", EXAMPLES)
+    .action(async (options: Options) => {
+      await create(verb, options);
+    });
+};
+
+async function create({ io }: Verb, options: Options): Promise<void> {
+  const { withTemplate } = await import("../bake-first.ts");
+  const { note, print, printJson } = await import("../io.ts");
+  const { interruptible, withHost } = await import("../verb.ts");
+  const { template, ttl: ttlSeconds, cpu, memory: memoryMb, env, metadata } = options;
+  await withHost(io, false, async (host) => {
+    const info = await interruptible(io, async (signal) => {
+      await withTemplate(io, host, template, given({ cpu, memoryMb }), signal);
+      const input = { template, ttlSeconds, detached: true, ...given({ cpu, memoryMb, env, metadata }) };
+      return host.create(input, { signal });
+    });
+    if (options.json === true) return printJson(io, info);
+    await print(io, info.id);
+    for (const says of info.notes) await note(io, `warren: ${says}`);
+    await note(io, `warren: it ends itself at ${info.expiresAt ?? "no time"}; sooner with \`warren rm ${info.id}\``);
+  });
+}
