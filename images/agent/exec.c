@@ -9,29 +9,36 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "process.h"
+#include "exec.h"
 #include "warm.h"
-
-enum { DEFAULTS = 4, DEFAULT_TEXT_BYTES = 400 };
-
-/* A request's strings, copied and terminated; freed as one. */
-struct order {
-    char *text;
-    char **argv; /* for Python: python3, path, arguments… */
-    char **envp;
-    char defaults[DEFAULTS][DEFAULT_TEXT_BYTES];
-    char cwd[PATH_BYTES];
-    struct user user;
-    uint64_t timeout_ms, output_limit, flags;
-    bool own_env; /* the request has ENV */
-};
 
 static const struct user root = {.group_count = 1, .name = "root", .home = "/root"};
 
-static void order_free(struct order *order) {
+static bool is_directory(const char *path) {
+    struct stat facts;
+    return stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
+}
+
+struct order *order_new(uint32_t args, uint32_t envs) {
+    struct order *order = must_alloc(sizeof *order);
+    order->argv = must_alloc((args + 3) * sizeof(char *));
+    order->envp = must_alloc((envs + DEFAULT_VARIABLES + 1) * sizeof(char *));
+    order->user = root;
+    order->output_limit = UINT64_MAX;
+    order->fds[0] = order->fds[1] = order->fds[2] = -1;
+    snprintf(order->cwd, sizeof order->cwd, "%s", is_directory(WORK_DIR) ? WORK_DIR : "/");
+    return order;
+}
+
+void order_free(struct order *order) {
+    if (order == NULL) return;
+    for (int i = 0; i < 3; i++) {
+        if (order->fds[i] >= 0) close(order->fds[i]);
+    }
     free(order->text);
     free(order->argv);
     free(order->envp);
+    free(order);
 }
 
 /* Copies every value of `tag` to `list`; false when one holds a NUL (or, for ENV, no name). */
@@ -51,14 +58,13 @@ static bool copy_texts(const struct fields *fields, uint8_t tag, char **text, ch
     return true;
 }
 
-/* The default for a name unless the request has set it. */
-static void merge_defaults(struct order *order, char **given) {
-    snprintf(order->defaults[0], DEFAULT_TEXT_BYTES, "PATH=%s", DEFAULT_PATH);
-    snprintf(order->defaults[1], DEFAULT_TEXT_BYTES, "HOME=%s", order->user.home);
-    snprintf(order->defaults[2], DEFAULT_TEXT_BYTES, "USER=%s", order->user.name);
-    snprintf(order->defaults[3], DEFAULT_TEXT_BYTES, "LANG=C.UTF-8");
+void order_environment(struct order *order, char **given) {
+    snprintf(order->defaults[0], VARIABLE_BYTES, "PATH=%s", DEFAULT_PATH);
+    snprintf(order->defaults[1], VARIABLE_BYTES, "HOME=%s", order->user.home);
+    snprintf(order->defaults[2], VARIABLE_BYTES, "USER=%s", order->user.name);
+    snprintf(order->defaults[3], VARIABLE_BYTES, "LANG=C.UTF-8");
     char **envp = order->envp;
-    for (int i = 0; i < DEFAULTS; i++) {
+    for (int i = 0; i < DEFAULT_VARIABLES; i++) {
         size_t name = strcspn(order->defaults[i], "=") + 1;
         bool set = false;
         for (char **at = given; *at != NULL && !set; at++) set = strncmp(*at, order->defaults[i], name) == 0;
@@ -69,44 +75,33 @@ static void merge_defaults(struct order *order, char **given) {
 }
 
 static bool copy_strings(const struct fields *fields, struct order *order) {
+    static char python3[] = "python3";
     bool python = (order->flags & EXEC_PYTHON) != 0;
-    order->text = must_alloc(fields->length + fields->args + fields->envs + 1);
-    order->argv = must_alloc((fields->args + 3) * sizeof(char *));
-    order->envp = must_alloc((fields->envs + DEFAULTS + 1) * sizeof(char *));
+    char *text = order->text = must_alloc(fields->length + fields->args + fields->envs + 1);
     char **given = must_alloc((fields->envs + 1) * sizeof(char *));
-    char *text = order->text;
     bool good = copy_texts(fields, TAG_ARG, &text, order->argv + (python ? 1 : 0)) &&
                 copy_texts(fields, TAG_ENV, &text, given);
-    static char python3[] = "python3";
     if (python) order->argv[0] = python3;
-    merge_defaults(order, given);
+    order_environment(order, given);
     order->own_env = fields->envs > 0;
     free(given);
     return good;
 }
 
-static bool is_directory(const char *path) {
-    struct stat facts;
-    return stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
-}
-
 /* NULL, or what is wrong with the request. */
 static const char *parse(const struct fields *fields, struct order *order) {
-    order->output_limit = UINT64_MAX;
     if (!fields_optional_u64(fields, TAG_TIMEOUT_MS, &order->timeout_ms) ||
         !fields_optional_u64(fields, TAG_OUTPUT_LIMIT, &order->output_limit) ||
         !fields_optional_u64(fields, TAG_FLAGS, &order->flags)) {
         return "malformed request";
     }
     if (fields->args == 0) return "no command";
-    order->user = root;
     char name[64];
     if (fields_has(fields, TAG_USER)) {
         if (!fields_text(fields, TAG_USER, name, sizeof name)) return "malformed user";
         if (user_find(name, &order->user) != 0) return "no such user";
     }
     if (!copy_strings(fields, order)) return "an argument or variable with a NUL byte, or a variable without a name";
-    snprintf(order->cwd, sizeof order->cwd, "%s", is_directory(WORK_DIR) ? WORK_DIR : "/");
     if (fields_has(fields, TAG_CWD)) {
         if (!fields_text(fields, TAG_CWD, order->cwd, sizeof order->cwd)) return "malformed working directory";
         if (!is_directory(order->cwd)) return "the working directory is no directory";
@@ -158,55 +153,60 @@ static void watch_output(struct process *process, int index, int fd) {
     loop_watch(&stream->source, EPOLLIN);
 }
 
-/* Opens the pipes; `fds` are the command's ends. */
-static int open_pipes(struct process *process, const struct order *order, int fds[3]) {
+/* Opens the pipes; the command's ends go into its order. */
+static int open_pipes(struct process *process) {
+    struct order *order = process->order;
     int in[2] = {-1, -1}, out[2], err[2];
     bool open_stdin = (order->flags & EXEC_STDIN_OPEN) != 0;
     /* Python sees a pipe either way, as its warm interpreter expects one. */
-    if ((open_stdin || process->python) && pipe2(in, O_CLOEXEC) != 0) return -1;
-    if (pipe2(out, O_CLOEXEC) != 0) return close(in[0]), close(in[1]), -1;
-    if (pipe2(err, O_CLOEXEC) != 0) return close(in[0]), close(in[1]), close(out[0]), close(out[1]), -1;
-    if (open_stdin) input_open(process, in[1]);
-    else if (in[1] >= 0) close(in[1]);
+    if (open_stdin || process->python) {
+        if (pipe2(in, O_CLOEXEC) != 0) return -1;
+        order->fds[0] = in[0];
+        if (open_stdin) input_open(process, in[1]);
+        else close(in[1]);
+    } else {
+        order->fds[0] = fcntl(agent.null_fd, F_DUPFD_CLOEXEC, 3);
+    }
+    if (pipe2(out, O_CLOEXEC) != 0) return -1;
+    order->fds[1] = out[1];
     watch_output(process, 0, out[0]);
+    if (pipe2(err, O_CLOEXEC) != 0) return -1;
+    order->fds[2] = err[1];
     watch_output(process, 1, err[0]);
-    fds[0] = in[0] >= 0 ? in[0] : fcntl(agent.null_fd, F_DUPFD_CLOEXEC, 3);
-    fds[1] = out[1];
-    fds[2] = err[1];
     return 0;
 }
 
-static void start(struct process *process, const struct order *order) {
-    int fds[4] = {-1, -1, -1, -1};
-    if (open_pipes(process, order, fds) != 0) {
-        process_failed(process, errno, "pipe: %s", strerror(errno));
-        return;
-    }
-    if (process->python) {
-        const struct program program = {.path = order->argv[1],
-                                        .args = order->argv + 2,
-                                        .envp = order->own_env || order->user.uid != 0 ? order->envp : NULL,
-                                        .cwd = order->cwd,
-                                        .user = &order->user};
-        if (warm_fits(&program) && warm_run(process, &program, fds)) return;
-    }
+void exec_cold(struct process *process) {
+    struct order *order = process->order;
+    process->order = NULL;
     process->cgroup = cgroup_make();
     const struct launch how = {.file = process->python ? "/usr/bin/python3" : NULL,
                                .argv = order->argv,
                                .envp = order->envp,
                                .cwd = order->cwd,
                                .user = &order->user,
-                               .fds = {fds[0], fds[1], fds[2], -1},
+                               .fds = {order->fds[0], order->fds[1], order->fds[2], -1},
                                .cgroup = &process->cgroup};
     pid_t pid = launch(&how);
     int code = errno;
-    for (int i = 0; i < 3; i++) close(fds[i]);
+    order_free(order);
     if (pid < 0) process_failed(process, code, "fork: %s", strerror(code));
     else process_started(process, pid);
 }
 
+static void start(struct process *process, struct order *order) {
+    process->order = order;
+    process->python = (order->flags & EXEC_PYTHON) != 0;
+    process->started_ns = now_ns();
+    for (int i = 0; i < 2; i++) process->streams[i].left = order->output_limit;
+    if (order->timeout_ms > 0) timer_set(&process->timeout, process->started_ns + order->timeout_ms * 1000000);
+    show_command(process, order->argv);
+    if (open_pipes(process) != 0) process_failed(process, errno, "pipe: %s", strerror(errno));
+    else if (!process->python || !warm_takes(process)) exec_cold(process);
+}
+
 void handle_exec(struct port *port, const struct frame *frame, const struct fields *fields) {
-    struct order *order = must_alloc(sizeof *order);
+    struct order *order = order_new(fields->args, fields->envs);
     const char *wrong = parse(fields, order);
     const struct field *code = &fields->known[TAG_CODE];
     struct process *process = NULL;
@@ -219,13 +219,8 @@ void handle_exec(struct port *port, const struct frame *frame, const struct fiel
     } else if (!channel_open(port, &process->channel, frame->channel, &process_channel)) {
         process_failed(process, EBUSY, "channel in use");
     } else {
-        process->python = (order->flags & EXEC_PYTHON) != 0;
-        process->started_ns = now_ns();
-        for (int i = 0; i < 2; i++) process->streams[i].left = order->output_limit;
-        if (order->timeout_ms > 0) timer_set(&process->timeout, process->started_ns + order->timeout_ms * 1000000);
-        show_command(process, order->argv);
         start(process, order);
+        return;
     }
     order_free(order);
-    free(order);
 }

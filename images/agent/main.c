@@ -1,5 +1,5 @@
 /*
- * The guest agent: PID 1 of a microVM, or (`agent --fd N [--root DIR]`) an ordinary process that serves one connection on an
+ * The guest agent: PID 1 of a microVM, or (`agent --fd N [--root DIR] [--warm FILE]`) an ordinary process that serves one connection on an
  * inherited socket, for tests. Either way one event loop does everything.
  */
 #define _GNU_SOURCE
@@ -10,12 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "process.h"
+#include "warm.h"
 
 enum { OPEN_FILES = 65536, PORT_TRIES = 3000, PORT_WAIT_US = 10000, LATE_SCANS = 50 };
 
@@ -73,7 +75,7 @@ static void run_as_init(void) {
 }
 
 static int usage(void) {
-    fputs("usage: agent --fd N [--root DIR]\n", stderr);
+    fputs("usage: agent --fd N [--root DIR] [--warm FILE]\n", stderr);
     return 2;
 }
 
@@ -83,6 +85,8 @@ static int run_as_process(int argc, char **argv) {
         if (i + 1 == argc) return usage();
         if (strcmp(argv[i], "--fd") == 0) {
             fd = atoi(argv[i + 1]);
+        } else if (strcmp(argv[i], "--warm") == 0) {
+            warm_script(argv[i + 1]);
         } else if (strcmp(argv[i], "--root") == 0) {
             if (chroot(argv[i + 1]) != 0 || chdir("/") != 0) give_up("chroot: %s", strerror(errno));
         } else {
@@ -90,6 +94,7 @@ static int run_as_process(int argc, char **argv) {
         }
     }
     if (fd < 0) return usage();
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* as PID 1 is: orphans come here */
     signal(SIGPIPE, SIG_DFL); /* a parent may have ignored it, and commands would inherit that */
     fill_standard_fds();
     loop_open();

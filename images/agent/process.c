@@ -1,7 +1,5 @@
 /* The life of a command: started, reaped, drained, reported, forgotten. */
 #define _GNU_SOURCE
-#include "process.h"
-
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "exec.h"
 #include "warm.h"
 
 enum { REAPED_PER_TURN = 128 };
@@ -34,6 +33,7 @@ static void forget(struct process *process) {
     if (process->background) background_count--;
     else foreground_count--;
     attachers_end(process);
+    order_free(process->order);
     ring_clear(&process->ring);
     task_drop(&process->pump);
     timer_drop(&process->timeout);
@@ -182,6 +182,7 @@ void process_finish(struct process *process) {
 }
 
 void processes_end(void) {
+    warm_end();
     while (processes != NULL) {
         process_kill(processes);
         streams_close(processes);

@@ -49,8 +49,11 @@ struct input {
     bool closing; /* closes once the queue is empty */
 };
 
+struct order;
+
 struct process {
     struct process *next;
+    struct order *order; /* until it runs */
     uint64_t id;
     pid_t pid; /* 0 until it runs */
     struct channel channel;

@@ -1,0 +1,31 @@
+/* A command between its request and its start; what exec.c, fits.c and warm.c share. */
+#ifndef EXEC_H
+#define EXEC_H
+
+#include "process.h"
+
+enum { DEFAULT_VARIABLES = 4, VARIABLE_BYTES = 400 };
+
+/* A request's strings, copied and terminated, and the command's ends of its pipes. */
+struct order {
+    char *text;
+    char **argv; /* for Python: python3, path, arguments… */
+    char **envp;
+    char defaults[DEFAULT_VARIABLES][VARIABLE_BYTES];
+    char cwd[PATH_BYTES];
+    struct user user;
+    uint64_t timeout_ms, output_limit, flags;
+    bool own_env; /* the request has ENV */
+    int fds[3];
+};
+
+/* An order without a request: root's, in the default directory, with room for `args` arguments. */
+struct order *order_new(uint32_t args, uint32_t envs);
+/* Fills in the default variables that `given` (NULL-terminated) does not set. */
+void order_environment(struct order *order, char **given);
+/* Closes its descriptors as well. */
+void order_free(struct order *order);
+/* Runs the process's order as a program of its own, and ends the order. */
+void exec_cold(struct process *process);
+
+#endif

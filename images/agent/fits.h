@@ -1,0 +1,17 @@
+/*
+ * When a program may run in the warm interpreter: exactly when it could not tell. What could make `python3 FILE` start
+ * differently now than when the modules were imported is looked at, and any doubt means a fresh interpreter.
+ */
+#ifndef FITS_H
+#define FITS_H
+
+#include "exec.h"
+
+/* Remembers what the interpreter has announced and how its search path looks now; false when that makes no sense. */
+bool fits_learn(const char *announcement, size_t length);
+void fits_forget(void);
+bool fits(const struct order *order);
+/* The message that hands a program over; 0 when it does not fit `max` bytes. */
+size_t fits_job(const struct order *order, bool reseed, char *out, size_t max);
+
+#endif
