@@ -162,7 +162,6 @@ export class Creates {
       throw cause;
     } finally {
       signal.removeEventListener("abort", onAbort);
-      ticket.settled();
     }
   }
 

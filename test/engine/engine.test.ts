@@ -28,6 +28,7 @@ afterEach(async () => {
   const closing = engine.close();
   await clock.advance(LIMITS.lostGraceMs);
   await closing;
+  expect(clock.waiting).toBe(0);
   world.expectNothingLeft();
 });
 

@@ -109,6 +109,20 @@ describe.each(PATHS)("Engine.create over the path %s", (path) => {
     }
   });
 
+  test("gives everything back when it is aborted at the very last", async () => {
+    const { world, engine, host } = await poised(path);
+    const abort = new AbortController();
+    const put = world.registry.put.bind(world.registry);
+    world.registry.put = (record) => {
+      abort.abort();
+      return put(record);
+    };
+    await fails("cancelled", host.create({}, { signal: abort.signal }));
+    expect(await host.list({})).toEqual([]);
+    await engine.close();
+    world.expectNothingLeft();
+  });
+
   test("gives everything back when the register cannot be written", async () => {
     const { world, engine, host } = await poised(path);
     world.registry.put = () => Promise.reject(new WarrenError("storage_exhausted", "no space"));

@@ -140,6 +140,10 @@ class Walk {
     // One more may be on its way into the pool, and one that was dropped on its way out.
     expect(this.world.driver.machines.size).toBeLessThanOrEqual(open.length + pooled + 2);
     expect(this.world.errors).toEqual([]);
+    for (const { sandbox, to } of this.engine.moves.all()) {
+      if (to === "deleted")
+        expect([this.world.driver.machines.has(sandbox), this.world.host.lent.has(sandbox)]).toEqual([false, false]);
+    }
     const vcpus = open.reduce((sum, rows) => sum + (rows[0]?.cpu ?? 0), 0);
     expect(vcpus).toBeLessThanOrEqual(2 * LIMITS.vcpusPerCore);
   }
@@ -166,6 +170,7 @@ class Walk {
     await Promise.all(this.pending);
     expect(this.surprises).toEqual([]);
     for (const rows of this.#histories()) checkHistory(rows);
+    expect(this.clock.waiting).toBe(0);
     this.world.expectNothingLeft();
   }
 }
