@@ -11,7 +11,7 @@ are the same in all children; the modules' own import-time state is as old as th
 
 import sys
 
-PLAIN = frozenset(sys.modules)  # what every interpreter has loaded
+PLAIN = frozenset(sys.modules) - {"__main__"}  # what every interpreter has loaded
 
 import atexit  # noqa: E402
 import builtins  # noqa: E402
@@ -122,15 +122,30 @@ def fails(what, error):
 # ---- after the program -----------------------------------------------------------------------------------------------
 
 
+def unraisable_type():
+    """The type of what `sys.unraisablehook` is called with; it has no name to get it by."""
+
+    class Raises:
+        def __del__(self):
+            raise ValueError
+
+    seen = []
+    sys.unraisablehook = lambda given: seen.append(type(given))
+    Raises()
+    sys.unraisablehook = sys.__unraisablehook__
+    return seen[0]
+
+
 def unraisable(error, culprit):
     trace = error.__traceback__.tb_next  # the first frame is ours
-    sys.unraisablehook(sys.UnraisableHookArgs((type(error), error.with_traceback(trace), trace, None, culprit)))
+    sys.unraisablehook(Unraisable((type(error), error.with_traceback(trace), trace, None, culprit)))
 
 
 def call_alone(function, *arguments):
     """Calls without a frame of ours under it."""
+    call = map(function, *[(argument,) for argument in arguments])
     top_frame.value = None
-    return next(map(function, *[(argument,) for argument in arguments]))
+    return next(call)
 
 
 def exit_code(error):
@@ -141,11 +156,11 @@ def exit_code(error):
     if isinstance(value, int):
         return value & 0xFF if -(1 << 63) <= value < 1 << 63 else 255
     file = getattr(sys, "stderr", None) or sys.__stderr__
-    try:
-        file.write(str(value))
-        file.write("\n")
-    except BaseException:
-        pass  # as CPython does: an exit that cannot be explained is still one
+    for write in (lambda: file.write(str(value)), lambda: file.write("\n")):
+        try:
+            write()
+        except BaseException:
+            pass  # as CPython does: an exit that cannot be explained is still one
     return 1
 
 
@@ -223,6 +238,8 @@ def tear_down():
         if isinstance(module, Module):
             alive.append(_weakref.ref(module))
         modules[name] = module = None
+    for name in PLAIN:
+        modules[name] = None  # an import from a finalizer fails from here on; `held` keeps the modules
     gc.collect()
     for reference in reversed(alive):
         module = reference()
@@ -305,14 +322,14 @@ def run(job):
 
 def wait_for_job(connection):
     """A child's life. Descriptors 0, 1 and 2 are left free: the three that come with the job take their places."""
-    global preloaded, sys_names, builtin_names
+    global preloaded, held, sys_names, builtin_names
     os.setsid()
     os.close(CONTROL)
     for descriptor in (0, 1, 2):
         os.close(descriptor)
     socket = _socket.socket(fileno=connection)
     socket.send(str(os.getpid()).encode())
-    preloaded = frozenset(sys.modules) - {"__main__"}
+    preloaded, held = frozenset(sys.modules) - {"__main__"}, list(sys.modules.values())
     sys_names, builtin_names = frozenset(sys.__dict__), frozenset(builtins.__dict__)
     gc.freeze()
     job = socket.recvmsg(JOB_BYTES, _socket.CMSG_SPACE(12))[0]
@@ -366,11 +383,12 @@ def make_child(connection):
 
 
 def main(names):
-    global SourceFileLoader
+    global SourceFileLoader, Unraisable
     import importlib
     from importlib.machinery import SourceFileLoader
 
     find_stack()
+    Unraisable = unraisable_type()
     for name in names:
         importlib.import_module(name)
     rehearse()

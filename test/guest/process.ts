@@ -124,8 +124,8 @@ export interface ConnectedAgent extends AsyncDisposable {
 }
 
 /** A greeted agent. Disposing checks that it ended by itself and that no sanitizer complained. */
-export async function connectAgent(): Promise<ConnectedAgent> {
-  const running = await startAgent();
+export async function connectAgent(args: readonly string[] = []): Promise<ConnectedAgent> {
+  const running = await startAgent(args);
   const agent = await GuestAgent.connect(running.link, { clock: systemClock });
   return {
     agent,
