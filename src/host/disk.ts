@@ -1,12 +1,13 @@
 /** What a file system can do and hold, and a lock between processes on a path of it. */
 import { closeSync, constants, openSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd, fileSystemOf, openFd, reflink, tryLock } from "../../ffi/files.ts";
+import { closeFd, fileSystemOf, openFd, reflink } from "../../ffi/files.ts";
 import { hasCode } from "../../ffi/native.ts";
 import type { Clock } from "../base/clock.ts";
 import { nonce } from "../base/id.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import { lockFile } from "./lock.ts";
 
 /** True when a file in `dir` can be reflinked to another there. @throws when not even a file can be made */
 export function canReflink(dir: string): boolean {
@@ -43,20 +44,15 @@ export function availableIn(dir: string): number {
  * @throws {WarrenError} `host_unsupported` – another process holds it for too long
  */
 export async function locked<T>(path: string, clock: Clock, job: () => Promise<T>): Promise<T> {
-  const fd = openFd(path, "lock");
+  const patience = new AbortController();
+  const cancel = clock.after(LIMITS.dataLockMs, () => {
+    const says = `another process holds ${path} for more than ${LIMITS.dataLockMs} ms`;
+    patience.abort(new WarrenError("host_unsupported", says));
+  });
   try {
-    const until = clock.monotonicMs() + LIMITS.dataLockMs;
-    while (!tryLock(fd, "exclusive")) {
-      if (clock.monotonicMs() > until) {
-        throw new WarrenError(
-          "host_unsupported",
-          `another process holds ${path} for more than ${LIMITS.dataLockMs} ms`,
-        );
-      }
-      await clock.sleep(20);
-    }
+    using _ = await lockFile(path, { clock, signal: patience.signal });
     return await job();
   } finally {
-    closeFd(fd); // which gives the lock back
+    cancel();
   }
 }

@@ -39,37 +39,51 @@ export const COMMAND_ENV: Readonly<Record<string, string>> = {
 };
 
 const LINE_BYTES = 64 * 1024;
+/** After a command's end, for what is still in its pipes. */
+const STREAMS_MS = 1000;
 
-/** Keeps the end of a stream and cuts it into lines. */
+/** Reads a stream to its end, keeps the end of it and cuts it into lines. */
 class Tail {
   #kept = "";
   #line = "";
   readonly #max: number;
   readonly #onLine: ((line: string) => void) | undefined;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  /** Settles at the end of the stream; rejects with what `onLine` throws. */
+  readonly ended: Promise<void>;
 
-  constructor(max: number, onLine: ((line: string) => void) | undefined) {
+  constructor(stream: ReadableStream<Uint8Array>, max: number, onLine: ((line: string) => void) | undefined) {
     this.#max = max;
     this.#onLine = onLine;
+    this.#reader = stream.getReader();
+    this.ended = this.#drain();
   }
 
-  add(text: string): void {
+  get kept(): string {
+    return this.#kept;
+  }
+
+  async cancel(): Promise<void> {
+    await this.#reader.cancel();
+  }
+
+  async #drain(): Promise<void> {
+    const decoder = new TextDecoder();
+    for (;;) {
+      const { done, value } = await this.#reader.read();
+      if (done) break;
+      this.#add(decoder.decode(value, { stream: true }));
+    }
+    if (this.#line !== "") this.#onLine?.(this.#line);
+  }
+
+  #add(text: string): void {
     this.#kept = (this.#kept + text).slice(-this.#max);
     if (this.#onLine === undefined) return;
     const lines = (this.#line + text).split("\n");
     this.#line = (lines.pop() ?? "").slice(-LINE_BYTES);
     for (const line of lines) this.#onLine(line.slice(-LINE_BYTES));
   }
-
-  end(): string {
-    if (this.#line !== "") this.#onLine?.(this.#line);
-    return this.#kept;
-  }
-}
-
-async function drain(stream: ReadableStream<Uint8Array>, tail: Tail): Promise<string> {
-  const decoder = new TextDecoder();
-  for await (const chunk of stream) tail.add(decoder.decode(chunk, { stream: true }));
-  return tail.end();
 }
 
 /** A function, because the compiler takes a property it saw false for false ever after. */
@@ -103,7 +117,8 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
       if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error; // gone: what was wanted
     }
   };
-  const cancelDeadline = (options.clock ?? systemClock).after(options.deadlineMs, () => {
+  const clock = options.clock ?? systemClock;
+  const cancelDeadline = clock.after(options.deadlineMs, () => {
     late = true;
     killGroup();
   });
@@ -111,25 +126,29 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
   const max = options.maxOutputBytes ?? 64 * 1024;
   const lines = (stream: "stdout" | "stderr") =>
     options.onLine === undefined ? undefined : (line: string) => options.onLine?.(line, stream);
+  const over = new AbortController();
+  const out = new Tail(child.stdout, max, lines("stdout"));
+  const err = new Tail(child.stderr, max, lines("stderr"));
   try {
-    const [stdout, stderr] = await Promise.all([
-      drain(child.stdout, new Tail(max, lines("stdout"))),
-      drain(child.stderr, new Tail(max, lines("stderr"))),
-      child.exited,
+    const drained = Promise.all([out.ended, err.ended]);
+    // What it started and left behind may hold its streams open: its own end is what counts.
+    await Promise.race([
+      Promise.all([drained, child.exited]),
+      child.exited.then(() => clock.sleep(STREAMS_MS, over.signal)),
     ]);
     if (aborted(options.signal)) throw new WarrenError("cancelled", `${argv[0]} was cancelled`);
-    if (late)
-      return {
-        kind: "timeout",
-        exitCode: null,
-        stdout,
-        stderr: `${stderr}\nstill running after ${options.deadlineMs} ms`,
-      };
+    const [stdout, stderr] = [out.kept, err.kept];
+    if (late) {
+      const says = `${stderr}\nstill running after ${options.deadlineMs} ms`;
+      return { kind: "timeout", exitCode: null, stdout, stderr: says };
+    }
     return { kind: child.signalCode === null ? "exited" : "killed", exitCode: child.exitCode, stdout, stderr };
   } finally {
+    over.abort();
     cancelDeadline();
     options.signal?.removeEventListener("abort", killGroup);
     if (child.exitCode === null && child.signalCode === null) killGroup(); // a callback threw: leave nothing running
+    await Promise.all([out.cancel(), err.cancel()]);
   }
 }
 

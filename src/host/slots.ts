@@ -49,14 +49,16 @@ export function lockSlot(slot: number): number | null {
 export class Slots {
   readonly #dir: string;
   readonly #self: ProcessName;
+  readonly #count: number;
   #next: number;
 
   /** @param dir `home/slots`, which exists */
-  constructor(dir: string, self: ProcessName = thisProcess()) {
+  constructor(dir: string, self: ProcessName = thisProcess(), count: number = LIMITS.slots) {
     this.#dir = dir;
     this.#self = self;
+    this.#count = count;
     // Processes start apart from each other and go round: no slot is asked for twice, and a uid rests before it is used again.
-    this.#next = (self.pid * 97) % LIMITS.slots;
+    this.#next = (self.pid * 97) % count;
   }
 
   /**
@@ -65,9 +67,9 @@ export class Slots {
    * @throws {WarrenError} `capacity_exhausted` – every slot of this host is taken
    */
   take(id: string, clean: (leftover: Entry) => boolean): { readonly slot: number; readonly fd: number } {
-    for (let tried = 0; tried < LIMITS.slots; tried++) {
+    for (let tried = 0; tried < this.#count; tried++) {
       const slot = this.#next;
-      this.#next = (slot + 1) % LIMITS.slots;
+      this.#next = (slot + 1) % this.#count;
       const fd = lockSlot(slot);
       if (fd === null) continue;
       try {
@@ -84,7 +86,7 @@ export class Slots {
         throw error;
       }
     }
-    throw new WarrenError("capacity_exhausted", `all ${LIMITS.slots} slots of this host are taken`);
+    throw new WarrenError("capacity_exhausted", `all ${this.#count} slots of this host are taken`);
   }
 
   entry(slot: number): Entry | null {
