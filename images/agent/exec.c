@@ -140,9 +140,9 @@ static void show_command(struct process *process, char *const *argv) {
 }
 
 static void output_ready(struct source *source, uint32_t events) {
-    (void)events;
     struct stream *stream = owner_of(source, struct stream, source);
     stream->readable = true;
+    if (events & EPOLLHUP) stream->hung_up = true;
     task_queue(&stream->owner->pump);
 }
 

@@ -13,6 +13,7 @@ struct order {
     char **envp;
     char defaults[DEFAULT_VARIABLES][VARIABLE_BYTES];
     char cwd[PATH_BYTES];
+    char directory[PATH_BYTES]; /* of a Python program, symlinks resolved; empty until `fits` has looked */
     struct user user;
     uint64_t timeout_ms, output_limit, flags;
     bool own_env; /* the request has ENV */

@@ -124,18 +124,17 @@ static bool directory_shadows(const char *directory) {
 }
 
 /* The directory that a fresh interpreter would put first in sys.path; false when there is none. */
-static bool program_directory(const char *path, char out[PATH_BYTES]) {
-    if (realpath(path, out) == NULL) return false;
-    char *slash = strrchr(out, '/');
-    slash[slash == out ? 1 : 0] = 0;
+static bool find_directory(struct order *order) {
+    if (realpath(order->argv[1], order->directory) == NULL) return false;
+    char *slash = strrchr(order->directory, '/');
+    slash[slash == order->directory ? 1 : 0] = 0;
     return true;
 }
 
-bool fits(const struct order *order) {
+bool fits(struct order *order) {
     const char *path = order->argv[1];
     size_t length = strlen(path);
     struct stat facts;
-    char directory[PATH_BYTES];
     /* Another suffix, a directory or an archive is not simply a source file to Python. */
     if (path[0] != '/' || length < 4 || strcmp(path + length - 3, ".py") != 0) return false;
     if (stat(path, &facts) != 0 || !S_ISREG(facts.st_mode)) return false;
@@ -147,7 +146,7 @@ bool fits(const struct order *order) {
     for (int i = 0; i < place_count; i++) {
         if (!same_place(&places[i])) return false;
     }
-    return !has_user_site(order) && program_directory(path, directory) && !directory_shadows(directory);
+    return !has_user_site(order) && find_directory(order) && !directory_shadows(order->directory);
 }
 
 /* Appends a string and its NUL; false when there is no room. */
@@ -167,16 +166,16 @@ static void user_text(const struct user *user, char *out, size_t size) {
 }
 
 size_t fits_job(const struct order *order, bool reseed, char *out, size_t max) {
-    char directory[PATH_BYTES], user[(GROUPS_MAX + 2) * 11 + 1], count[24];
+    char user[(GROUPS_MAX + 2) * 11 + 1], count[24];
     char *at = out;
     const char *end = out + max;
     size_t args = 0;
     while (order->argv[2 + args] != NULL) args++;
     snprintf(count, sizeof count, "%zu", args);
     user_text(&order->user, user, sizeof user);
-    bool good = program_directory(order->argv[1], directory) && append(&at, end, order->argv[1]) &&
-                append(&at, end, directory) && append(&at, end, order->cwd) && append(&at, end, user) &&
-                append(&at, end, reseed ? "1" : "0") && append(&at, end, count);
+    bool good = append(&at, end, order->argv[1]) && append(&at, end, order->directory) &&
+                append(&at, end, order->cwd) && append(&at, end, user) && append(&at, end, reseed ? "1" : "0") &&
+                append(&at, end, count);
     for (size_t i = 0; good && i < args; i++) good = append(&at, end, order->argv[2 + i]);
     /* Without variables of its own, root's program has exactly the interpreter's. */
     bool same_env = !order->own_env && order->user.uid == 0;

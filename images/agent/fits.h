@@ -10,8 +10,8 @@
 /* Remembers what the interpreter has announced and how its search path looks now; false when that makes no sense. */
 bool fits_learn(const char *announcement, size_t length);
 void fits_forget(void);
-bool fits(const struct order *order);
-/* The message that hands a program over; 0 when it does not fit `max` bytes. */
+bool fits(struct order *order);
+/* The message that hands over a program that fits; 0 when it does not fit `max` bytes. */
 size_t fits_job(const struct order *order, bool reseed, char *out, size_t max);
 
 #endif

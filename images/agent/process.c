@@ -224,7 +224,7 @@ static void signalled(struct source *source, uint32_t events) {
     (void)events;
     struct signalfd_siginfo information[8];
     while (read(source->fd, information, sizeof information) > 0) continue;
-    task_queue(&reaper);
+    if (reap(&reaper)) task_queue(&reaper);
 }
 
 void reaper_open(void) {

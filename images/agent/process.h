@@ -25,6 +25,7 @@ struct stream {
     struct process *owner;
     uint8_t type; /* SAY_OUT or SAY_ERR */
     bool readable;
+    bool hung_up; /* nobody holds the other end: what the pipe holds is all */
     bool cut;
     uint64_t counted; /* bytes it has produced */
     uint64_t left;    /* bytes that may still be sent before the rest is dropped */

@@ -86,11 +86,13 @@ static bool account(struct stream *stream, ssize_t got) {
     return false;
 }
 
+/* What has been read, on its way: a frame takes only the room that its bytes need. */
+static uint8_t scratch[FRAME_BYTES];
+
 static bool to_ring(struct stream *stream, uint64_t wanted) {
-    static uint8_t bytes[RING_READ_BYTES];
-    ssize_t got = read(stream->source.fd, bytes, wanted < sizeof bytes ? (size_t)wanted : sizeof bytes);
+    ssize_t got = read(stream->source.fd, scratch, wanted < RING_READ_BYTES ? (size_t)wanted : RING_READ_BYTES);
     if (got > 0) {
-        ring_put(&stream->owner->ring, stream->type, bytes, (uint32_t)got);
+        ring_put(&stream->owner->ring, stream->type, scratch, (uint32_t)got);
         attachers_wake(stream->owner);
     }
     return account(stream, got);
@@ -100,19 +102,15 @@ static bool to_channel(struct stream *stream, uint64_t wanted) {
     struct channel *channel = &stream->owner->channel;
     uint32_t allowed = channel_allowance(channel, wanted < stream->left ? wanted : stream->left);
     if (allowed == 0) return false; /* `resume` queues the pump again */
-    struct buf *out = &channel->port->out;
-    struct frame_mark mark = frame_begin(out, stream->type, channel->id);
-    ssize_t got = read(stream->source.fd, buf_room(out, allowed), allowed);
-    int code = errno;
+    ssize_t got = read(stream->source.fd, scratch, allowed);
     if (got > 0) {
-        out->end += (size_t)got;
+        struct buf *out = &channel->port->out;
+        struct frame_mark mark = frame_begin(out, stream->type, channel->id);
+        buf_put(out, scratch, (size_t)got);
         frame_end(out, mark);
         channel->credit -= (uint64_t)got;
         stream->left -= (uint64_t)got;
-    } else {
-        frame_undo(out, mark);
     }
-    errno = code;
     return account(stream, got);
 }
 
@@ -159,7 +157,7 @@ void streams_close(struct process *process) {
         if (source->fd < 0) continue;
         loop_forget(source);
         /* At its end already, in most cases: only a daemon left behind holds the other side open. */
-        if (drop(source->fd, DROPPED_PER_TURN) == 0) close(source->fd);
+        if (process->streams[i].hung_up || drop(source->fd, DROPPED_PER_TURN) == 0) close(source->fd);
         else leave(source->fd);
         source->fd = -1;
     }

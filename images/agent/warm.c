@@ -14,7 +14,7 @@
 
 #include "fits.h"
 
-enum { JOB_BYTES = 192 * 1024 /* below a unix socket's default buffer */, ANNOUNCEMENT_BYTES = 64 * 1024, COMPLAINT_BYTES = 2048 };
+enum { JOB_BYTES = 96 * 1024 /* as in warm.py */, ANNOUNCEMENT_BYTES = 64 * 1024, COMPLAINT_BYTES = 2048 };
 /* Making a child takes milliseconds, fifteen times that under emulation: by then the zygote is not working any more. */
 #define PATIENCE_NS 20000000000u
 
@@ -124,10 +124,9 @@ static int send_with(int socket, const void *bytes, size_t length, const int *fd
 
 /* Gives the spare child to a command; false when that is impossible, now or at all. */
 static bool hand_over(struct process *process) {
-    char *job = must_alloc(JOB_BYTES);
+    static char job[JOB_BYTES];
     size_t length = fits_job(process->order, reseeding, job, JOB_BYTES);
     bool sent = length > 0 && send_with(spare.connection.fd, job, length, process->order->fds, 3) == 0;
-    free(job);
     if (length == 0) return false;
     pid_t pid = spare.pid;
     if (sent) {

@@ -24,7 +24,7 @@ import _socket  # noqa: E402
 import _weakref  # noqa: E402
 
 CONTROL = 3  # descriptor of the socket to the agent
-JOB_BYTES = 1 << 18
+JOB_BYTES = 96 * 1024  # as in warm.c
 FILE_INPUT = 257  # Py_file_input
 Module = type(sys)
 api = ctypes.pythonapi
