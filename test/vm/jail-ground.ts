@@ -1,5 +1,15 @@
 /** A home, a root directory with the attacker as the only program, and short ways to run it in a jail and outside of one. */
-import { closeSync, constants, copyFileSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
@@ -68,6 +78,9 @@ export class JailGround implements AsyncDisposable {
     const gcc = Bun.spawn(["gcc", "-O1", "-static", "-o", join(dir, "root/attacker"), source], { stderr: "inherit" });
     if ((await gcc.exited) !== 0) throw new Error("the attacker does not compile");
     copyFileSync(join(dir, "root/attacker"), join(dir, "attacker"));
+    // Anyone may write there as far as modes go: what keeps a VMM from it has to be the mount.
+    writeFileSync(join(dir, "root/firmware"), "f");
+    for (const path of ["root", "root/dev", "root/firmware"]) chmodSync(join(dir, path), 0o777);
     const host = await openLinuxHost({ home: join(dir, "home"), clock: systemClock, log: createLog("warn") });
     return new JailGround(dir, host, await jailInit(host.data.home));
   }

@@ -8,14 +8,25 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import { closeFd } from "../../ffi/files.ts";
 import { readExactly } from "../../ffi/memfd.ts";
-import { memory } from "../../ffi/native.ts";
+import { call, memory } from "../../ffi/native.ts";
 import { createMemory } from "../../src/host/memory.ts";
+import { parseMounts } from "../../src/host/mountinfo.ts";
 import { listenIn } from "../../src/host/sockets.ts";
 import { gate } from "../harness/gates.ts";
 import { until } from "../harness/until.ts";
 import { FD, JailGround, parseReport, type Report } from "./jail-ground.ts";
 
 const { EPERM, ENOENT, EACCES, EROFS, ESRCH, ECONNREFUSED, ENOSYS, EFAULT, EAGAIN, EINVAL } = constants.errno;
+
+const F_DUPFD = 0;
+
+/** What no list may ever lack, whatever is added to it or sorted differently. */
+const MUST_REFUSE = (
+  "ptrace process_vm_readv process_vm_writev kcmp mount umount2 pivot_root fsopen fsmount move_mount open_tree mount_setattr chroot setns " +
+  "unshare clone3 fork vfork bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key " +
+  "init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff open_by_handle_at acct quotactl settimeofday " +
+  "clock_settime personality ioperm iopl execveat"
+).split(" ");
 
 let ground: JailGround;
 
@@ -62,6 +73,8 @@ if (gate("root", "gcc")) {
         "read=/etc/passwd",
         `read=/proc/self/root${secret}`,
         `read=/proc/self/cwd/../../..${secret}`,
+        `read=/..${secret}`,
+        "read=/../etc/passwd",
       ];
       const init = [`read=/proc/1/root${secret}`, "read=/proc/1/mem", "read=/proc/1/environ", "read=/proc/1/cmdline"];
       const kernel = [
@@ -71,7 +84,7 @@ if (gate("root", "gcc")) {
         "write=/proc/sysrq-trigger",
       ];
       const makes = ["create=/", "create=/dev", "create=/proc", "mknod=/block"];
-      const writes = [`write=${secret}`, "write=/attacker", "write=/proc/self/oom_score_adj"];
+      const writes = [`write=${secret}`, "write=/firmware", "write=/proc/self/oom_score_adj"];
       const report = await ground.attack(...reads, ...init, ...kernel, ...makes, ...writes);
       expectRefused(report, [...reads, ...init, ...kernel], ENOENT, EACCES, EPERM);
       expectRefused(report, [...makes, ...writes], ENOENT, EROFS, EACCES, EPERM);
@@ -95,10 +108,13 @@ if (gate("root", "gcc")) {
     });
 
     test("sees its root, itself and its own descriptors, and nothing else", async () => {
-      expect(entries(await ground.attack("list=/"))).toEqual(["attacker", "dev", "proc"]);
+      expect(entries(await ground.attack("list=/"))).toEqual(["attacker", "dev", "firmware", "proc"]);
+      expect(entries(await ground.attack("list=/.."))).toEqual(["attacker", "dev", "firmware", "proc"]);
       expect(entries(await ground.attack("list=/dev"))).toEqual([]);
       expect(entries(await ground.attack("list=/proc"))).toEqual(["2", "self", "thread-self"]);
+      const inheritable = call("fcntl", ground.memoryFd, F_DUPFD, 60); // not close-on-exec
       const fds = entries(await ground.attack("list=/proc/self/fd"));
+      closeFd(inheritable);
       expect(fds).toEqual(["0", "1", "2", "3", "4", "5", "6", "7"]); // 7 is the listing itself
       expect(entries(await ground.control("list=/proc")).length).toBeGreaterThan(10);
     });
@@ -136,6 +152,9 @@ if (gate("root", "gcc")) {
           expect(readlinkSync(`/proc/${pid}/ns/${space}`)).not.toBe(readlinkSync(`/proc/self/ns/${space}`));
         }
       }
+      const mounts = parseMounts(readFileSync(`/proc/${vmm}/mountinfo`, "utf8"));
+      expect(mounts.map((mount) => mount.at)).toEqual(["/", "/proc"]);
+      expect(readFileSync(`/proc/${vmm}/mountinfo`, "utf8").match(/ ro,nosuid,nodev/g)?.length).toBe(2);
       expect(status(vmm, "Groups")?.trim()).toBe("1234");
       expect(status(jail.jailed.pid, "Groups")?.trim()).toBe("");
       expect(status(vmm, "THP_enabled")).toBe("0");
@@ -258,6 +277,7 @@ if (gate("root", "gcc")) {
             .map((line) => [line.split(" ")[1], Number(line.split(" ")[2])]),
         );
       const jailed = answers(await ground.attack(`refused=${rows.map((row) => row.nr).join(",")}`));
+      expect(rows.map(({ name }) => name)).toEqual(expect.arrayContaining(MUST_REFUSE));
       for (const { name, nr, answer } of rows) {
         expect({ name, errno: jailed.get(nr) }).toEqual({ name, errno: answer === "ENOSYS" ? ENOSYS : EPERM });
       }
