@@ -4,7 +4,6 @@ import { given, pairs, seconds } from "../arguments.ts";
 import type { Define, Verb } from "../verb.ts";
 
 interface Options {
-  readonly cmd?: string;
   readonly cwd?: string;
   readonly user?: string;
   readonly timeout: number;
@@ -14,9 +13,12 @@ interface Options {
 
 const EXAMPLES = `
 Examples:
-  $ warren exec sb_abc -- python3 -V
-  $ warren exec sb_abc -c 'ls -l | wc -l'
-  $ tar c . | warren exec sb_abc --cwd /work -- tar x
+  $ warren exec sb_abc python3 -V
+  $ warren exec sb_abc 'ls -l | wc -l'
+  $ tar c . | warren exec --cwd /work sb_abc tar x
+
+A single word is a command line for sh, several are a program and its arguments.
+Options stand before the sandbox: what follows it is the command's own.
 
 stdin, both output streams, Ctrl-C and the exit code are those of the command. Its
 output is escaped on a terminal and exact elsewhere; --raw makes it exact
@@ -26,10 +28,9 @@ export const defineExec: Define = (program, verb) => {
   program
     .command("exec")
     .summary("run a command in a sandbox")
-    .description("Run a command in a sandbox that exists: its words as they are, or one string through sh.")
+    .description("Run a command in a sandbox that exists.")
     .argument("<sandbox>", "its id")
-    .argument("[words...]", "the command and its arguments")
-    .option("-c, --cmd <string>", "the command, through sh")
+    .argument("<command...>", "a command line for sh, or a program and its arguments")
     .option("-w, --cwd <path>", "directory to run it in")
     .option("-u, --user <user>", "name or number of the guest's user; default root")
     .option("-e, --env <name=value>", "environment variable; may be repeated", pairs)
@@ -37,8 +38,7 @@ export const defineExec: Define = (program, verb) => {
     .option("--raw", "exact output on a terminal too")
     .passThroughOptions()
     .addHelpText("after", EXAMPLES)
-    .action(async (sandbox: string, words: string[], options: Options, command) => {
-      if ((words.length === 0) === (options.cmd === undefined)) command.error("error: give the command's words, or -c");
+    .action(async (sandbox: string, words: string[], options: Options) => {
       verb.code = await exec(verb, sandbox, words, options);
     });
 };
@@ -49,7 +49,7 @@ async function exec({ io }: Verb, id: string, words: string[], options: Options)
   const { Sandbox } = await import("../../sandbox.ts");
   return withHost(io, false, async (host) => {
     const sandbox = await Sandbox.connect(id, host);
-    return await runIn(io, host, sandbox, options.cmd ?? words, {
+    return await runIn(io, host, sandbox, words.length === 1 ? (words[0] ?? "") : words, {
       timeoutSeconds: options.timeout,
       env: options.env ?? {},
       raw: options.raw === true,
