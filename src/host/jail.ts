@@ -5,17 +5,17 @@
  */
 import { readlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { closeAll, closeFd, fileSystemOf, openFd, pipe } from "../../ffi/files.ts";
+import { closeAll, fileSystemOf, openFd, pipe } from "../../ffi/files.ts";
 import { C } from "../../ffi/layout.ts";
 import { hasCode, NativeError } from "../../ffi/native.ts";
-import { hasEnded, killPid, openPid, reap } from "../../ffi/process.ts";
+import { killPid, reap } from "../../ffi/process.ts";
 import { spawn } from "../../ffi/spawn.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import type { JailPlan, VmExit, VmRef } from "../driver/driver.ts";
+import type { JailPlan, VmExit } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { keepTail, readStatus, type Status } from "./pipes.ts";
-import { hostBootId, startTicksOf } from "./process-name.ts";
+import { startTicksOf } from "./process-name.ts";
 
 export interface JailSpec {
   /** From `jailInit`. */
@@ -74,7 +74,8 @@ export interface Jailed {
   kill(): Promise<void>;
 }
 
-function writeDeadline(controlFd: number, deadlineNs: bigint | null): void {
+/** Tells init a new deadline over its control pipe. */
+export function writeDeadline(controlFd: number, deadlineNs: bigint | null): void {
   const message = new BigInt64Array([deadlineNs ?? 0n]);
   try {
     writeSync(controlFd, new Uint8Array(message.buffer));
@@ -213,7 +214,8 @@ export async function spawnJailed(spec: JailSpec): Promise<Jailed> {
   };
 }
 
-async function withinKillTime(gone: Promise<unknown>, clock: Clock): Promise<void> {
+/** @throws {WarrenError} `driver_failed` – the kernel does not let go of a killed process */
+export async function withinKillTime(gone: Promise<unknown>, clock: Clock): Promise<void> {
   const late = Promise.withResolvers<never>();
   const cancel = clock.after(LIMITS.killMs, () => {
     late.reject(new WarrenError("driver_failed", `a killed VMM is still there after ${LIMITS.killMs} ms`));
@@ -223,56 +225,4 @@ async function withinKillTime(gone: Promise<unknown>, clock: Clock): Promise<voi
   } finally {
     cancel();
   }
-}
-
-/**
- * A jail that another process of this host made detached; null when it is gone, or its pid names another process by now.
- * The reason of its end is known only when it was killed from here.
- */
-export function adoptJailed(ref: Pick<VmRef, "pid" | "startTicks" | "hostBootId">, clock = systemClock): Jailed | null {
-  if (ref.hostBootId !== hostBootId()) return null;
-  const pidfd = openPid(ref.pid);
-  if (pidfd === null) return null;
-  // First the pidfd, then the look: whatever /proc says now is about the process that the pidfd holds, or it has ended.
-  if (startTicksOf(ref.pid) !== ref.startTicks || hasEnded(pidfd)) {
-    closeFd(pidfd);
-    return null;
-  }
-  let over = false;
-  let killed = false;
-  let wake = (): void => undefined;
-  const exited = (async (): Promise<VmExit> => {
-    while (!hasEnded(pidfd)) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const cancel = clock.after(killed ? 1 : LIMITS.adoptedPollMs, resolve, { background: true });
-      wake = () => {
-        cancel();
-        resolve();
-      };
-      await promise;
-    }
-    over = true;
-    closeFd(pidfd);
-    return { reason: killed ? "killed" : "unknown", code: null, signal: null, stderr: "" };
-  })();
-  return {
-    pid: ref.pid,
-    startTicks: ref.startTicks,
-    sealedExec: true,
-    exited,
-    setDeadline(deadlineNs) {
-      if (over) return;
-      const controlFd = openFd(`/proc/${ref.pid}/fd/0`, "fifo"); // init keeps its control pipe there
-      try {
-        if (!hasEnded(pidfd)) writeDeadline(controlFd, deadlineNs);
-      } finally {
-        closeFd(controlFd);
-      }
-    },
-    async kill() {
-      if (!over && killPid(pidfd)) killed = true;
-      wake();
-      await withinKillTime(exited, clock);
-    },
-  };
 }

@@ -1,11 +1,12 @@
 /** How a jail begins and ends, whoever dies first; and that nothing of it stays, one at a time, in parallel, and after SIGKILL. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd } from "../../ffi/files.ts";
+import { closeFd, openFd } from "../../ffi/files.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import type { VmRef } from "../../src/driver/driver.ts";
-import { adoptJailed } from "../../src/host/jail.ts";
+import { adoptJailed } from "../../src/host/adopt.ts";
+import { readMounts } from "../../src/host/mountinfo.ts";
 import { startTicksOf } from "../../src/host/process-name.ts";
 import { lockSlot } from "../../src/host/slots.ts";
 import { LIMITS } from "../../src/limits.ts";
@@ -184,6 +185,25 @@ if (gate("root", "gcc")) {
       const adopted = adoptJailed({ pid, startTicks, hostBootId })!;
       await jail.end();
       expect((await adopted.exited).reason).toBe("unknown");
+    });
+
+    test("is born in the v2 group that it is given, and joins those of v1", async () => {
+      const v2 = readMounts().find((mount) => mount.type === "cgroup2");
+      if (v2 === undefined) return console.warn("skipped: no cgroup2 is mounted");
+      const group = join(v2.at, `warren-test-${process.pid}`);
+      mkdirSync(group);
+      const fd = openFd(join(group, "cgroup.procs"), "write");
+      const jail = await ground.start(["hold"], { jail: { cgroupFds: [fd] } });
+      const own = readFileSync(`/proc/${jail.jailed.pid}/cgroup`, "utf8");
+      expect(own).toContain(`0::/warren-test-${process.pid}\n`);
+      expect(readFileSync(join(group, "cgroup.procs"), "utf8").trim().split("\n").length).toBe(2);
+      await jail.end();
+      const usual = await ground.start(["hold"]);
+      const groups = readFileSync(`/proc/${usual.jailed.pid}/cgroup`, "utf8");
+      expect(groups).toContain(`/warren/${slotOf(usual.lease.jail.uid)}\n`);
+      await usual.end();
+      closeFd(fd);
+      rmdirSync(group);
     });
 
     test("leaves nothing behind, 200 times in a row and 200 in parallel, and no network namespace of the kernel's", async () => {

@@ -1,8 +1,9 @@
 /** QEMU's microvm machine as a `Driver`. */
 import { closeSync, statSync } from "node:fs";
 import { type Clock, systemClock } from "../../base/clock.ts";
+import { adoptJailed } from "../../host/adopt.ts";
 import { jailInit } from "../../host/init.ts";
-import { adoptJailed, type Jailed, spawnJailed } from "../../host/jail.ts";
+import { type Jailed, spawnJailed } from "../../host/jail.ts";
 import { hostBootId } from "../../host/process-name.ts";
 import { listenIn } from "../../host/sockets.ts";
 import { LIMITS } from "../../limits.ts";

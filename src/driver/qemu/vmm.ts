@@ -21,7 +21,6 @@ function statusOf(answer: unknown): string {
 export class QemuVmm implements Vmm {
   readonly pid: number;
   readonly ref: VmRef;
-  readonly exited: Promise<VmExit>;
   readonly #jailed: Jailed;
   readonly #clock: Clock;
   /** Descriptor number of the device state inside the VMM; null for an adopted one. */
@@ -31,10 +30,14 @@ export class QemuVmm implements Vmm {
   constructor(jailed: Jailed, ref: VmRef, clock: Clock, stateFd: number | null) {
     this.pid = jailed.pid;
     this.ref = ref;
-    this.exited = jailed.exited;
     this.#jailed = jailed;
     this.#clock = clock;
     this.#stateFd = stateFd;
+  }
+
+  /** Asked for, not kept: an adopted jail is watched only once somebody wants to know. */
+  get exited(): Promise<VmExit> {
+    return this.#jailed.exited;
   }
 
   /** Resolves when the monitor takes commands. @throws {WarrenError} `driver_failed` – with what QEMU said when it ended. */
