@@ -128,10 +128,12 @@ export class GuestAgent {
     const background = request.background === true;
     const feed = request.stdin === undefined || background ? undefined : feeder(request.stdin, patient, closes);
     for await (const event of follow(this.#connection, ASK.EXEC, payload, limits, signal, { feed })) {
+      // In the background the answer ends here, and stdin goes by the command's number, beside whatever the caller does.
+      if (event.kind === "started" && background && request.stdin !== undefined) {
+        const written = this.#write(event.process, request.stdin, closes, undefined);
+        void written.catch(() => undefined); // that a command ends, or never reads, is its own affair
+      }
       yield event;
-      // In the background the answer ends with `started`, and stdin goes by the command's number.
-      if (event.kind !== "started" || !background || request.stdin === undefined) continue;
-      await this.#write(event.process, request.stdin, closes, signal);
     }
   }
 
