@@ -12,7 +12,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { IN_BYTES = 2 * (HEADER_BYTES + FRAME_BYTES), RESYNC_ZEROS = 2 * HEADER_BYTES, ERROR_TEXT_BYTES = 512 };
+enum { IN_BYTES = 2 * (HEADER_BYTES + FRAME_BYTES), RESYNC_ZEROS = 2 * HEADER_BYTES, ERROR_TEXT_BYTES = 4096 };
 
 static struct port *ports[PORTS_MAX];
 

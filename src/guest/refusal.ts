@@ -33,7 +33,7 @@ const NAMES: Readonly<Record<number, string>> = {
   125: "ECANCELED",
 };
 
-const TEXT_MAX = 1000;
+const TEXT_MAX = 4096;
 
 /** By error number; what is not here is the fallback. */
 export type Meaning = Readonly<Record<number, ErrorCode>>;

@@ -124,8 +124,11 @@ export interface ConnectedAgent extends AsyncDisposable {
 }
 
 /** A greeted agent. Disposing checks that it ended by itself and that no sanitizer complained. */
-export async function connectAgent(args: readonly string[] = []): Promise<ConnectedAgent> {
-  const running = await startAgent(args);
+export async function connectAgent(
+  args: readonly string[] = [],
+  prefix: readonly string[] = [],
+): Promise<ConnectedAgent> {
+  const running = await startAgent(args, prefix);
   const agent = await GuestAgent.connect(running.link, { clock: systemClock });
   return {
     agent,
