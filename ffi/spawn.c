@@ -33,7 +33,7 @@ enum {
 
 enum {
 	MS_RDONLY_ = 1, MS_NOSUID_ = 2, MS_NODEV_ = 4, MS_NOEXEC_ = 8, MS_REMOUNT_ = 32, MS_BIND_ = 4096, MS_REC_ = 16384,
-	MS_PRIVATE_ = 1 << 18, MNT_DETACH_ = 2, AT_EMPTY_PATH_ = 0x1000, P_PIDFD_ = 3, WEXITED_ = 4, WALL_ = 0x40000000
+	MS_PRIVATE_ = 1 << 18, S_IFMT_ = 0170000, S_IFCHR_ = 0020000, MNT_DETACH_ = 2, AT_EMPTY_PATH_ = 0x1000, P_PIDFD_ = 3, WEXITED_ = 4, WALL_ = 0x40000000
 };
 #define CLONE_VM_VFORK_PIDFD 0x5100UL /* CLONE_VM | CLONE_VFORK | CLONE_PIDFD; exit signal 0: only waitid on the pidfd reaps */
 
@@ -125,21 +125,38 @@ static void join_path(char *out, u64 room, const char *a, const char *b) {
 	out[n] = 0;
 }
 
-/* A tmpfs with nothing in it but the devices asked for, bound from the host's. */
+/*
+ * The host's device as a node of the jail's own, open to the jail's only user, whom the host's node may not know: without
+ * udev /dev/kvm is root's alone. Where nodes may not be made, the host's own is bound, and its group has to help.
+ */
+static int make_device(const char *from, const char *to, struct failure *why) {
+	u64 stat[18]; /* struct stat: mode is the low half of [3], the device's number [5] */
+	u32 mode;
+	long fd;
+	TRY(AT_MOUNT_DEV, SC2(NR_stat, from, stat));
+	mode = (u32)stat[3];
+	if ((mode & S_IFMT_) == S_IFCHR_ && SC3(NR_mknod, to, S_IFCHR_ | 0666, stat[5]) == 0) return 0;
+	fd = SC3(NR_open, to, O_CREAT_ | O_EXCL_ | O_WRONLY_ | O_CLOEXEC_, 0644);
+	TRY(AT_MOUNT_DEV, fd);
+	SC1(NR_close, fd);
+	TRY(AT_MOUNT_DEV, SC5(NR_mount, from, to, 0, MS_BIND_, 0));
+	return 0;
+}
+
+/* A tmpfs with nothing in it but the devices asked for. */
 static int make_dev(const struct spawn_spec *s, struct failure *why) {
 	const char **names = (const char **)s->devices;
 	char from[64], to[64];
 	u64 i;
 	if (s->ndevices == 0) return 0;
 	TRY(AT_MOUNT_DEV, SC5(NR_mount, "dev", "dev", "tmpfs", MS_NOSUID_ | MS_NOEXEC_, "mode=755,size=4k,nr_inodes=32"));
+	SC1(NR_umask, 0);
 	for (i = 0; i < s->ndevices; i++) {
 		join_path(from, sizeof from, "/dev/", names[i]);
 		join_path(to, sizeof to, "dev/", names[i]);
-		long fd = SC3(NR_open, to, O_CREAT_ | O_EXCL_ | O_WRONLY_ | O_CLOEXEC_, 0644);
-		TRY(AT_MOUNT_DEV, fd);
-		SC1(NR_close, fd);
-		TRY(AT_MOUNT_DEV, SC5(NR_mount, from, to, 0, MS_BIND_, 0));
+		if (make_device(from, to, why) < 0) return -1;
 	}
+	SC1(NR_umask, 077);
 	TRY(AT_MOUNT_DEV, SC5(NR_mount, 0, "dev", 0, MS_REMOUNT_ | MS_BIND_ | MS_RDONLY_ | MS_NOSUID_ | MS_NOEXEC_, 0));
 	return 0;
 }

@@ -1,5 +1,5 @@
 /** Directories that appear whole: filled under a name of their own, then renamed into place. */
-import { readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { nonce } from "../base/id.ts";
@@ -12,9 +12,9 @@ export function partialOf(path: string): string {
   return `${path}.partial-${process.pid}-${startTicksOf(process.pid) ?? 0}-${nonce()}`;
 }
 
-/** Removes what processes that have ended left half-filled in `dir`. */
+/** Removes what processes that have ended left half-filled in `dir`, if there is such a directory. */
 export function removePartials(dir: string): void {
-  for (const name of readdirSync(dir)) {
+  for (const name of existsSync(dir) ? readdirSync(dir) : []) {
     const match = PARTIAL.exec(name);
     if (match !== null && startTicksOf(Number(match[1])) !== Number(match[2])) {
       rmSync(join(dir, name), { recursive: true, force: true });

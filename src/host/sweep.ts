@@ -96,7 +96,7 @@ export async function sweep(ground: SweepGround): Promise<Swept> {
     closeFd(fd);
     return gone;
   });
-  for (const dir of [join(data.home, "bin"), data.home, data.dir]) removePartials(dir);
+  for (const dir of [data.home, join(data.home, "bin"), data.dir, join(data.dir, "bin")]) removePartials(dir);
   const swept = { freed, killed: killed.size };
   if (freed + killed.size > 0) ground.log.info("removed what an ended process left", swept);
   return swept;

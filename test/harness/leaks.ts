@@ -55,13 +55,14 @@ function processes(): Process[] {
 
 /** Programs of a home, by device and inode: how a jail is told to be of this home after its maker is gone. */
 function programsOf(home: string): Set<string> {
-  const bin = join(home, "bin");
   const found = new Set<string>();
-  for (const dir of existsSync(bin) ? readdirSync(bin) : []) {
-    const path = join(bin, dir, "warren-init");
-    if (!existsSync(path)) continue;
-    const { dev, ino } = statSync(path);
-    found.add(`${dev}:${ino}`);
+  for (const bin of [join(home, "bin"), join(home, "data/bin")]) {
+    for (const dir of existsSync(bin) ? readdirSync(bin) : []) {
+      const path = join(bin, dir, "warren-init");
+      if (!existsSync(path)) continue;
+      const { dev, ino } = statSync(path);
+      found.add(`${dev}:${ino}`);
+    }
   }
   return found;
 }

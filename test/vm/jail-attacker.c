@@ -42,6 +42,13 @@ static int read_file(const char *path) {
 	return r;
 }
 
+static int open_file(const char *path) {
+	int fd = open(path, O_RDWR);
+	if (fd < 0) return errno;
+	close(fd);
+	return 0;
+}
+
 static int write_file(const char *path) {
 	int fd = open(path, O_WRONLY), r;
 	if (fd < 0) return errno;
@@ -229,6 +236,7 @@ static int on_pid(const char *what, int pid) {
 static int attack(char *name, char *value) {
 	if (strncmp(name, "pid-", 4) == 0) return on_pid(name + 4, atoi(value));
 	if (strcmp(name, "read") == 0) return read_file(value);
+	if (strcmp(name, "open") == 0) return open_file(value);
 	if (strcmp(name, "write") == 0) return write_file(value);
 	if (strcmp(name, "create") == 0) return create_file(value);
 	if (strcmp(name, "list") == 0) return list(value);

@@ -3,7 +3,7 @@
  * program doing it outside of a jail, so that a test cannot pass because the attack is broken.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { closeFd } from "../../ffi/files.ts";
@@ -119,15 +119,18 @@ if (gate("root", "gcc")) {
       expect(entries(await ground.control("list=/proc")).length).toBeGreaterThan(10);
     });
 
-    test("gets the devices it was given and no others", async () => {
-      const jail = await ground.start(["list=/dev", "read=/dev/null", "create=/dev", "mknod=/dev/loop0"], {
-        devices: ["null"],
-      });
+    test("gets the devices it was given, though on the host they are root's alone, and no others", async () => {
+      const device = ["kvm", "loop-control", "kmsg"].find(
+        (name) => existsSync(`/dev/${name}`) && (statSync(`/dev/${name}`).mode & 0o7) === 0,
+      );
+      const attacks = ["list=/dev", "open=/dev/null", `open=/dev/${device}`, "create=/dev", "mknod=/dev/loop0"];
+      const jail = await ground.start(attacks, { devices: ["null", ...(device === undefined ? [] : [device])] });
       const report = parseReport((await jail.jailed.exited).stderr);
       await jail.end();
-      expect(entries(report)).toEqual(["null"]);
-      expectWorks(report, ["read=/dev/null"]);
+      expect(entries(report)).toEqual([...(device === undefined ? [] : [device]), "null"].sort());
+      expectWorks(report, ["open=/dev/null", ...(device === undefined ? [] : [`open=/dev/${device}`])]);
       expectRefused(report, ["create=/dev", "mknod=/dev/loop0"], EROFS, EPERM);
+      await expect(ground.start([], { devices: ["no-such-device"] })).rejects.toMatchObject({ code: "driver_failed" });
     });
 
     test("has no capability, no way to gain one, its own uid, and namespaces of its own", async () => {
