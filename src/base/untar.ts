@@ -151,12 +151,25 @@ function kindOf(type: string, name: Uint8Array): TarKind {
   return kind === "file" && name.at(-1) === SLASH ? "directory" : kind;
 }
 
+function asTarError(cause: unknown): unknown {
+  return cause instanceof ShortRead ? new TarError("the archive ends inside an entry", { cause }) : cause;
+}
+
+/** A body that ends too early is told as the archive's damage. */
+async function* told(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (cause) {
+    throw asTarError(cause);
+  }
+}
+
 /** The entry of a header, and how to get past what the caller leaves of it. */
 function entryOf(reader: ByteReader, header: Uint8Array, type: string, size: number, about: Overrides) {
   const name = about.name ?? headerName(header);
   const kind = kindOf(type, name);
-  // Links and directories carry no content, whatever their size field says.
-  const length = kind === "file" || kind === "other" ? (about.size ?? size) : 0;
+  // As GNU tar has it: a hard link carries nothing, whatever its size field says; anything else may be followed by content.
+  const length = kind === "hardlink" ? 0 : (about.size ?? size);
   let left = length;
   const entry: TarEntry = {
     kind,
@@ -165,9 +178,11 @@ function entryOf(reader: ByteReader, header: Uint8Array, type: string, size: num
     size: length,
     mode: number(header.subarray(100, 108), "mode") & 0o7777,
     mtime: timeOf(header),
-    body: reader.pieces(length, (bytes) => {
-      left -= bytes;
-    }),
+    body: told(
+      reader.pieces(length, (bytes) => {
+        left -= bytes;
+      }),
+    ),
   };
   return { entry, pass: () => reader.skip(left + ((BLOCK - (length % BLOCK)) % BLOCK)) };
 }
@@ -198,7 +213,7 @@ export async function* untar(source: AsyncIterable<Uint8Array>): AsyncGenerator<
   try {
     yield* entries(reader);
   } catch (cause) {
-    throw cause instanceof ShortRead ? new TarError("the archive ends inside an entry", { cause }) : cause;
+    throw asTarError(cause);
   } finally {
     await reader.close();
   }

@@ -1,3 +1,4 @@
+/** The batch over a host in memory: order, bounds, retries, verdicts, artifacts. */
 import { describe, expect, test } from "bun:test";
 import { type BatchOptions, batch } from "../../src/batch/batch.ts";
 import type { Item } from "../../src/batch/items/item.ts";

@@ -1,3 +1,4 @@
+/** The durable batch: resumed after every kind of end, with each item exactly once. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
   existsSync,

@@ -1,12 +1,13 @@
 /** From this host into a sandbox: a file as it is, a directory as a tar stream that is made on the way. */
 import { createReadStream, type Stats } from "node:fs";
-import { lstat, readdir, readlink, stat } from "node:fs/promises";
+import { lstat, open, readdir, readlink, stat } from "node:fs/promises";
 import { basename, posix, resolve } from "node:path";
 import { tarEnd, tarHeader, tarPadding } from "../../base/tar.ts";
 import type { SandboxHost } from "../../contract/routes.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 
 const SLASH = Buffer.from("/");
+const CHUNK_BYTES = 256 * 1024;
 
 function cannotRead(path: string | Uint8Array, cause: unknown): WarrenError {
   const why = cause instanceof Error ? cause.message : String(cause);
@@ -24,14 +25,20 @@ async function isDirectory(host: SandboxHost, id: string, path: string, signal: 
 
 /** Exactly `size` bytes of a file: an archive has promised them. */
 async function* content(path: Buffer, size: number): AsyncGenerator<Uint8Array> {
-  let left = size;
-  if (left > 0) {
-    for await (const chunk of createReadStream(path, { end: size - 1 })) {
-      left -= (chunk as Uint8Array).length;
-      yield chunk as Uint8Array;
+  const file = await open(path);
+  try {
+    for (let at = 0; at < size; ) {
+      const buffer = new Uint8Array(Math.min(CHUNK_BYTES, size - at));
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) {
+        throw new WarrenError("invalid_request", `${path.toString()} became shorter while it was copied`);
+      }
+      at += bytesRead;
+      yield buffer.subarray(0, bytesRead);
     }
+  } finally {
+    await file.close();
   }
-  if (left > 0) throw new WarrenError("invalid_request", `${path.toString()} became shorter while it was copied`);
   yield new Uint8Array(tarPadding(size));
 }
 
