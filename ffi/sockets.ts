@@ -1,4 +1,4 @@
-/** Listening Unix sockets for VMMs, and abstract names as locks that end with their last holder. */
+/** Listening Unix sockets for VMMs, connected pairs, and abstract names as locks that end with their last holder. */
 import { C, LAYOUTS } from "./layout.ts";
 import { call, callOn, hasCode, memory } from "./native.ts";
 
@@ -40,6 +40,15 @@ export function listenUnix(dirFd: number, name: string, backlog: number): number
     call("close", fd);
     throw error;
   }
+}
+
+/** Two connected ends: what a pipe is, but the runtime can read it without being kept alive by it. */
+export function socketPair(): readonly [number, number] {
+  const ends = memory(8);
+  // SAFETY: the kernel writes two 32-bit descriptors.
+  call("socketpair", C.AF_UNIX, C.SOCK_STREAM | C.SOCK_CLOEXEC, 0, ends);
+  const view = new DataView(ends.buffer);
+  return [view.getInt32(0, true), view.getInt32(4, true)];
 }
 
 /**

@@ -57,6 +57,7 @@ export const LIBC = {
   sendfile: { args: ["int", "int", "long *", "unsigned long"], returns: "long" },
   memfd_create: { args: ["const char *", "unsigned int"], returns: "int" },
   socket: { args: ["int", "int", "int"], returns: "int" },
+  socketpair: { args: ["int", "int", "int", "int *"], returns: "int" },
   bind: { args: ["int", "const struct sockaddr *", "unsigned int"], returns: "int" },
   listen: { args: ["int", "int"], returns: "int" },
   poll: { args: ["struct pollfd *", "unsigned long", "int"], returns: "int" },

@@ -126,6 +126,8 @@ export async function connectUnix(dir: string, name: string): Promise<Link> {
   try {
     const link = new SocketLink();
     const socket = await Bun.connect({ unix: `/proc/self/fd/${dirFd}/${name}`, socket: link.handlers });
+    // A program is kept alive by what it waits for, not by a guest that idles.
+    socket.unref();
     link.start(socket);
     return link;
   } catch (cause) {

@@ -9,6 +9,7 @@ import { closeAll, fileSystemOf, openFd, pipe } from "../../ffi/files.ts";
 import { C } from "../../ffi/layout.ts";
 import { hasCode, NativeError } from "../../ffi/native.ts";
 import { killPid, reap } from "../../ffi/process.ts";
+import { socketPair } from "../../ffi/sockets.ts";
 import { spawn } from "../../ffi/spawn.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { JailPlan, VmExit } from "../driver/driver.ts";
@@ -32,9 +33,9 @@ export interface JailSpec {
   readonly jail: JailPlan;
   /** Becomes "/", read-only; needs a directory `proc`, and `dev` when `devices` are given. Mounts below it are not taken along. */
   readonly root: string;
-  /** Names below /dev such as "kvm"; nothing else is in the VMM's /dev. */
+  /** Names below /dev such as "kvm", which become open to the VMM whatever their mode is here; nothing else is in its /dev. */
   readonly devices: readonly string[];
-  /** Supplementary group of the VMM, such as that of /dev/kvm; null for none. */
+  /** Supplementary group of the VMM, for a host that lets nobody make device nodes; null for none. */
   readonly group: number | null;
   /** A tap of the new network namespace, link down, IFF_VNET_HDR; its descriptor's number is the (padded) length of `fds`. */
   readonly tap: { readonly name: string; readonly mac: Uint8Array } | null;
@@ -110,24 +111,24 @@ function start(spec: JailSpec): Started {
     throw new TypeError("descriptor 2 of a jail is its stderr pipe");
   const theirs: number[] = []; // closed here once the child has them
   const ours: number[] = []; // closed only when it failed
-  const pipeFor = (reader: "child" | "us"): readonly [number, number] => {
-    const [read, write] = pipe();
-    theirs.push(reader === "child" ? read : write);
-    ours.push(reader === "child" ? write : read);
-    return [read, write];
+  const shared = ([mine, its]: readonly [number, number]): readonly [number, number] => {
+    ours.push(mine);
+    theirs.push(its);
+    return [mine, its];
   };
   try {
     const execFd = openFd(spec.init, "read");
     theirs.push(execFd);
     const none = openFd("/dev/null", "write");
     theirs.push(none);
-    const control = pipeFor("child");
-    const status = pipeFor("us");
-    const stderr = pipeFor("us");
+    const [itsControl, controlFd] = pipe();
+    shared([controlFd, itsControl]);
+    const status = shared(socketPair());
+    const stderr = shared(socketPair());
     const padded = [...spec.fds, null, null, null].slice(0, Math.max(3, spec.fds.length));
     const vmm: (number | "tap")[] = padded.map((fd, i) => (i === 2 ? stderr[1] : (fd ?? none)));
     if (spec.tap !== null) vmm.push("tap");
-    const own = [control[0], status[1], spec.jail.slotFd, ...(spec.jail.detached ? [control[1]] : [])];
+    const own = [itsControl, status[1], spec.jail.slotFd, ...(spec.jail.detached ? [controlFd] : [])];
     const cgroups = splitCgroups(spec.jail.cgroupFds);
     const intoCgroupFd = cgroups.intoDir === null ? null : openFd(cgroups.intoDir, "directory");
     if (intoCgroupFd !== null) theirs.push(intoCgroupFd);
@@ -146,7 +147,7 @@ function start(spec: JailSpec): Started {
       tap: spec.tap,
       oomScore: OOM_SCORE,
     });
-    return { ...process, controlFd: control[1], statusFd: status[0], stderrFd: stderr[0] };
+    return { ...process, controlFd, statusFd: status[0], stderrFd: stderr[0] };
   } catch (error) {
     closeAll(ours);
     if (!(error instanceof NativeError)) throw error;

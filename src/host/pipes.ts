@@ -1,4 +1,5 @@
-/** What comes out of a jail over pipes: init's status records and the end of the VMM's stderr. Both are hostile input. */
+/** What comes out of a jail over socket pairs: init's status records and the end of the VMM's stderr. Both are hostile input. */
+import type { FdSocketOptions, UnixSocketOptions } from "bun";
 import { closeFd } from "../../ffi/files.ts";
 import type { Clock } from "../base/clock.ts";
 import { LIMITS } from "../limits.ts";
@@ -34,70 +35,109 @@ export function parseStatus(bytes: Uint8Array): Status | null {
   return null;
 }
 
-/** Reads the pipe to its end and closes it. `first` and `last` are null when no record came. */
+interface Reader {
+  /** Whether waiting for more keeps this process alive. */
+  hold(yes: boolean): void;
+  pause(): void;
+  resume(): void;
+  close(): void;
+}
+
+/** Reads our end of a pair to its end and closes it. The bytes are the callback's only while it runs. */
+function read(fd: number, take: (chunk: Uint8Array) => void, ended: () => void): Promise<Reader | null> {
+  const socket = {
+    data: (_: unknown, chunk: Uint8Array) => take(chunk),
+    close: ended,
+    error: ended,
+  };
+  // The runtime's types have these options, and lack the overload that takes them.
+  const options: FdSocketOptions = { fd, socket };
+  return Bun.connect(options as unknown as UnixSocketOptions).then(
+    (open) => ({
+      hold: (yes) => (yes ? open.ref() : open.unref()),
+      pause: () => void open.pause(),
+      resume: () => void open.resume(),
+      close: () => open.terminate(),
+    }),
+    () => {
+      closeFd(fd);
+      ended(); // the end of its jail is then all that can be heard of it
+      return null;
+    },
+  );
+}
+
+/**
+ * Reads the status records to their end. `first` and `last` are null when no record came. A program that waits for `first`
+ * is kept alive by it; a VMM that runs keeps nobody alive.
+ */
 export function readStatus(fd: number): {
   readonly first: Promise<Status | null>;
   readonly last: Promise<Status | null>;
 } {
   const first = Promise.withResolvers<Status | null>();
-  const last = (async () => {
-    let record: Status | null = null;
-    let rest = new Uint8Array(0);
-    for await (const chunk of Bun.file(fd).stream()) {
-      const bytes = new Uint8Array(rest.length + chunk.length);
-      bytes.set(rest);
-      bytes.set(chunk, rest.length);
-      let at = 0;
-      for (; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {
-        record = parseStatus(bytes.subarray(at, at + RECORD_BYTES)) ?? record;
-        if (record !== null) first.resolve(record);
-      }
-      rest = bytes.slice(at);
+  const last = Promise.withResolvers<Status | null>();
+  let record: Status | null = null;
+  let rest = new Uint8Array(0);
+  const take = (chunk: Uint8Array): void => {
+    const bytes = joined(rest, chunk);
+    let at = 0;
+    for (; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {
+      record = parseStatus(bytes.subarray(at, at + RECORD_BYTES)) ?? record;
+      if (record !== null) first.resolve(record);
     }
-    closeFd(fd);
+    rest = bytes.slice(at);
+  };
+  const reader = read(fd, take, () => {
     first.resolve(null);
-    return record;
-  })();
-  return { first: first.promise, last };
+    last.resolve(record);
+  });
+  void Promise.all([reader, first.promise]).then(([open]) => open?.hold(false));
+  return { first: first.promise, last: last.promise };
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(a.length + b.length);
+  all.set(a);
+  all.set(b, a.length);
+  return all;
 }
 
 /**
- * Reads the pipe and keeps its last `keepBytes`. Reads so much per 100 ms and no more: a VMM that floods it stops itself.
- * `end()` gives what was kept, closes the pipe, and does not wait for writers that may be left.
+ * Reads the end of a VMM's stderr and keeps its last `keepBytes`. Reads so much per 100 ms and no more: a VMM that floods
+ * it stops itself. `end()` gives what was kept, closes it, and does not wait for writers that may be left.
  */
 export function keepTail(fd: number, keepBytes: number, clock: Clock): { end(): Promise<string> } {
-  const reader = Bun.file(fd).stream().getReader();
+  const over = Promise.withResolvers<void>();
   let kept = new Uint8Array(0);
   let ending = false;
+  let budget: number = LIMITS.vmmStderrReadBytes;
   const take = (chunk: Uint8Array): void => {
-    const all = new Uint8Array(kept.length + chunk.length);
-    all.set(kept);
-    all.set(chunk, kept.length);
-    kept = all.slice(-keepBytes);
+    kept = joined(kept, chunk).slice(-keepBytes);
+    budget -= chunk.length;
+    if (budget <= 0 && !ending) void reader.then(rest);
   };
-  const pump = (async () => {
-    let budget: number = LIMITS.vmmStderrReadBytes;
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      take(value);
-      budget -= value.length;
-      if (budget > 0 || ending) continue;
-      await clock.sleep(100);
+  const rest = (open: Reader | null): void => {
+    open?.pause();
+    const goOn = () => {
       budget = LIMITS.vmmStderrReadBytes;
-    }
-  })();
+      open?.resume();
+    };
+    clock.after(100, goOn, { background: true });
+  };
+  const reader = read(fd, take, () => over.resolve());
+  void reader.then((open) => open?.hold(false));
   return {
     async end() {
       ending = true;
-      // All of the jail is dead, so the pipe holds at most its 64 KiB and then ends; a descriptor that was passed on
-      // to some other process may keep it open, and is not waited for.
-      const waited = Promise.withResolvers<void>();
-      const cancel = clock.after(100, () => waited.resolve());
-      await Promise.race([pump, waited.promise]);
+      const open = await reader;
+      open?.resume();
+      // All of the jail is dead, so the socket holds no more than its buffer and then ends; a descriptor that was passed
+      // on to some other process may keep it open, and is not waited for.
+      const cancel = clock.after(100, () => over.resolve());
+      await over.promise;
       cancel();
-      await reader.cancel();
-      closeFd(fd);
+      open?.close();
       return new TextDecoder().decode(kept);
     },
   };
