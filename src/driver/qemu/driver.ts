@@ -1,5 +1,5 @@
 /** QEMU's microvm machine as a `Driver`. */
-import { closeSync, statSync } from "node:fs";
+import { closeSync, fstatSync, statSync } from "node:fs";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { adoptJailed } from "../../host/adopt.ts";
 import { jailInit } from "../../host/init.ts";
@@ -22,6 +22,8 @@ export interface QemuOptions {
 
 const SOCKETS = [QMP_SOCKET, ...Array.from({ length: LIMITS.agentPorts }, (_, i) => agentSocket(i))];
 /** Connections that may wait for the one that a port serves. */
+/** More than any device state takes (0.1 MB). */
+const STATE_BYTES = 64 * 1024 * 1024;
 const BACKLOG = 4;
 /** The first three descriptors are stdin, stdout, stderr; then the sockets. */
 const FIRST = 3;
@@ -51,6 +53,11 @@ function kvmGroup(): number | null {
   return gid === 0 ? null : gid;
 }
 
+/** A VMM that has been taken over may fill its disk, and not the host's: no file of its may grow beyond that. */
+function largestFile({ disk }: VmPlan): number {
+  return Math.max(fstatSync(disk.rwFd).size, STATE_BYTES);
+}
+
 async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock): Promise<Jailed> {
   using sockets = new DisposableStack();
   const listening = SOCKETS.map((name) => sockets.adopt(listenIn(plan.socketDir, name, BACKLOG), closeSync));
@@ -66,7 +73,7 @@ async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock
     devices: kvm ? ["kvm"] : [],
     group: kvm ? kvmGroup() : null,
     tap: { name: "tap0", mac: macBytes(TAP_MAC) },
-    rlimits: {},
+    rlimits: { fileSizeBytes: largestFile(plan) },
     clock,
   });
 }
