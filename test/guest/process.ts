@@ -24,13 +24,29 @@ export function binaries(): Promise<string> {
     const dir = mkdtempSync(join(tmpdir(), "warren-agent-"));
     process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
     const files = readdirSync(SOURCES).filter((name) => name.endsWith(".c"));
+    const linked = files.filter((name) => name !== "main.c").map((name) => join(SOURCES, name));
+    const golden = [...linked, join(import.meta.dir, "../golden/golden.c")];
     await Promise.all([
       gcc([...SANITIZE, ...files.map((name) => join(SOURCES, name)), "-o", join(dir, "agent")]),
       gcc([join(import.meta.dir, "dial.c"), "-o", join(dir, "dial")]),
+      gcc([...SANITIZE, ...golden, "-o", join(dir, "golden")]),
     ]);
     return dir;
   })();
   return built;
+}
+
+/** What the golden frames' C program (`test/golden/golden.c`) prints for this input. */
+export async function goldenProgram(mode: "say" | "read", input: string): Promise<string> {
+  const dir = await binaries();
+  const program = Bun.spawn([join(dir, "golden"), mode], {
+    stdin: new Blob([input]),
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const said = await new Response(program.stdout).text();
+  if ((await program.exited) !== 0) throw new Error("golden failed");
+  return said;
 }
 
 /** Both ends of a connection, the agent's as a process. */
