@@ -8,7 +8,7 @@
  */
 import { mkdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
-import { hasCode } from "../../ffi/native.ts";
+import { hasCode, NativeError } from "../../ffi/native.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
@@ -58,17 +58,27 @@ function makeDirectories(home: string): void {
   }
 }
 
-/** Mounts the image, making it first where there is none. @returns why not, or null */
+/**
+ * Mounts the image, making it first where there is none.
+ * @returns why one cannot be made, or null
+ * @throws {WarrenError} `host_unsupported`, `permission_denied` – there is one and it cannot be mounted: beside it nothing may
+ * be written, or the next mount would hide that
+ */
 async function mounted(home: string, ground: Ground): Promise<string | null> {
   try {
     await locked(join(home, "data.lock"), ground.clock, () => mountImage(home));
     return null;
   } catch (error) {
-    const known = isWarrenError(error, "host_unsupported") || isWarrenError(error, "storage_exhausted");
-    if (!known && !hasCode(error, "EPERM", "EACCES", "ENOENT", "ENODEV", "ENXIO")) throw error;
-    const why = error instanceof Error ? error.message : String(error);
-    ground.log.warn("no reflinks: clones are copied", { why });
-    return why;
+    if (!isWarrenError(error) && !(error instanceof NativeError)) throw error;
+    if (hasImage(home)) {
+      const code = hasCode(error, "EPERM", "EACCES") ? "permission_denied" : "host_unsupported";
+      const says = `the data image of ${home} cannot be mounted: ${error.message}`;
+      throw new WarrenError(code, `${says}; mend it with xfs_repair, or start anew with \`warren clean\``, {
+        cause: error,
+      });
+    }
+    ground.log.warn("no reflinks: clones are copied", { why: error.message });
+    return error.message;
   }
 }
 

@@ -15,6 +15,7 @@ import type { Cgroups, Group } from "./cgroups.ts";
 import type { Data, Folders } from "./data.ts";
 import type { Lease, LeaseAsk } from "./host.ts";
 import { occupants } from "./occupants.ts";
+import { isForeign } from "./process-name.ts";
 import { type Entry, LEASE_ID, type Slots, uidOf } from "./slots.ts";
 
 export interface LeaseGround {
@@ -29,10 +30,8 @@ export interface LeaseGround {
  * Removes what an earlier holder of a slot left in this home. Only for whoever holds the slot's lock.
  * @returns false, with the rest left alone, while a process of that jail is still dying
  */
-export function cleanLeftover(
-  ground: { readonly data: Folders; readonly cgroups: Cgroups },
-  entry: Pick<Entry, "id" | "slot">,
-): boolean {
+export function cleanLeftover(ground: { readonly data: Folders; readonly cgroups: Cgroups }, entry: Entry): boolean {
+  if (isForeign(entry.owner)) return false; // the lock that was taken says nothing about it
   if (occupants(ground.cgroups, entry.slot).length > 0 || !ground.cgroups.removeLeftover(entry.slot)) return false;
   rmSync(join(ground.data.run, entry.id), { recursive: true, force: true });
   return true;

@@ -9,7 +9,7 @@ import { hasCode } from "../../ffi/native.ts";
 import { nonce } from "../base/id.ts";
 import type { PortClaim, Registry, SandboxRecord } from "../engine/registry.ts";
 import { LIMITS } from "../limits.ts";
-import { isAlive } from "./process-name.ts";
+import { isAlive, isForeign, isRunning } from "./process-name.ts";
 import { LEASE_ID } from "./slots.ts";
 import { RECORD, type SweepGround, sweepSlot } from "./sweep.ts";
 
@@ -48,8 +48,9 @@ export class FileRegistry implements Registry {
   /** Null when unknown or when its VMM is gone; a stale record is removed then. */
   async get(id: string): Promise<SandboxRecord | null> {
     const record = this.#read(id);
-    if (record === null || isAlive(record.ref)) return record;
-    await this.remove(id);
+    if (record === null || isRunning(record.ref)) return record;
+    const entry = this.#ground.slots.entries().find((e) => e.id === id);
+    if (entry === undefined || !isForeign(entry.owner)) await this.remove(id);
     return null;
   }
 

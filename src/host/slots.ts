@@ -1,7 +1,8 @@
 /**
  * Slots: numbers that give a VMM its uid, its cgroup's name and its place in the home's books, one holder at a time on the
  * whole host. The lock is a name in the kernel's abstract socket space: held by the owner and inherited by the jail's first
- * process, it ends exactly when both are gone, SIGKILL or not, and no file remains of it.
+ * process, it ends exactly when both are gone, SIGKILL or not, and no file remains of it. Such names belong to a network
+ * namespace: processes of different ones do not see each other's locks, and leave each other's entries alone.
  *
  * `home/slots/<n>` is a symlink whose target is text: whose slot it is in this home. It is written before anything is made
  * for that slot and removed after everything is gone, so whatever a crash leaves is found through it.
@@ -26,14 +27,14 @@ export interface Entry {
 export const LEASE_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
 function encode(entry: Entry): string {
-  const { pid, startTicks, hostBootId } = entry.owner;
-  return [entry.id, pid, startTicks, hostBootId].join(":");
+  const { pid, startTicks, hostBootId, space } = entry.owner;
+  return [entry.id, pid, startTicks, hostBootId, space].join(":");
 }
 
 function decode(slot: number, text: string): Entry | null {
-  const [id, pid, startTicks, bootId] = text.split(":");
-  if (id === undefined || bootId === undefined || !LEASE_ID.test(id)) return null;
-  return { slot, id, owner: { pid: Number(pid), startTicks: Number(startTicks), hostBootId: bootId } };
+  const [id, pid, startTicks, hostBootId, space] = text.split(":");
+  if (id === undefined || hostBootId === undefined || space === undefined || !LEASE_ID.test(id)) return null;
+  return { slot, id, owner: { pid: Number(pid), startTicks: Number(startTicks), hostBootId, space } };
 }
 
 /** Uid of a slot's VMM; the jail's first process has the next one. */

@@ -121,7 +121,7 @@ function loops(home: string): string[] {
 /** Control groups that nobody holds the slot of: leftovers, of whomever. */
 function groups(): string[] {
   const lines: string[] = [];
-  for (const slot of Cgroups.open().slots()) {
+  for (const slot of Cgroups.look().slots()) {
     const fd = lockSlot(slot);
     if (fd === null) continue;
     closeFd(fd);

@@ -1,14 +1,17 @@
 /** A home on real file systems: its image is made once, found again, grown, never beyond its host, and removed with all else. */
 import { afterAll, describe, expect, test } from "bun:test";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -146,6 +149,21 @@ if (gate("root")) {
       expect([data.kind, loopsOf(home)]).toEqual(["copy", 0]);
       expect(data.degraded).toContain("too little space");
       await data.ensureRoom();
+      await clean(home);
+    });
+
+    test("whose image is damaged is refused, and nothing is written where the image belongs", async () => {
+      const home = smallDisk(4000);
+      await openData(home, ground);
+      unmountImage(home);
+      const fd = openSync(join(home, "data.xfs"), "r+");
+      writeSync(fd, new Uint8Array(1 << 20), 0, 1 << 20, 0);
+      closeSync(fd);
+      await expect(openData(home, ground)).rejects.toMatchObject({
+        code: "host_unsupported",
+        message: expect.stringContaining("xfs_repair"),
+      });
+      expect(readdirSync(join(home, "data"))).toEqual([]);
       await clean(home);
     });
 

@@ -4,6 +4,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -162,6 +163,20 @@ if (gate("root")) {
       const again = await openLinuxHost({ home: host.data.home, clock: systemClock, log: createLog("silent") });
       expect(existsSync(lease.socketDir)).toBe(true); // opening a home sweeps it, too
       expect(again.data.home).toBe(host.data.home);
+    });
+
+    test("of a process that cannot be seen from here is left alone, also by whoever gets its slot's lock", async () => {
+      const elsewhere = new Slots(host.data.slots, { ...thisProcess(), pid: 4242, space: "1.2" });
+      const { slot, fd } = elsewhere.take("sb_elsewhere", () => true);
+      closeFd(fd); // its lock is in a namespace that we do not see
+      mkdirSync(join(host.data.run, "sb_elsewhere"));
+      const { ref } = record("sb_elsewhere");
+      await host.registry.put({ ...record("sb_elsewhere"), ref: { ...ref, pid: 2 ** 22 + 1 } });
+      expect(await host.sweep()).toEqual({ freed: 0, killed: 0 });
+      expect(await host.registry.list()).toEqual([]);
+      expect(readdirSync(join(host.data.run, "sb_elsewhere"))).toEqual(["sandbox.json"]);
+      rmSync(join(host.data.run, "sb_elsewhere"), { recursive: true });
+      elsewhere.remove(slot);
     });
 
     test("passes over a slot whose last jail is still dying", () => {
