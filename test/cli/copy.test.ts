@@ -7,7 +7,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -277,21 +276,15 @@ describe("Unpacker", () => {
         await unpack(entries, root);
         expect(readdirSync(join(outer, "x/y"))).toEqual(["root"]);
         expect(readdirSync(join(outer, "x"))).toEqual(["y"]);
-        const links = Bun.spawnSync(["find", root, "-type", "l"]).stdout.toString().split("\n").slice(0, -1);
-        for (const link of links) {
-          // A loop of links has no real path, and leads nowhere.
-          const real = Bun.spawnSync(["realpath", "-m", link]).stdout.toString().trim();
-          expect([link, readlinkSync(link), real === "" || `${real}/`.startsWith(`${root}/`)]).toEqual([
-            link,
-            readlinkSync(link),
-            true,
-          ]);
-        }
+        // One process tells of all links; a loop of links has no real path, and leads nowhere.
+        const script = 'find "$1" -type l -exec sh -c \'for l; do realpath -mq "$l"; done\' sh {} +';
+        const reals = Bun.spawnSync(["sh", "-c", script, "sh", root]).stdout.toString().split("\n").slice(0, -1);
+        expect(reals.filter((real) => !`${real}/`.startsWith(`${root}/`))).toEqual([]);
         rmSync(outer, { recursive: true });
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
-  });
+  }, 30_000);
 
   test("staysInside lets links climb to the root and no further", () => {
     const stays = (target: string, depth: number) => staysInside(Buffer.from(target), depth);

@@ -51,16 +51,21 @@ function skipValue(text: string, at: number): number {
   return next;
 }
 
-/** Text of member `name` of the object in `text`; of the last one when it is there twice, as `JSON.parse` has it; null without one. */
+/**
+ * Text of member `name` of the object in `text`; of the last one when it is there twice, as `JSON.parse` has it;
+ * null without one, and for what is no object.
+ */
 export function rawMember(text: string, name: string): string | null {
   let found: string | null = null;
-  let at = skipSpace(text, skipSpace(text, 0) + 1);
+  const start = skipSpace(text, 0);
+  if (text[start] !== "{") return null;
+  let at = skipSpace(text, start + 1);
   while (text[at] === '"') {
     const keyEnd = skipString(text, at);
     const key: unknown = JSON.parse(text.slice(at, keyEnd));
-    const start = skipSpace(text, skipSpace(text, keyEnd) + 1);
-    const end = skipValue(text, start);
-    if (key === name) found = text.slice(start, end);
+    const valueAt = skipSpace(text, skipSpace(text, keyEnd) + 1);
+    const end = skipValue(text, valueAt);
+    if (key === name) found = text.slice(valueAt, end);
     at = skipSpace(text, end);
     if (text[at] === ",") at = skipSpace(text, at + 1);
   }
