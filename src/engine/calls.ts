@@ -6,9 +6,10 @@ import { parse } from "../contract/parse.ts";
 import type { Body, CallOptions } from "../contract/route.ts";
 import type { Exec } from "../contract/routes/exec.ts";
 import { routes, type SandboxHost } from "../contract/routes.ts";
-import { WarrenError } from "../errors.ts";
+import { isWarrenError, WarrenError } from "../errors.ts";
 import type { GuestAgent } from "../guest/agent.ts";
 import { LIMITS } from "../limits.ts";
+import type { Hold } from "./hold.ts";
 
 /** A sandbox that takes calls. */
 export interface Reached {
@@ -28,18 +29,20 @@ type Name = keyof GuestCalls;
 type InputOf<K extends Name> = Parameters<GuestCalls[K]>[0];
 
 /** The contract's calls on what runs inside a sandbox. */
-export function guestCalls(reach: Reach): GuestCalls {
+export function guestCalls(reach: Reach, hold: Hold): GuestCalls {
   const call = <K extends Name>(name: K, job: (reached: Reached, input: InputOf<K>, signal?: AbortSignal) => unknown) =>
-    (async (input: InputOf<K>, options: CallOptions = {}) => {
-      const checked = check(name, input);
-      options.signal?.throwIfAborted();
-      const reached = await reach(checked.id);
-      try {
-        return await job(reached, checked, options.signal);
-      } catch (cause) {
-        throw await reached.explain(cause);
-      }
-    }) as unknown as GuestCalls[K];
+    ((input: InputOf<K>, options: CallOptions = {}) =>
+      hold.during(async () => {
+        const checked = check(name, input);
+        refuseAborted(options.signal);
+        const reached = await reach(checked.id);
+        try {
+          return await job(reached, checked, options.signal);
+        } catch (cause) {
+          throw await reached.explain(cause);
+        }
+      })) as unknown as GuestCalls[K];
+  const begun = <T>(stream: AsyncIterable<T>, reached: Reached) => begin(stream, reached, hold);
   return {
     exec: call("exec", (reached, input, signal) => {
       const { id: _, ...request } = withDefaults(input, reached.env, reached.workdir);
@@ -60,6 +63,13 @@ export function guestCalls(reach: Reach): GuestCalls {
     archiveOut: call("archiveOut", (reached, input, signal) => begun(reached.agent.archiveOut(input, signal), reached)),
     archiveIn: call("archiveIn", ({ agent }, input, signal) => agent.archiveIn(input, signal)),
   };
+}
+
+/** @throws {WarrenError} `cancelled` – or the abort's own reason, when it is one of ours. */
+function refuseAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  if (isWarrenError(signal.reason)) throw signal.reason;
+  throw new WarrenError("cancelled", "the call was cancelled before it began", { cause: signal.reason });
 }
 
 /** The input by its schema; a body is bytes of any shape and no part of that. */
@@ -96,7 +106,7 @@ function argumentBytes(exec: Exec): number {
  * Waits for the first item, so that a call which cannot begin fails as a call and not inside its stream. Written out rather
  * than as a generator, since leaving a generator that was never read would not end what it stands for.
  */
-async function begun<T>(stream: AsyncIterable<T>, reached: Reached): Promise<AsyncIterable<T>> {
+async function begin<T>(stream: AsyncIterable<T>, reached: Reached, hold: Hold): Promise<AsyncIterable<T>> {
   const source = stream[Symbol.asyncIterator]();
   let first: IteratorResult<T> | null = await source.next();
   const next = async (): Promise<IteratorResult<T>> => {
@@ -106,13 +116,13 @@ async function begun<T>(stream: AsyncIterable<T>, reached: Reached): Promise<Asy
       return result;
     }
     try {
-      return await source.next();
+      return await hold.during(() => source.next());
     } catch (cause) {
       throw await reached.explain(cause);
     }
   };
   const leave = async (): Promise<IteratorResult<T>> => {
-    await source.return?.();
+    await hold.during(async () => source.return?.());
     return { done: true, value: undefined };
   };
   return { [Symbol.asyncIterator]: () => ({ next, return: leave }) };

@@ -16,6 +16,7 @@ import { LIMITS } from "../limits.ts";
 import { Admission } from "./admit.ts";
 import { guestCalls, type Reached } from "./calls.ts";
 import { Creates } from "./creates.ts";
+import { Hold } from "./hold.ts";
 import { isTerminal, Lifecycle } from "./lifecycle.ts";
 import type { Live } from "./live.ts";
 import { MoveLog } from "./log.ts";
@@ -64,12 +65,14 @@ export class Engine implements AsyncDisposable {
   readonly #lifecycle: Lifecycle;
   readonly #neighbours: Neighbours;
   readonly #creates: Creates;
+  readonly #hold: Hold;
   #closed: Promise<void> | null = null;
 
   constructor(parts: EngineParts, options: EngineOptions = {}) {
     const { host, clock, log } = parts;
     const clones = { ...parts, reseed: options.reseed ?? true };
     this.#parts = parts;
+    this.#hold = new Hold(clock);
     this.moves = new MoveLog(log);
     this.#lifecycle = new Lifecycle(clock, log, this.moves);
     this.#admission = new Admission(() => host.capacity(), clock, {
@@ -92,16 +95,18 @@ export class Engine implements AsyncDisposable {
 
   /** The engine as one account sees it; sandboxes of others do not exist there. */
   as(account: string): SandboxHost {
+    const hold = this.#hold;
     return {
-      create: async (input, options = {}) => {
-        this.#refuseWhenClosed();
-        return this.#creates.run(account, input, options);
-      },
-      get: async (input) => this.#get(account, parse(routes.get.input, input).id),
-      list: async (input) => this.#list(account, parse(routes.list.input, input)),
-      close: async (input) => this.#close(account, parse(routes.close.input, input).id),
-      ...guestCalls((id) => this.#reach(account, id)),
-      ...templateCalls(this.#parts.templates),
+      create: (input, options = {}) =>
+        hold.during(async () => {
+          this.#refuseWhenClosed();
+          return this.#creates.run(account, input, options);
+        }),
+      get: (input) => hold.during(async () => this.#get(account, parse(routes.get.input, input).id)),
+      list: (input) => hold.during(async () => this.#list(account, parse(routes.list.input, input))),
+      close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
+      ...guestCalls((id) => this.#reach(account, id), hold),
+      ...templateCalls(this.#parts.templates, hold),
     };
   }
 
@@ -109,16 +114,18 @@ export class Engine implements AsyncDisposable {
    * Fills the pool for a template of this size now, off any create's path.
    * @returns how many clones then wait.
    */
-  async prepare(
+  prepare(
     size: { readonly template?: string; readonly cpu?: number; readonly memoryMb?: number } = {},
     options: CallOptions = {},
   ): Promise<number> {
-    this.#refuseWhenClosed();
-    const { template, cpu, memoryMb } = parse(routes.create.input, size);
-    const name = template ?? DEFAULT_TEMPLATE;
-    const own = this.#parts.templates.defaults(name);
-    const wanted = { name, cpu: cpu ?? own.cpu, memoryMib: memoryMb ?? own.memoryMib };
-    return this.#pool.fill(await this.#parts.templates.open(wanted, undefined, options.signal));
+    return this.#hold.during(async () => {
+      this.#refuseWhenClosed();
+      const { template, cpu, memoryMb } = parse(routes.create.input, size);
+      const name = template ?? DEFAULT_TEMPLATE;
+      const own = this.#parts.templates.defaults(name);
+      const wanted = { name, cpu: cpu ?? own.cpu, memoryMib: memoryMb ?? own.memoryMib };
+      return this.#pool.fill(await this.#parts.templates.open(wanted, undefined, options.signal));
+    });
   }
 
   /** Creates that wait for room, and clones in the pool. */
@@ -128,7 +135,7 @@ export class Engine implements AsyncDisposable {
 
   /** Ends every sandbox that is not detached, and waits until all is given back. Creates under way are cancelled. */
   close(): Promise<void> {
-    this.#closed ??= this.#shutDown();
+    this.#closed ??= this.#hold.during(() => this.#shutDown());
     return this.#closed;
   }
 

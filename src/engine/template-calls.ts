@@ -2,18 +2,21 @@
 import { parse } from "../contract/parse.ts";
 import type { BakeEvent } from "../contract/routes/templates.ts";
 import { routes, type SandboxHost } from "../contract/routes.ts";
+import type { Hold } from "./hold.ts";
 import type { TemplateStore } from "./templates.ts";
 
 type TemplateCalls = Pick<SandboxHost, "templates" | "bake" | "removeTemplate">;
 
-export function templateCalls(store: TemplateStore): TemplateCalls {
+export function templateCalls(store: TemplateStore, hold: Hold): TemplateCalls {
   return {
     templates: () => store.list(),
     bake: async (input, options = {}) => {
       const { name, cpu, memoryMb, force } = parse(routes.bake.input, input);
       const own = store.defaults(name);
       const size = { name, cpu: cpu ?? own.cpu, memoryMib: memoryMb ?? own.memoryMib };
-      return steps((onStep, signal) => store.bake(size, force ?? false, onStep, signal), options.signal);
+      const bake = (tell: (event: BakeEvent) => void, signal: AbortSignal) =>
+        hold.during(() => store.bake(size, force ?? false, tell, signal));
+      return steps(bake, options.signal);
     },
     removeTemplate: async (input) => store.remove(parse(routes.removeTemplate.input, input).name),
   };

@@ -126,7 +126,7 @@ export class FakeProcess {
       this.#timedOut = true;
       this.kill(SIGKILL);
     };
-    const cancel = timeoutMs === null ? null : this.#clock.after(timeoutMs, late);
+    const cancel = timeoutMs === null ? null : this.#clock.after(timeoutMs, late, { background: true });
     const result = await this.#execute(files);
     cancel?.();
     const limit = this.start.outputLimitBytes;

@@ -68,7 +68,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     return 0;
   },
   sleep: async (shell, [seconds]) => {
-    await shell.clock.sleep(Number(seconds) * 1000, shell.killed);
+    await nap(shell, Number(seconds) * 1000);
     return 0;
   },
   kill: async (shell, [flag = "-TERM", pid]) => {
@@ -88,7 +88,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     const chunk = text("y\n".repeat(CHUNK_BYTES / 2));
     for (;;) {
       await shell.out(chunk);
-      await shell.clock.sleep(1, shell.killed);
+      await nap(shell, 1);
     }
   },
   /** `head -c N /dev/zero` */
@@ -107,6 +107,23 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     return 0;
   },
 };
+
+/** Time passing in the guest: it keeps no process of the host alive. */
+function nap({ clock, killed }: Shell, ms: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (killed.aborted) return reject(killed.reason);
+    const stop = () => {
+      cancel();
+      reject(killed.reason);
+    };
+    const wake = () => {
+      killed.removeEventListener("abort", stop);
+      resolve();
+    };
+    const cancel = clock.after(ms, wake, { background: true });
+    killed.addEventListener("abort", stop, { once: true });
+  });
+}
 
 /** True when `argv` names something that can be run here. */
 export function isCommand(name: string): boolean {
