@@ -33,11 +33,15 @@ enum {
 
 enum {
 	MS_RDONLY_ = 1, MS_NOSUID_ = 2, MS_NODEV_ = 4, MS_NOEXEC_ = 8, MS_REMOUNT_ = 32, MS_BIND_ = 4096, MS_REC_ = 16384,
-	MS_PRIVATE_ = 1 << 18, S_IFMT_ = 0170000, S_IFCHR_ = 0020000, MNT_DETACH_ = 2, AT_EMPTY_PATH_ = 0x1000, P_PIDFD_ = 3, WEXITED_ = 4, WALL_ = 0x40000000
+	MS_PRIVATE_ = 1 << 18, MNT_DETACH_ = 2, AT_EMPTY_PATH_ = 0x1000, P_PIDFD_ = 3, WEXITED_ = 4, WALL_ = 0x40000000,
+	S_IFMT_ = 0170000, S_IFCHR_ = 0020000
 };
-#define CLONE_VM_VFORK_PIDFD 0x5100UL /* CLONE_VM | CLONE_VFORK | CLONE_PIDFD; exit signal 0: only waitid on the pidfd reaps */
+/* CLONE_VM | CLONE_VFORK | CLONE_PIDFD; the exit signal is 0: only a waitid on the pidfd reaps. */
+#define CLONE_VM_VFORK_PIDFD 0x5100UL
 
-struct clone_args { u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup; };
+struct clone_args {
+	u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
 struct failure { i32 error, step; };
 
 #define TRY(at, call) do { long r_ = (call); if (r_ < 0) { why->error = (i32)-r_; why->step = at; return -1; } } while (0)
