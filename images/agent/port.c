@@ -156,7 +156,10 @@ static size_t skip(struct port *port, const uint8_t *bytes, size_t length) {
 /* Takes one frame off the front of `bytes`; 0 when there is none yet. */
 static size_t take_frame(struct port *port, const uint8_t *bytes, size_t length) {
     struct frame frame;
-    if (port->state != AT_FRAME) return skip(port, bytes, length);
+    if (port->state != AT_FRAME) {
+        size_t skipped = skip(port, bytes, length);
+        if (skipped > 0 || port->state != AT_FRAME) return skipped;
+    }
     if (length < HEADER_BYTES) return 0;
     if (frame_header(bytes, &frame) != 0) {
         port->state = LOST;

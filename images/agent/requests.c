@@ -30,7 +30,7 @@ static void handle_hello(struct port *port, const struct frame *frame, const str
 /* Pages that are free in larger blocks go back to the host; page cache stays, it is warm on purpose. */
 static void handle_sync(struct port *port, const struct frame *frame, const struct fields *fields) {
     (void)fields;
-    sync();
+    if (agent.is_init) sync(); /* an ordinary process has no business with every disk of its machine */
     malloc_trim(0);
     int fd = agent.is_init ? open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC) : -1;
     if (fd >= 0) {

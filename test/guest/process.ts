@@ -12,7 +12,8 @@ const SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=a
 
 let built: Promise<string> | null = null;
 
-async function gcc(args: readonly string[]): Promise<void> {
+/** Compiles without a warning, or throws the complaint. */
+export async function compile(args: readonly string[]): Promise<void> {
   const done = Bun.spawn(["gcc", "-O1", "-Wall", "-Wextra", "-Werror", ...args], { stderr: "pipe" });
   const complaint = await new Response(done.stderr).text();
   if ((await done.exited) !== 0) throw new Error(`gcc failed:\n${complaint}`);
@@ -27,9 +28,9 @@ export function binaries(): Promise<string> {
     const linked = files.filter((name) => name !== "main.c").map((name) => join(SOURCES, name));
     const golden = [...linked, join(import.meta.dir, "../golden/golden.c")];
     await Promise.all([
-      gcc([...SANITIZE, ...files.map((name) => join(SOURCES, name)), "-o", join(dir, "agent")]),
-      gcc([join(import.meta.dir, "dial.c"), "-o", join(dir, "dial")]),
-      gcc([...SANITIZE, ...golden, "-o", join(dir, "golden")]),
+      compile([...SANITIZE, ...files.map((name) => join(SOURCES, name)), "-o", join(dir, "agent")]),
+      compile([join(import.meta.dir, "dial.c"), "-o", join(dir, "dial")]),
+      compile([...SANITIZE, ...golden, "-o", join(dir, "golden")]),
     ]);
     return dir;
   })();
@@ -91,7 +92,12 @@ function linkOf(
   };
 }
 
-export async function startAgent(args: readonly string[] = [], prefix: readonly string[] = []): Promise<AgentProcess> {
+/** `prefix` is a command that runs the agent's; `sanitizers` are options beside the ordinary ones. */
+export async function startAgent(
+  args: readonly string[] = [],
+  prefix: readonly string[] = [],
+  sanitizers = "detect_leaks=1",
+): Promise<AgentProcess> {
   const dir = await binaries();
   const home = mkdtempSync(join(tmpdir(), "warren-link-"));
   const queue: (Uint8Array | null)[] = [];
@@ -114,7 +120,7 @@ export async function startAgent(args: readonly string[] = [], prefix: readonly 
   });
   const child = Bun.spawn([...prefix, join(dir, "dial"), join(home, "s"), join(dir, "agent"), "--fd", "3", ...args], {
     stdio: ["ignore", "inherit", "pipe"],
-    env: { PATH: process.env["PATH"] ?? "", ASAN_OPTIONS: "detect_leaks=1:abort_on_error=0" },
+    env: { PATH: process.env["PATH"] ?? "", ASAN_OPTIONS: `${sanitizers}:abort_on_error=0` },
   });
   const stderr = new Response(child.stderr).text();
   const socket = await accepted.promise;

@@ -1,0 +1,13 @@
+/** A short run of the agent's fuzzer; `bun test/fuzz/agent.fuzz.ts --runs N --seed S` is the long one. */
+import { expect, test } from "bun:test";
+import { gate } from "../harness/gates.ts";
+import { fuzzAgent } from "./agent.fuzz.ts";
+
+if (gate("gcc", "root")) {
+  test("The guest agent holds under random and nearly right frames", async () => {
+    const report = await fuzzAgent(3000, 11);
+    // Commands have really run to their end, and nonsense has really been refused.
+    expect(report.exits).toBeGreaterThan(50);
+    expect(report.errors).toBeGreaterThan(100);
+  }, 120_000);
+}
