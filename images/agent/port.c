@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 enum { IN_BYTES = 2 * (HEADER_BYTES + FRAME_BYTES), RESYNC_ZEROS = 2 * HEADER_BYTES, ERROR_TEXT_BYTES = 4096 };
+
+enum { GONE_NS = 100 * 1000 * 1000 };
 
 static struct port *ports[PORTS_MAX];
 
@@ -100,6 +103,17 @@ static void hang_up(struct port *port) {
     port->fill = 0;
     port->state = AT_FRAME;
     if (port->socket) loop_stop();
+}
+
+/*
+ * That a host has gone, and that one has come, travels beside the data and may be later than it: a restored guest reads the
+ * greeting of its new host before it hears that the one it was saved under is gone. So only a port that stays hung up has
+ * lost its host; a new one is known by its greeting anyway.
+ */
+static void check_gone(struct timer *timer) {
+    struct port *port = owner_of(timer, struct port, gone);
+    struct pollfd now = {.fd = port->source.fd};
+    if (poll(&now, 1, 0) == 1 && (now.revents & POLLHUP) != 0) hang_up(port);
 }
 
 /* Keeps `head_left` at what is left of the frame that the written bytes end in. */
@@ -198,7 +212,8 @@ static bool read_some(struct task *task) {
     }
     if (got == 0) {
         port->reading = false;
-        hang_up(port);
+        if (port->socket) hang_up(port);
+        else if (port->gone.at_ns == 0) timer_set(&port->gone, now_ns() + GONE_NS);
         return false;
     }
     port->fill += (size_t)got;
@@ -218,6 +233,7 @@ static struct port *port_new(int fd) {
     port->in = must_alloc(IN_BYTES);
     port->source = (struct source){.fd = fd, .ready = port_ready};
     port->reader.run = read_some;
+    port->gone.fire = check_gone;
     port->reading = true;
     loop_watch(&port->source, EPOLLIN | EPOLLOUT);
     task_queue(&port->reader);

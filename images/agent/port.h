@@ -46,6 +46,7 @@ enum decode_state {
 struct port {
     struct source source;
     struct task reader;
+    struct timer gone;
     bool socket;  /* an ordinary socket: its end is the end of the agent */
     bool starved; /* a stream waits for room */
     bool reading; /* there may be more to read */
