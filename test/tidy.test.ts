@@ -103,7 +103,7 @@ test("Names: kebab-case files, and no name that says nothing", () => {
   for (const { path, text } of code.filter(({ path }) => !OWN.test(path) && !cgroups.test(path))) {
     const name = path.slice(path.lastIndexOf("/") + 1);
     if (banned.test(path)) offenders.push(`${path}:1 banned file name`);
-    if (/\.tsx?$/.test(name) && !/^[a-z0-9]+(-[a-z0-9]+)*(\.test|\.d)?\.tsx?$/.test(name))
+    if (/\.tsx?$/.test(name) && !/^[a-z0-9]+(-[a-z0-9]+)*(\.test|\.fuzz|\.d)?\.tsx?$/.test(name))
       offenders.push(`${path}:1 not kebab-case`);
     for (const match of text.matchAll(declared)) {
       if (banned.test(match[1] ?? "")) offenders.push(`${path}:${lineAt(text, match.index)} ${match[1]}`);

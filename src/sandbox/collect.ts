@@ -115,7 +115,7 @@ async function pump(
     if (!over.aborted) await write(process, new Uint8Array(0));
   } catch (cause) {
     // A command need not read all it is given: it may end first, or close its stdin.
-    if (over.aborted || isWarrenError(cause, "process_not_found") || isWarrenError(cause, "file_error")) return;
+    if (over.aborted || isWarrenError(cause, "process_not_found") || isWarrenError(cause, "wrong_state")) return;
     throw cause;
   }
 }

@@ -108,7 +108,7 @@ export const TEXT_RULES: readonly TextRule[] = [
   { what: "default export", pattern: /^export default\b/, only: TS },
   {
     what: "a path of one machine",
-    pattern: /\/work\/(main\b(?!\.py)|shared\b)|\/tmp\/w\/|\/home\/\w|\/Users\/\w|\/root\/\.\w/,
+    pattern: /\/work\/(main\b(?!\.py)|shared\b)|\/tmp\/w\/|(?<![\w.}-])\/home\/\w|\/Users\/\w|\/root\/\.\w/,
   },
   {
     what: "a host name",
@@ -118,6 +118,6 @@ export const TEXT_RULES: readonly TextRule[] = [
   {
     what: "how it is developed",
     pattern:
-      /\b(issues?|seeds?) #?0*\d{1,3}\b|\b(HOUSE|MECHANISM|NATIVE|HELPERS|ANCHORS)\.md\b|\bthis session\b|\b(Claude|ChatGPT said|Copilot|LLM wrote)\b/i,
+      /(?<!-)\b(issues?|seeds?) #?0*\d{1,3}\b|\b(HOUSE|MECHANISM|NATIVE|HELPERS|ANCHORS)\.md\b|\bthis session\b|\b(Claude|ChatGPT said|Copilot|LLM wrote)\b/i,
   },
 ];
