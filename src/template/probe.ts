@@ -29,7 +29,9 @@ async function tryKvm(
   const dir = await mkdtemp(join(dataDir, "probe-"));
   await using stack = new AsyncDisposableStack();
   stack.defer(() => rm(dir, { recursive: true, force: true }));
-  const signal = AbortSignal.timeout(LIMITS.kvmProbeMs);
+  const late = new AbortController();
+  const { signal } = late;
+  stack.defer(tools.clock.after(LIMITS.kvmProbeMs, () => late.abort()));
   try {
     const disk = join(dir, "disk");
     await Bun.write(disk, new Uint8Array(4096));
