@@ -8,7 +8,7 @@ import { Mailbox } from "../base/mailbox.ts";
 import type { SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { undoAll } from "./clone.ts";
+import { undoAll } from "./create/clone.ts";
 import { Live, type Posted } from "./live.ts";
 import type { MoveLog } from "./log.ts";
 import type { SandboxSpec } from "./plan.ts";

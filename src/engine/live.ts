@@ -1,7 +1,7 @@
 /** One sandbox of this process: its state as last moved, what it stands on, and who waits for its end. */
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { WarrenError } from "../errors.ts";
-import type { AwakeClone } from "./clone.ts";
+import type { AwakeClone } from "./create/clone.ts";
 import type { SandboxSpec } from "./plan.ts";
 import type { SandboxEvent, Verdict } from "./state.ts";
 

@@ -8,7 +8,7 @@ import type { Driver, Vmm } from "../driver/driver.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
 import { GuestAgent } from "../guest/agent.ts";
 import type { Reached } from "./calls.ts";
-import { undoAll } from "./clone.ts";
+import { undoAll } from "./create/clone.ts";
 import type { Registry, SandboxRecord } from "./registry.ts";
 
 export interface NeighbourParts {

@@ -4,7 +4,7 @@ import type { Log } from "../base/log.ts";
 import type { VmExit } from "../driver/driver.ts";
 import type { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { type AwakeClone, describeExit } from "./clone.ts";
+import { type AwakeClone, describeExit } from "./create/clone.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { Live } from "./live.ts";
 

@@ -1,8 +1,8 @@
 /** Admission: order, fairness and room, on a clock that only moves when told. */
 import { beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Admission, type Need, type Ticket } from "../../src/engine/admit.ts";
-import { Turns } from "../../src/engine/turns.ts";
+import { Admission, type Need, type Ticket } from "../../src/engine/create/admit.ts";
+import { Turns } from "../../src/engine/create/turns.ts";
 import type { Capacity } from "../../src/host/host.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { FakeClock } from "../harness/clock.ts";

@@ -35,7 +35,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 const SHARED = new Set(["errors", "base", "limits", "contract"]);
 
-/** The unit that a path of the tree belongs to: `src/engine/pool.ts` → `engine`; drivers count one by one. */
+/** The unit that a path of the tree belongs to: `src/engine/plan.ts` → `engine`; drivers count one by one. */
 function unitOf(path: string): string {
   if (/^(ffi|images)\//.test(path)) return path.split("/")[0] ?? "";
   const parts = path.replace(/^src\//, "").split("/");

@@ -2,14 +2,14 @@
  * The road of one clone: lease → VMM process → state loaded → guest runs → agent answers. Each step registers its undo in
  * the line after it succeeds, on the clone's own stack; whoever holds the clone holds that stack and disposes it once.
  */
-import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
-import type { Driver, VmExit, Vmm } from "../driver/driver.ts";
-import { isWarrenError, WarrenError } from "../errors.ts";
-import { GuestAgent } from "../guest/agent.ts";
-import type { Host, Lease } from "../host/host.ts";
-import { newIdentity, vmPlan } from "./plan.ts";
-import type { OpenTemplate } from "./templates.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import type { Driver, VmExit, Vmm } from "../../driver/driver.ts";
+import { isWarrenError, WarrenError } from "../../errors.ts";
+import { GuestAgent } from "../../guest/agent.ts";
+import type { Host, Lease } from "../../host/host.ts";
+import { newIdentity, vmPlan } from "../plan.ts";
+import type { OpenTemplate } from "../templates.ts";
 
 export interface CloneParts {
   readonly driver: Driver;

@@ -3,10 +3,10 @@
  * starve another. The one whose turn it is keeps it until it fits: a large create is not passed by small ones forever.
  * Room is vCPUs promised, memory that clones may still dirty, and restores under way; nothing here allocates.
  */
-import type { Clock } from "../base/clock.ts";
-import { WarrenError } from "../errors.ts";
-import type { Capacity } from "../host/host.ts";
-import { LIMITS } from "../limits.ts";
+import type { Clock } from "../../base/clock.ts";
+import { WarrenError } from "../../errors.ts";
+import type { Capacity } from "../../host/host.ts";
+import { LIMITS } from "../../limits.ts";
 import { Turns } from "./turns.ts";
 
 export interface Need {

@@ -2,23 +2,23 @@
  * Creates under way, from the input to a running sandbox: resolve, open the template, wait for room, boot, watch. Each can
  * be aborted at any point and then leaves nothing.
  */
-import { sandboxId } from "../base/id.ts";
-import { parse } from "../contract/parse.ts";
-import type { CallOptions } from "../contract/route.ts";
-import type { SandboxCreate, SandboxInfo } from "../contract/routes/sandboxes.ts";
-import type { BakeEvent } from "../contract/routes/templates.ts";
-import { routes } from "../contract/routes.ts";
-import { isWarrenError, WarrenError } from "../errors.ts";
+import { sandboxId } from "../../base/id.ts";
+import { parse } from "../../contract/parse.ts";
+import type { CallOptions } from "../../contract/route.ts";
+import type { SandboxCreate, SandboxInfo } from "../../contract/routes/sandboxes.ts";
+import type { BakeEvent } from "../../contract/routes/templates.ts";
+import { routes } from "../../contract/routes.ts";
+import { isWarrenError, WarrenError } from "../../errors.ts";
+import type { Lifecycle } from "../lifecycle.ts";
+import type { Live } from "../live.ts";
+import { newInfo, resolve, type SandboxSpec, sizeOf } from "../plan.ts";
+import type { Registry } from "../registry.ts";
+import type { OpenTemplate, TemplateStore } from "../templates.ts";
+import { watch } from "../watch.ts";
 import type { Admission, Ticket } from "./admit.ts";
+import { bootClone, type Order } from "./boot.ts";
 import { type AwakeClone, asWarrenError, type CloneParts } from "./clone.ts";
-import { bootClone, type Order } from "./create.ts";
-import type { Lifecycle } from "./lifecycle.ts";
-import type { Live } from "./live.ts";
-import { newInfo, resolve, type SandboxSpec, sizeOf } from "./plan.ts";
 import type { Pool, Pooled } from "./pool.ts";
-import type { Registry } from "./registry.ts";
-import type { OpenTemplate, TemplateStore } from "./templates.ts";
-import { watch } from "./watch.ts";
 
 export interface CreateParts extends CloneParts {
   readonly templates: TemplateStore;

@@ -3,8 +3,9 @@
  * ones (restored, warmed, paused). A clone leaves the pool once and never comes back. Filling happens when no create waits;
  * prepared ones decay to none when their template is not used.
  */
-import { sandboxId } from "../base/id.ts";
-import { LIMITS } from "../limits.ts";
+import { sandboxId } from "../../base/id.ts";
+import { LIMITS } from "../../limits.ts";
+import type { OpenTemplate } from "../templates.ts";
 import type { Admission, Ticket } from "./admit.ts";
 import {
   type AwakeClone,
@@ -15,7 +16,6 @@ import {
   wakeClone,
   whileRunning,
 } from "./clone.ts";
-import type { OpenTemplate } from "./templates.ts";
 
 export interface PoolOptions {
   readonly prepared: number;

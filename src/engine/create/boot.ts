@@ -2,6 +2,8 @@
  * One create from admission to a confirmed identity, over whichever of the three paths is open: a ready clone, a prepared
  * VMM, or nothing prepared. It ends with a clone that may run a user's code, or with nothing left.
  */
+
+import type { OpenTemplate } from "../templates.ts";
 import {
   type AwakeClone,
   type Clone,
@@ -14,7 +16,6 @@ import {
   whileRunning,
 } from "./clone.ts";
 import type { Pooled } from "./pool.ts";
-import type { OpenTemplate } from "./templates.ts";
 
 export interface Order {
   readonly id: string;
