@@ -22,6 +22,9 @@ export interface CleanOptions {
   readonly force: boolean;
 }
 
+/** The launcher's own folder: it may be there before the home was ever opened. */
+const LAUNCHERS = "bun";
+
 /** Slots of this home that someone still holds, after what is dead has been swept. */
 async function living(ground: SweepGround): Promise<Entry[]> {
   await sweep(ground);
@@ -61,12 +64,13 @@ export async function removeAll(options: CleanOptions): Promise<{ readonly kille
   const { home, clock, log, force } = options;
   if (!existsSync(home)) return { killed: 0 };
   const names = readdirSync(home);
-  if (names.length > 0 && !(names.includes("slots") && names.includes("run"))) {
+  const wasOpened = names.includes("slots") && names.includes("run");
+  if (!wasOpened && names.some((name) => name !== LAUNCHERS)) {
     throw new WarrenError("invalid_request", `${home} holds other things than warren's: it is not removed`);
   }
   const cgroups = Cgroups.open();
   let killed = 0;
-  if (names.length > 0) {
+  if (wasOpened) {
     const data = foldersOf(realpathSync(home));
     const ground = { data, cgroups, clock, log, slots: new Slots(data.slots) };
     const alive = await living(ground);

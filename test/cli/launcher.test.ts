@@ -149,7 +149,7 @@ describe("warren, the launcher", () => {
     without("bun");
     tool("npm", npm);
     const byNpm = run(["ls"], { env });
-    expect(byNpm.calls[0]).toBe("npm install --silent --no-audit --no-fund --prefix DIR/home/bun bun@1.4.5");
+    expect(byNpm.calls[0]).toBe("npm install --loglevel=http --no-audit --no-fund --prefix DIR/home/bun bun@1.4.5");
     expect(byNpm).toMatchObject({ code: 0 });
     expect(byNpm.err).toContain("installing Bun 1.4.5 with npm");
     expect(run(["ls"], { env }).calls).toEqual([`${HANDED} ls`]);
