@@ -121,7 +121,8 @@ describe("Pool", () => {
     };
     start({ ready: 1 });
     await engine.prepare();
-    expect(steps).toEqual(["prepare", "load", "resume", "connect", "hello", "ping", "exec", "pause"]);
+    const twice = ["identity", "exec", "identity", "exec"];
+    expect(steps).toEqual(["prepare", "load", "resume", "connect", "hello", "ping", ...twice, "pause"]);
     const { id } = await host.create({});
     expect((await host.listDirectory({ id, path: "/tmp" })).length).toBe(0);
     expect(await host.processes({ id })).toEqual([]);
