@@ -186,6 +186,7 @@ export class Engine implements AsyncDisposable {
       ...others.map((record) => record.info),
     ];
     return all
+      .reverse() // sorting keeps the order of what was made in the same millisecond
       .filter((info) => (state ?? info.state) === info.state && (template ?? info.template) === info.template)
       .sort((a, b) => b.createdAt.localeCompare(a.createdAt))
       .slice(0, limit);

@@ -10,6 +10,7 @@ import { GuestAgent } from "../guest/agent.ts";
 import type { Reached } from "./calls.ts";
 import { undoAll } from "./create/clone.ts";
 import type { Registry, SandboxRecord } from "./registry.ts";
+import { soon } from "./watch.ts";
 
 export interface NeighbourParts {
   readonly driver: Driver;
@@ -50,7 +51,9 @@ export class Neighbours {
     }
     const contact = await this.#contact(record);
     const explain = async (cause: unknown) => {
-      if (!isWarrenError(cause, "sandbox_lost") || (await this.#parts.registry.get(id)) !== null) return cause;
+      if (!isWarrenError(cause, "sandbox_lost")) return cause;
+      await soon(contact.vmm.exited, this.#parts.clock);
+      if ((await this.#parts.registry.get(id)) !== null) return cause;
       return new WarrenError("sandbox_lost", `sandbox ${id} ended during the call`, { details: { id }, cause });
     };
     return { agent: contact.agent, env, workdir, explain };

@@ -40,7 +40,7 @@ function lossOf(error: WarrenError): string {
 }
 
 /** Resolves with the promise, or after {@link LIMITS.lostGraceMs}. */
-async function soon(promise: Promise<unknown>, clock: Clock): Promise<void> {
+export async function soon(promise: Promise<unknown>, clock: Clock): Promise<void> {
   const { promise: late, resolve } = Promise.withResolvers<void>();
   const cancel = clock.after(LIMITS.lostGraceMs, resolve);
   await Promise.race([promise, late]);
