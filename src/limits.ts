@@ -12,6 +12,9 @@ export const LIMITS = {
   frameBytes: 64 * KIB,
   /** Bytes that may be under way on one stream before the reader grants more: 4 frames hide one round trip. */
   streamWindowBytes: 256 * KIB,
+  /** How long a process waits for one of a sandbox's ports while others use them all, and how often it looks. */
+  portWaitMs: 10_000,
+  portRetryMs: 50,
   /** Channels open at once on one guest port. */
   channels: 4096,
   /** Virtio-serial ports of a guest, baked in: one per host process attached at the same time. */

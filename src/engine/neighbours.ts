@@ -7,9 +7,10 @@ import type { Log } from "../base/log.ts";
 import type { Driver, Vmm } from "../driver/driver.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
 import { GuestAgent } from "../guest/agent.ts";
+import { LIMITS } from "../limits.ts";
 import type { Reached } from "./calls.ts";
 import { undoAll } from "./create/clone.ts";
-import type { Registry, SandboxRecord } from "./registry.ts";
+import type { PortClaim, Registry, SandboxRecord } from "./registry.ts";
 import { soon } from "./watch.ts";
 
 export interface NeighbourParts {
@@ -97,19 +98,14 @@ export class Neighbours {
   }
 
   async #connect({ id, ref }: SandboxRecord): Promise<Contact> {
-    const { driver, registry, clock, log } = this.#parts;
+    const { driver, clock, log } = this.#parts;
     const undo = new AsyncDisposableStack();
     try {
       const vmm = await driver.adopt(ref);
       if (vmm === null) {
         throw new WarrenError("sandbox_lost", `sandbox ${id} is gone: its VMM has ended`, { details: { id } });
       }
-      const claim = await registry.claimPort(id);
-      if (claim === null) {
-        throw new WarrenError("capacity_exhausted", `sandbox ${id} is in use by as many processes as it can serve`, {
-          details: { id },
-        });
-      }
+      const claim = await this.#claim(id);
       undo.defer(() => claim.release());
       const link = await vmm.connect(claim.index);
       undo.defer(() => link.close());
@@ -120,5 +116,19 @@ export class Neighbours {
       await undoAll(undo, log, id);
       throw cause;
     }
+  }
+
+  async #claim(id: string): Promise<PortClaim> {
+    const { registry, clock } = this.#parts;
+    const untilMs = clock.monotonicMs() + LIMITS.portWaitMs;
+    for (;;) {
+      const claim = await registry.claimPort(id);
+      if (claim !== null) return claim;
+      if (clock.monotonicMs() >= untilMs) break;
+      await clock.sleep(LIMITS.portRetryMs);
+    }
+    throw new WarrenError("capacity_exhausted", `sandbox ${id} is in use by as many processes as it can serve`, {
+      details: { id },
+    });
   }
 }

@@ -69,9 +69,14 @@ test("A detached sandbox serves as many processes as it has spare ports, and one
   const run = (host: SandboxHost) => new Sandbox(host, id).exec("echo ok").then((r) => r.stdout);
   for (const host of others.slice(0, -1)) expect(await run(host)).toBe("ok\n");
   const late = others.at(-1) as SandboxHost;
-  expect((await fails("capacity_exhausted", run(late))).message).toContain("as many processes");
+  const tooLate = fails("capacity_exhausted", run(late));
+  await clock.advance(LIMITS.portWaitMs);
+  expect((await tooLate).message).toContain("as many processes");
+  const waiting = run(late);
+  await clock.advance(LIMITS.portWaitMs / 2);
   await engines[1]?.close();
-  expect(await run(late)).toBe("ok\n");
+  await clock.advance(LIMITS.portRetryMs);
+  expect(await waiting).toBe("ok\n");
   await maker.close({ id });
 });
 

@@ -216,6 +216,7 @@ export class Pool {
     for (let time = 0; time < REHEARSALS; time++) {
       await identify(this.#parts, awake, signal); // its user gives it another one
       if (template.warm) await runPython(awake, alive);
+      await awake.agent.sync({ light: true }, alive); // else it is paused in the middle of making the next child
     }
     await clone.vmm.pause(alive);
     return awake;
