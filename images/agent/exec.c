@@ -14,9 +14,13 @@
 
 static const struct user root = {.group_count = 1, .name = "root", .home = "/root"};
 
-static bool is_directory(const char *path) {
+/* Takes note of which directory its working directory is; false when it is none. */
+static bool identify_cwd(struct order *order) {
     struct stat facts;
-    return stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
+    if (stat(order->cwd, &facts) != 0 || !S_ISDIR(facts.st_mode)) return false;
+    order->cwd_dev = facts.st_dev;
+    order->cwd_ino = facts.st_ino;
+    return true;
 }
 
 struct order *order_new(uint32_t args, uint32_t envs) {
@@ -26,8 +30,15 @@ struct order *order_new(uint32_t args, uint32_t envs) {
     order->user = root;
     order->output_limit = UINT64_MAX;
     order->fds[0] = order->fds[1] = order->fds[2] = -1;
-    snprintf(order->cwd, sizeof order->cwd, "%s", is_directory(WORK_DIR) ? WORK_DIR : "/");
     return order;
+}
+
+bool order_in(struct order *order, const char *cwd) {
+    if (cwd != NULL) {
+        snprintf(order->cwd, sizeof order->cwd, "%s", cwd);
+        return identify_cwd(order);
+    }
+    return order_in(order, WORK_DIR) || order_in(order, "/");
 }
 
 void order_free(struct order *order) {
@@ -102,29 +113,33 @@ static const char *parse(const struct fields *fields, struct order *order) {
         if (user_find(name, &order->user) != 0) return "no such user";
     }
     if (!copy_strings(fields, order)) return "an argument or variable with a NUL byte, or a variable without a name";
-    if (fields_has(fields, TAG_CWD)) {
-        if (!fields_text(fields, TAG_CWD, order->cwd, sizeof order->cwd)) return "malformed working directory";
-        if (!is_directory(order->cwd)) return "the working directory is no directory";
-    }
-    return NULL;
+    char cwd[PATH_BYTES];
+    bool own = fields_has(fields, TAG_CWD);
+    if (own && !fields_text(fields, TAG_CWD, cwd, sizeof cwd)) return "malformed working directory";
+    return order_in(order, own ? cwd : NULL) ? NULL : "the working directory is no directory";
 }
 
-/* The program's text, written over whatever is at its path. */
+/*
+ * The program's text, over whatever is at its path. Cut to length afterwards and only if need be: emptying a file first
+ * makes ext4 free its blocks and, on close, write the new ones out.
+ */
 static int write_code(const char *path, const struct field *code, const struct user *user) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+    struct stat facts;
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
     if (fd < 0) return -1;
-    size_t at = 0;
-    while (at < code->length) {
+    bool good = fstat(fd, &facts) == 0;
+    for (size_t at = 0; good && at < code->length;) {
         ssize_t written = write(fd, code->bytes + at, code->length - at);
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0) break;
-        at += (size_t)written;
+        good = written >= 0;
+        at += good ? (size_t)written : 0;
     }
-    bool owned = user->uid == 0 || fchown(fd, user->uid, user->gid) == 0 || !agent.is_init;
-    int code_of = errno;
+    if (good && S_ISREG(facts.st_mode) && facts.st_size > code->length) good = ftruncate(fd, code->length) == 0;
+    if (good && facts.st_uid != user->uid) good = fchown(fd, user->uid, user->gid) == 0 || !agent.is_init;
+    int why = errno;
     close(fd);
-    errno = code_of;
-    return at == code->length && owned ? 0 : -1;
+    errno = why;
+    return good ? 0 : -1;
 }
 
 static void show_command(struct process *process, char *const *argv) {
@@ -137,20 +152,6 @@ static void show_command(struct process *process, char *const *argv) {
         at += length;
     }
     process->command_length = (uint16_t)at;
-}
-
-static void output_ready(struct source *source, uint32_t events) {
-    struct stream *stream = owner_of(source, struct stream, source);
-    stream->readable = true;
-    if (events & EPOLLHUP) stream->hung_up = true;
-    task_queue(&stream->owner->pump);
-}
-
-static void watch_output(struct process *process, int index, int fd) {
-    struct stream *stream = &process->streams[index];
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    stream->source = (struct source){.fd = fd, .ready = output_ready};
-    loop_watch(&stream->source, EPOLLIN);
 }
 
 /* Opens the pipes; the command's ends go into its order. */
@@ -169,15 +170,19 @@ static int open_pipes(struct process *process) {
     }
     if (pipe2(out, O_CLOEXEC) != 0) return -1;
     order->fds[1] = out[1];
-    watch_output(process, 0, out[0]);
+    stream_open(&process->streams[0], out[0]);
     if (pipe2(err, O_CLOEXEC) != 0) return -1;
     order->fds[2] = err[1];
-    watch_output(process, 1, err[0]);
+    stream_open(&process->streams[1], err[0]);
     return 0;
 }
 
 void exec_cold(struct process *process) {
     struct order *order = process->order;
+    if (open_pipes(process) != 0) {
+        process_failed(process, errno, "pipe: %s", strerror(errno));
+        return;
+    }
     process->order = NULL;
     process->cgroup = cgroup_make();
     const struct launch how = {.file = process->python ? "/usr/bin/python3" : NULL,
@@ -194,32 +199,39 @@ void exec_cold(struct process *process) {
     else process_started(process, pid);
 }
 
-static void start(struct process *process, struct order *order) {
+/* Runs the order in a warm child that waits already, in one that is being made, or as a program of its own. */
+static void start(struct port *port, uint32_t channel, struct order *order) {
+    bool python = (order->flags & EXEC_PYTHON) != 0;
+    bool warm = python && warm_fits(order);
+    struct process *process = warm ? warm_child() : NULL;
+    bool waits = warm && process == NULL;
+    bool cold = process == NULL;
+    if (cold) process = process_allocate();
     process->order = order;
-    process->python = (order->flags & EXEC_PYTHON) != 0;
+    process->python = python;
     process->started_ns = now_ns();
     for (int i = 0; i < 2; i++) process->streams[i].left = order->output_limit;
-    if (order->timeout_ms > 0) timer_set(&process->timeout, process->started_ns + order->timeout_ms * 1000000);
     show_command(process, order->argv);
-    if (open_pipes(process) != 0) process_failed(process, errno, "pipe: %s", strerror(errno));
-    else if (!process->python || !warm_takes(process)) exec_cold(process);
+    process_register(process, (order->flags & EXEC_BACKGROUND) != 0);
+    channel_open(port, &process->channel, channel, &process_channel);
+    if (order->timeout_ms > 0) timer_set(&process->timeout, process->started_ns + order->timeout_ms * 1000000);
+    if (waits) warm_wait(process);
+    else if (cold) exec_cold(process);
+    else warm_begin(process);
 }
 
 void handle_exec(struct port *port, const struct frame *frame, const struct fields *fields) {
     struct order *order = order_new(fields->args, fields->envs);
     const char *wrong = parse(fields, order);
     const struct field *code = &fields->known[TAG_CODE];
-    struct process *process = NULL;
     if (wrong != NULL) {
         say_error(port, frame->channel, EINVAL, "%s", wrong);
     } else if ((order->flags & EXEC_PYTHON) && code->bytes && write_code(order->argv[1], code, &order->user) != 0) {
         say_error(port, frame->channel, errno, "%s: %s", order->argv[1], strerror(errno));
-    } else if ((process = process_new((order->flags & EXEC_BACKGROUND) != 0)) == NULL) {
+    } else if (port->channels >= CHANNELS_MAX || !process_room((order->flags & EXEC_BACKGROUND) != 0)) {
         say_error(port, frame->channel, EAGAIN, "too many commands");
-    } else if (!channel_open(port, &process->channel, frame->channel, &process_channel)) {
-        process_failed(process, EBUSY, "channel in use");
     } else {
-        start(process, order);
+        start(port, frame->channel, order);
         return;
     }
     order_free(order);

@@ -13,6 +13,8 @@ struct order {
     char **envp;
     char defaults[DEFAULT_VARIABLES][VARIABLE_BYTES];
     char cwd[PATH_BYTES];
+    dev_t cwd_dev; /* which directory that is */
+    ino_t cwd_ino;
     char directory[PATH_BYTES]; /* of a Python program, symlinks resolved; empty until `fits` has looked */
     struct user user;
     uint64_t timeout_ms, output_limit, flags;
@@ -20,8 +22,10 @@ struct order {
     int fds[3];
 };
 
-/* An order without a request: root's, in the default directory, with room for `args` arguments. */
+/* An order without a request: root's, with room for so many arguments and variables. */
 struct order *order_new(uint32_t args, uint32_t envs);
+/* Puts it into this directory, NULL being the default one; false when there is no such directory. */
+bool order_in(struct order *order, const char *cwd);
 /* Fills in the default variables that `given` (NULL-terminated) does not set. */
 void order_environment(struct order *order, char **given);
 /* Closes its descriptors as well. */

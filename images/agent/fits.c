@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 enum { PATHS_MAX = 16, ENTRIES_MAX = 4096 };
 
@@ -24,6 +25,10 @@ static struct place places[PATHS_MAX];
 static int place_count;
 static const char **names;
 static size_t name_count;
+
+/* A directory that was looked through and shadows nothing, as it was then. */
+static struct place clean;
+static char clean_path[PATH_BYTES];
 
 /* Variables that change how an interpreter, its libraries or these modules start. */
 static const char *const telling[] = {"PYTHON", "LD_",   "LC_",  "LANG", "GLIBC_", "MALLOC_", "OMP_",  "OPENBLAS",
@@ -44,6 +49,7 @@ void fits_forget(void) {
     names = NULL;
     place_count = 0;
     name_count = 0;
+    clean_path[0] = 0;
 }
 
 bool fits_learn(const char *announcement, size_t length) {
@@ -111,7 +117,17 @@ static bool shadows(const struct dirent *entry) {
     return bsearch(&key, names, name_count, sizeof *names, by_text) != NULL;
 }
 
+/* True when a change of the directory from now on could not leave its time of modification as it is. */
+static bool long_ago(const struct timespec *changed) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec - changed->tv_sec > 1;
+}
+
 static bool directory_shadows(const char *directory) {
+    if (strcmp(directory, clean_path) == 0 && same_place(&clean)) return false;
+    struct place now;
+    look(directory, &now);
     DIR *dir = opendir(directory);
     if (dir == NULL) return true;
     bool found = false;
@@ -120,7 +136,15 @@ static bool directory_shadows(const char *directory) {
         found = ++seen > ENTRIES_MAX || shadows(entry);
     }
     closedir(dir);
-    return found;
+    if (found || !now.exists || !long_ago(&now.facts.st_mtim)) return found;
+    snprintf(clean_path, sizeof clean_path, "%s", directory);
+    clean = now;
+    clean.path = clean_path;
+    return false;
+}
+
+void fits_remember(void) {
+    if (name_count > 0) directory_shadows(WORK_DIR);
 }
 
 /* The directory that a fresh interpreter would put first in sys.path; false when there is none. */
@@ -165,7 +189,7 @@ static void user_text(const struct user *user, char *out, size_t size) {
     for (int i = 0; i < user->group_count; i++) at += (size_t)snprintf(out + at, size - at, ",%u", user->groups[i]);
 }
 
-size_t fits_job(const struct order *order, bool reseed, char *out, size_t max) {
+size_t fits_job(const struct order *order, bool reseed, bool there, char *out, size_t max) {
     char user[(GROUPS_MAX + 2) * 11 + 1], count[24];
     char *at = out;
     const char *end = out + max;
@@ -174,7 +198,7 @@ size_t fits_job(const struct order *order, bool reseed, char *out, size_t max) {
     snprintf(count, sizeof count, "%zu", args);
     user_text(&order->user, user, sizeof user);
     bool good = append(&at, end, order->argv[1]) && append(&at, end, order->directory) &&
-                append(&at, end, order->cwd) && append(&at, end, user) && append(&at, end, reseed ? "1" : "0") &&
+                append(&at, end, there ? "" : order->cwd) && append(&at, end, user) && append(&at, end, reseed ? "1" : "0") &&
                 append(&at, end, count);
     for (size_t i = 0; good && i < args; i++) good = append(&at, end, order->argv[2 + i]);
     /* Without variables of its own, root's program has exactly the interpreter's. */

@@ -11,7 +11,12 @@
 bool fits_learn(const char *announcement, size_t length);
 void fits_forget(void);
 bool fits(struct order *order);
-/* The message that hands over a program that fits; 0 when it does not fit `max` bytes. */
-size_t fits_job(const struct order *order, bool reseed, char *out, size_t max);
+/* Looks through the default directory ahead of time; `fits` need not look again until something in it changes. */
+void fits_remember(void);
+/*
+ * The message that hands over a program that fits; 0 when it is longer than `max`. `there`: the interpreter is in the
+ * order's working directory already.
+ */
+size_t fits_job(const struct order *order, bool reseed, bool there, char *out, size_t max);
 
 #endif

@@ -58,10 +58,11 @@ void identity_mount(void) {
     machine_id_fd = cover(MACHINE_ID_PATH, STATE_DIR "/machine-id", plain);
 }
 
+/* These texts are always of the same length, so nothing of the old one stays. */
 static int rewrite(int fd, const char *text) {
     if (fd < 0) return errno = ENOENT, -1;
     size_t length = strlen(text);
-    return pwrite(fd, text, length, 0) == (ssize_t)length ? ftruncate(fd, (off_t)length) : -1;
+    return pwrite(fd, text, length, 0) == (ssize_t)length ? 0 : -1;
 }
 
 static int reseed(const uint8_t *entropy) {

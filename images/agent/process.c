@@ -26,6 +26,34 @@ struct process *process_find(uint64_t id) {
     return process;
 }
 
+void process_discard(struct process *process) {
+    for (int i = 0; i < 2; i++) loop_close(&process->streams[i].source);
+    input_close(process);
+    cgroup_release(&process->cgroup);
+    order_free(process->order);
+    ring_clear(&process->ring);
+    task_drop(&process->pump);
+    timer_drop(&process->timeout);
+    free(process);
+}
+
+/* Its descriptor, no longer watched and no longer its own. */
+static int surrender(struct source *source) {
+    int fd = source->fd;
+    loop_forget(source);
+    source->fd = -1;
+    return fd;
+}
+
+void process_adopt(struct process *process, struct process *other) {
+    for (int i = 0; i < 2; i++) stream_open(&process->streams[i], surrender(&other->streams[i].source));
+    input_open(process, surrender(&other->input.source));
+    process->cgroup = other->cgroup;
+    process->pid = other->pid;
+    other->cgroup.fd = -1;
+    process_discard(other);
+}
+
 static void forget(struct process *process) {
     struct process **at = &processes;
     while (*at != process) at = &(*at)->next;
@@ -33,11 +61,7 @@ static void forget(struct process *process) {
     if (process->background) background_count--;
     else foreground_count--;
     attachers_end(process);
-    order_free(process->order);
-    ring_clear(&process->ring);
-    task_drop(&process->pump);
-    timer_drop(&process->timeout);
-    free(process);
+    process_discard(process);
 }
 
 static struct process *oldest_finished(bool with_ring) {
@@ -56,17 +80,8 @@ static void time_is_up(struct timer *timer) {
     if (process->pid == 0) process_failed(process, ETIMEDOUT, "timed out before it could start");
 }
 
-struct process *process_new(bool background) {
-    if (background && background_count >= PROCESSES_MAX) {
-        struct process *oldest = oldest_finished(false);
-        if (oldest == NULL) return NULL;
-        forget(oldest);
-    }
-    if (!background && foreground_count >= PROCESSES_MAX) return NULL;
+struct process *process_allocate(void) {
     struct process *process = must_alloc(sizeof *process);
-    *(background ? &background_count : &foreground_count) += 1;
-    process->id = ++last_id;
-    process->background = background;
     process->cgroup.fd = -1;
     process->input.source.fd = -1;
     process->input.tail = &process->input.head;
@@ -75,9 +90,23 @@ struct process *process_new(bool background) {
     for (int i = 0; i < 2; i++) {
         process->streams[i] = (struct stream){.source = {.fd = -1}, .owner = process, .type = (uint8_t)(SAY_OUT + i)};
     }
+    return process;
+}
+
+bool process_room(bool background) {
+    if (!background) return foreground_count < PROCESSES_MAX;
+    if (background_count < PROCESSES_MAX) return true;
+    struct process *oldest = oldest_finished(false);
+    if (oldest != NULL) forget(oldest);
+    return oldest != NULL;
+}
+
+void process_register(struct process *process, bool background) {
+    *(background ? &background_count : &foreground_count) += 1;
+    process->id = ++last_id;
+    process->background = background;
     process->next = processes;
     processes = process;
-    return process;
 }
 
 void process_started(struct process *process, pid_t pid) {
@@ -107,9 +136,6 @@ void process_failed(struct process *process, int code, const char *format, ...) 
         say_error(process->channel.port, process->channel.id, code, "%s", text);
         channel_close(&process->channel);
     }
-    streams_close(process);
-    input_close(process);
-    cgroup_release(&process->cgroup);
     forget(process);
 }
 
@@ -160,13 +186,14 @@ void say_exit(struct port *port, uint32_t channel, const struct process *process
 
 void process_finish(struct process *process) {
     process->finished = true;
-    streams_close(process);
-    input_close(process);
-    cgroup_release(&process->cgroup);
     if (process->channel.port != NULL) {
         say_exit(process->channel.port, process->channel.id, process);
         channel_close(&process->channel);
+        ports_flush(); /* nobody has to wait for what follows */
     }
+    streams_close(process);
+    input_close(process);
+    cgroup_release(&process->cgroup);
     if (process->python) warm_refill();
     if (!process->background) {
         forget(process);
@@ -185,8 +212,6 @@ void processes_end(void) {
     warm_end();
     while (processes != NULL) {
         process_kill(processes);
-        streams_close(processes);
-        input_close(processes);
         forget(processes);
     }
     leftovers_end();

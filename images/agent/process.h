@@ -14,6 +14,7 @@ enum {
     COMMAND_BYTES = 1024, /* of the command line that PROCESSES shows */
 };
 
+enum { SYNC_LIGHT = 1 };
 enum { EXEC_PYTHON = 1, EXEC_STDIN_OPEN = 2, EXEC_BACKGROUND = 4 };
 enum { EXIT_TIMED_OUT = 1, EXIT_STDOUT_CUT = 2, EXIT_STDERR_CUT = 4 };
 
@@ -88,7 +89,16 @@ struct attach {
 extern struct process *processes;
 
 /* process.c: life and death. */
-struct process *process_new(bool background);
+/* One that is in no table yet. */
+struct process *process_allocate(void);
+/* Makes room in the table; false when it is full of commands that still run. */
+bool process_room(bool background);
+/* Gives it a number and its place. */
+void process_register(struct process *process, bool background);
+/* Gives it the pipes, the cgroup and the pid of another one, which ends. */
+void process_adopt(struct process *process, struct process *other);
+/* Closes and frees one that is in no table. */
+void process_discard(struct process *process);
 struct process *process_find(uint64_t id);
 /* It runs as `pid`: tells the host, and begins to read its pipes. */
 void process_started(struct process *process, pid_t pid);
@@ -106,6 +116,9 @@ extern const struct channel_ops process_channel;
 void say_exit(struct port *port, uint32_t channel, const struct process *process);
 
 /* stream.c: output. */
+/* Takes over the reading end of an output pipe. */
+void stream_open(struct stream *stream, int fd);
+void stream_ready(struct source *source, uint32_t events);
 bool streams_pump(struct task *task);
 /* The main process has ended: what the pipes hold now is the rest of the output. */
 void streams_measure(struct process *process);

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 
-#include "process.h"
+#include "fits.h"
 #include "warm.h"
 
 #include <malloc.h>
@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <fcntl.h>
 #include <unistd.h>
+
+enum { HEAP_KEPT_BYTES = 256 * 1024 };
 
 typedef void (*handler)(struct port *port, const struct frame *frame, const struct fields *fields);
 
@@ -28,16 +30,23 @@ static void handle_hello(struct port *port, const struct frame *frame, const str
 }
 
 /* Pages that are free in larger blocks go back to the host; page cache stays, it is warm on purpose. */
-static void handle_sync(struct port *port, const struct frame *frame, const struct fields *fields) {
-    (void)fields;
+static void settle_memory(void) {
     if (agent.is_init) sync(); /* an ordinary process has no business with every disk of its machine */
-    malloc_trim(0);
+    malloc_trim(HEAP_KEPT_BYTES); /* what the next requests take needs no system call */
     int fd = agent.is_init ? open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC) : -1;
     if (fd >= 0) {
         if (write(fd, "1", 1) < 0) note("compact_memory: %s", strerror(errno)); /* a larger snapshot, nothing worse */
         close(fd);
     }
-    say(port, frame->channel, SAY_DONE);
+}
+
+/* A pause right after it finds nothing half done: no dirty page unless the flag leaves that out, no child half forked. */
+static void handle_sync(struct port *port, const struct frame *frame, const struct fields *fields) {
+    uint64_t flags = 0;
+    fields_u64(fields, TAG_FLAGS, &flags);
+    if ((flags & SYNC_LIGHT) == 0) settle_memory();
+    fits_remember();
+    if (!warm_settles(port, frame->channel)) say(port, frame->channel, SAY_DONE);
 }
 
 static void handle_credit(struct channel *channel, const struct fields *fields) {

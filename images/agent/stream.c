@@ -30,6 +30,19 @@ static ssize_t drop(int fd, uint64_t wanted) {
     return splice(fd, NULL, agent.null_fd, NULL, length, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 }
 
+void stream_ready(struct source *source, uint32_t events) {
+    struct stream *stream = owner_of(source, struct stream, source);
+    stream->readable = true;
+    if (events & EPOLLHUP) stream->hung_up = true;
+    task_queue(&stream->owner->pump);
+}
+
+void stream_open(struct stream *stream, int fd) {
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    stream->source = (struct source){.fd = fd, .ready = stream_ready};
+    loop_watch(&stream->source, EPOLLIN);
+}
+
 static void leftover_end(struct leftover *leftover) {
     struct leftover **at = &leftovers;
     while (*at != leftover) at = &(*at)->next;

@@ -14,7 +14,12 @@
 
 #include "fits.h"
 
-enum { JOB_BYTES = 96 * 1024 /* as in warm.py */, ANNOUNCEMENT_BYTES = 64 * 1024, COMPLAINT_BYTES = 2048 };
+enum {
+    JOB_BYTES = 60 * 1024, /* what an empty pipe takes at once */
+    CHILD_FDS = 4,         /* job, stdin, stdout, stderr */
+    ANNOUNCEMENT_BYTES = 64 * 1024,
+    COMPLAINT_BYTES = 2048,
+};
 /* Making a child takes milliseconds, fifteen times that under emulation: by then the zygote is not working any more. */
 #define PATIENCE_NS 20000000000u
 
@@ -25,6 +30,8 @@ static bool reseeding = true;
 static struct {
     pid_t pid; /* 0: none */
     bool ready;
+    dev_t cwd_dev; /* its working directory, and its children's */
+    ino_t cwd_ino;
     struct source control, errors;
     struct channel channel; /* of the WARM under way */
     size_t complaint_length;
@@ -34,10 +41,10 @@ static struct {
 /* A child of it without a program. */
 static struct {
     bool asked;
-    pid_t pid; /* 0: not there yet */
-    struct source connection;
-    struct cgroup cgroup;
-} spare = {.connection = {.fd = -1}, .cgroup = {.fd = -1}};
+    bool ready;
+    struct process *process; /* registered nowhere until it gets a program */
+    int job_fd;              /* where the program is written to */
+} spare = {.job_fd = -1};
 
 /* A command that waits for a child. */
 struct waiter {
@@ -74,10 +81,11 @@ static uint64_t anonymous_bytes(pid_t pid) {
 }
 
 static void spare_drop(void) {
-    loop_close(&spare.connection);
-    cgroup_release(&spare.cgroup);
-    spare.pid = 0;
-    spare.asked = false;
+    if (spare.process != NULL) process_discard(spare.process);
+    if (spare.job_fd >= 0) close(spare.job_fd);
+    spare.process = NULL;
+    spare.job_fd = -1;
+    spare.asked = spare.ready = false;
 }
 
 /* Takes the first waiter off the list. */
@@ -103,48 +111,69 @@ void warm_forget(struct process *process) {
     }
 }
 
-/* One message, with descriptors; -1 with errno. */
-static int send_with(int socket, const void *bytes, size_t length, const int *fds, size_t count) {
+/* Asks the zygote for a child with these descriptors; -1 with errno. */
+static int ask_for_child(const int fds[CHILD_FDS]) {
     union {
-        char space[CMSG_SPACE(3 * sizeof(int))];
+        char space[CMSG_SPACE(CHILD_FDS * sizeof(int))];
         struct cmsghdr align;
     } control = {.space = {0}};
-    struct iovec part = {.iov_base = (void *)bytes, .iov_len = length};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+    char word[] = "child";
+    struct iovec part = {.iov_base = word, .iov_len = sizeof word};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(count * sizeof(int));
-    memcpy(CMSG_DATA(header), fds, count * sizeof(int));
-    return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)length ? 0 : -1;
+    header->cmsg_len = CMSG_LEN(CHILD_FDS * sizeof(int));
+    memcpy(CMSG_DATA(header), fds, CHILD_FDS * sizeof(int));
+    return sendmsg(zygote.control.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 0;
 }
 
-/* Gives the spare child to a command; false when that is impossible, now or at all. */
-static bool hand_over(struct process *process) {
+bool warm_fits(struct order *order) { return zygote.ready && fits(order); }
+
+struct process *warm_child(void) {
+    if (!spare.ready || waiters != NULL) return NULL;
+    struct process *process = spare.process;
+    spare.process = NULL;
+    return process;
+}
+
+/* The order as the child reads it: its length, then fits.c's message; false when the pipe does not take it whole. */
+static bool write_job(const struct order *order) {
     static char job[JOB_BYTES];
-    size_t length = fits_job(process->order, reseeding, job, JOB_BYTES);
-    bool sent = length > 0 && send_with(spare.connection.fd, job, length, process->order->fds, 3) == 0;
-    if (length == 0) return false;
-    pid_t pid = spare.pid;
-    if (sent) {
-        process->cgroup = spare.cgroup;
-        spare.cgroup.fd = -1;
-    }
+    /* Only root may go wherever it already is. */
+    bool there = order->user.uid == 0 && order->cwd_dev == zygote.cwd_dev && order->cwd_ino == zygote.cwd_ino;
+    size_t length = fits_job(order, reseeding, there, job + 4, JOB_BYTES - 4);
+    store_u32((uint8_t *)job, (uint32_t)length);
+    return length > 0 && write(spare.job_fd, job, length + 4) == (ssize_t)length + 4;
+}
+
+void warm_begin(struct process *process) {
+    struct order *order = process->order;
+    bool written = write_job(order);
+    pid_t pid = process->pid;
     spare_drop();
-    if (!sent) return false;
-    order_free(process->order);
+    if (!written) {
+        /* It reads the end of its pipe and goes; the reaper finds no command of that number. */
+        for (int i = 0; i < 2; i++) loop_close(&process->streams[i].source);
+        loop_close(&process->input.source);
+        cgroup_release(&process->cgroup);
+        process->pid = 0;
+        exec_cold(process);
+        return;
+    }
+    if ((order->flags & EXEC_STDIN_OPEN) == 0) loop_close(&process->input.source);
     process->order = NULL;
+    order_free(order);
     process_started(process, pid);
-    return true;
 }
 
 static void serve_waiters(void) {
-    while (waiters != NULL && spare.pid != 0) {
-        struct process *process = next_waiter();
-        if (!hand_over(process)) exec_cold(process);
+    while (waiters != NULL && spare.ready) {
+        struct process *process = next_waiter(), *child = spare.process;
+        spare.process = NULL;
+        process_adopt(process, child);
+        warm_begin(process);
     }
     if (waiters != NULL) warm_refill();
 }
@@ -155,45 +184,74 @@ static void out_of_patience(struct timer *timer) {
     exec_cold(process);
 }
 
+/* The answer to WARM. */
 static void confirm(void) {
     if (zygote.channel.port == NULL) return;
     say(zygote.channel.port, zygote.channel.id, SAY_DONE);
     channel_close(&zygote.channel);
 }
 
-/* The child says its number: it waits for a program from now on. */
+/* The child's first word on its stdout is its number: from now on it waits for a program. */
 static void spare_speaks(struct source *source, uint32_t events) {
     (void)events;
+    struct process *process = spare.process;
     char text[16] = "";
-    ssize_t length = recv(source->fd, text, sizeof text - 1, MSG_DONTWAIT);
+    ssize_t length = read(source->fd, text, sizeof text - 1);
     if (length < 0 && errno == EAGAIN) return;
     int pid = length > 0 ? atoi(text) : 0;
-    if (pid <= 1 || spare.pid != 0) {
-        if (spare.pid == 0) spare_drop(); /* a child that has a number is reaped like any other */
+    if (pid <= 1) {
+        spare_drop(); /* it has ended before it could say so */
         return;
     }
-    spare.cgroup = cgroup_make();
-    if (cgroup_join(&spare.cgroup, pid) != 0) {
+    process->cgroup = cgroup_make();
+    process->pid = pid;
+    if (cgroup_join(&process->cgroup, pid) != 0) {
         /* No byte of a user runs outside its cgroup: this child is of no use. */
         note("warm child %d: %s", pid, strerror(errno));
         kill(pid, SIGKILL);
         spare_drop();
     } else {
-        spare.pid = pid;
         write_score(pid, "0");
+        source->ready = stream_ready;
+        spare.ready = true;
     }
     confirm();
     serve_waiters();
 }
 
+/* The pipes of a child to be: its ends in `fds`, ours in the process; false when there are no descriptors left. */
+static bool open_child_pipes(struct process *process, int fds[CHILD_FDS]) {
+    int pairs[CHILD_FDS][2];
+    for (int i = 0; i < CHILD_FDS; i++) {
+        if (pipe2(pairs[i], O_CLOEXEC) == 0) continue;
+        while (i-- > 0) close(pairs[i][0]), close(pairs[i][1]);
+        return false;
+    }
+    spare.job_fd = pairs[0][1];
+    fcntl(spare.job_fd, F_SETFL, O_NONBLOCK);
+    input_open(process, pairs[1][1]);
+    stream_open(&process->streams[0], pairs[2][0]);
+    stream_open(&process->streams[1], pairs[3][0]);
+    fds[0] = pairs[0][0];
+    fds[1] = pairs[1][0];
+    fds[2] = pairs[2][1];
+    fds[3] = pairs[3][1];
+    return true;
+}
+
 void warm_refill(void) {
-    int pair[2];
+    int fds[CHILD_FDS];
     if (!zygote.ready || spare.asked) return;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return;
-    spare.asked = send_with(zygote.control.fd, "child", 5, &pair[1], 1) == 0;
-    close(pair[1]);
-    spare.connection = (struct source){.fd = pair[0], .ready = spare_speaks};
-    if (!spare.asked || loop_watch(&spare.connection, EPOLLIN) != 0) spare_drop();
+    struct process *process = process_allocate();
+    spare.process = process;
+    if (!open_child_pipes(process, fds)) {
+        spare_drop();
+        return;
+    }
+    process->streams[0].source.ready = spare_speaks;
+    spare.asked = ask_for_child(fds) == 0;
+    for (int i = 0; i < CHILD_FDS; i++) close(fds[i]);
+    if (!spare.asked) spare_drop();
 }
 
 static void read_complaint(void) {
@@ -238,7 +296,7 @@ static void zygote_ended(void) {
     zygote.pid = 0;
     zygote.ready = false;
     cgroups_reserve(0);
-    if (spare.pid == 0) spare_drop();
+    if (!spare.ready) spare_drop();
     if (zygote.channel.port != NULL) {
         say_error(zygote.channel.port, zygote.channel.id, EIO, "the warm interpreter ended: %.*s",
                   (int)zygote.complaint_length, zygote.complaint);
@@ -249,14 +307,12 @@ static void zygote_ended(void) {
 
 void warm_reaped(pid_t pid) {
     if (pid == zygote.pid) zygote_ended();
-    if (pid != spare.pid) return;
+    if (spare.process == NULL || pid != spare.process->pid) return;
     spare_drop();
     if (waiters != NULL) warm_refill();
 }
 
-bool warm_takes(struct process *process) {
-    if (!zygote.ready || !fits(process->order)) return false;
-    if (spare.pid != 0 && waiters == NULL) return hand_over(process);
+void warm_wait(struct process *process) {
     struct waiter *waiter = must_alloc(sizeof *waiter);
     waiter->process = process;
     waiter->patience.fire = out_of_patience;
@@ -264,7 +320,6 @@ bool warm_takes(struct process *process) {
     *last_waiter = waiter;
     last_waiter = &waiter->next;
     warm_refill();
-    return true;
 }
 
 static pid_t start_zygote(const struct fields *fields, int control, int errors) {
@@ -281,6 +336,9 @@ static pid_t start_zygote(const struct fields *fields, int control, int errors) 
         text += field.length + 1;
     }
     order_environment(order, no_variables);
+    order_in(order, NULL);
+    zygote.cwd_dev = order->cwd_dev;
+    zygote.cwd_ino = order->cwd_ino;
     struct cgroup none = {.fd = -1};
     int in[2] = {-1, -1};
     /* Its streams are pipes, as a program's will be: Python looks at that when it makes sys.stdin. */
@@ -333,9 +391,16 @@ void handle_warm(struct port *port, const struct frame *frame, const struct fiel
     else write_score(zygote.pid, "-500");
 }
 
+bool warm_settles(struct port *port, uint32_t channel) {
+    if (!zygote.ready || spare.ready || zygote.channel.port != NULL) return false;
+    if (!channel_open(port, &zygote.channel, channel, &warm_channel)) return false;
+    warm_refill();
+    return true;
+}
+
 void warm_end(void) {
     if (zygote.pid > 0) kill(zygote.pid, SIGKILL);
-    if (spare.pid > 0) kill(spare.pid, SIGKILL);
+    if (spare.ready) kill(spare.process->pid, SIGKILL);
     while (waiters != NULL) next_waiter();
     spare_drop();
     fits_forget();

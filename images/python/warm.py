@@ -24,7 +24,8 @@ import _socket  # noqa: E402
 import _weakref  # noqa: E402
 
 CONTROL = 3  # descriptor of the socket to the agent
-JOB_BYTES = 96 * 1024  # as in warm.c
+CHILD_DESCRIPTORS = 4  # job, stdin, stdout, stderr; as in warm.c
+JOB_BYTES = 60 * 1024  # as in warm.c
 FILE_INPUT = 257  # Py_file_input
 Module = type(sys)
 api = ctypes.pythonapi
@@ -320,22 +321,36 @@ def run(job):
     finish(code, interrupted)
 
 
-def wait_for_job(connection):
-    """A child's life. Descriptors 0, 1 and 2 are left free: the three that come with the job take their places."""
+def read_job(descriptor):
+    """The job, whole: four bytes of length, then as many; nothing when the agent has closed the pipe."""
+    job = os.read(descriptor, JOB_BYTES)
+    missing = 4 + int.from_bytes(job[:4], "little") - len(job)
+    while job and missing > 0:
+        more = os.read(descriptor, missing)
+        if not more:
+            return b""
+        job += more
+        missing -= len(more)
+    return job[4:]
+
+
+def wait_for_job(descriptors):
+    """A child's life. Its streams are in place before it knows its program, and its number is its first word on stdout."""
     global preloaded, held, sys_names, builtin_names
+    job, *streams = descriptors
     os.setsid()
     os.close(CONTROL)
-    for descriptor in (0, 1, 2):
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
         os.close(descriptor)
-    socket = _socket.socket(fileno=connection)
-    socket.send(str(os.getpid()).encode())
     preloaded, held = frozenset(sys.modules) - {"__main__"}, list(sys.modules.values())
     sys_names, builtin_names = frozenset(sys.__dict__), frozenset(builtins.__dict__)
     gc.freeze()
-    job = socket.recvmsg(JOB_BYTES, _socket.CMSG_SPACE(12))[0]
-    socket.close()
-    if job:
-        run(job)
+    os.write(1, b"%d\n" % os.getpid())
+    program = read_job(job)
+    os.close(job)
+    if program:
+        run(program)
     os._exit(0)
 
 
@@ -371,14 +386,15 @@ def announce(control):
     control.send(b"\0".join([b"ready", site, *paths, b"", *(name.encode() for name in names)]))
 
 
-def make_child(connection):
+def make_child(descriptors):
     """Forks twice: the child belongs to the agent, which reports its end even when this process is gone."""
     between = os.fork()
     if between == 0:
         if os.fork() != 0:
             os._exit(0)
-        wait_for_job(connection)
-    os.close(connection)
+        wait_for_job(descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
     os.waitpid(between, 0)
 
 
@@ -397,10 +413,11 @@ def main(names):
     control = _socket.socket(fileno=CONTROL)
     announce(control)
     while True:
-        request, ancillary, _, _ = control.recvmsg(16, _socket.CMSG_SPACE(4))
+        request, ancillary, _, _ = control.recvmsg(16, _socket.CMSG_SPACE(4 * CHILD_DESCRIPTORS))
         if not request:
             os._exit(0)
-        make_child(int.from_bytes(ancillary[0][2][:4], sys.byteorder))
+        raw = ancillary[0][2]
+        make_child([int.from_bytes(raw[at : at + 4], sys.byteorder) for at in range(0, 4 * CHILD_DESCRIPTORS, 4)])
 
 
 main(sys.argv[1:])

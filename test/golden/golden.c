@@ -26,8 +26,14 @@ static void print_sent(const char *name, struct port *port) {
     buf_free(&port->out);
 }
 
+static struct process *registered(bool background) {
+    struct process *process = process_allocate();
+    process_register(process, background);
+    return process;
+}
+
 static void say_processes(struct port *port) {
-    struct process *running = process_new(true), *ended = process_new(true), *killed = process_new(false);
+    struct process *running = registered(true), *ended = registered(true), *killed = registered(false);
     running->pid = 4321;
     ended->pid = 70000;
     killed->pid = 5;
