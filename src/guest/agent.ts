@@ -24,7 +24,7 @@ import {
 } from "./exec.ts";
 import { encodeFields, type Field, type Fields } from "./fields.ts";
 import { ask, listFiles, pieces, readBytes, statFile, writeBytes } from "./files.ts";
-import { ASK, SAY, TAG } from "./protocol.ts";
+import { ASK, SAY, SYNC_FLAG, TAG } from "./protocol.ts";
 import { decodeProcessRecords } from "./records.ts";
 import { PROCESS_MEANING, refused } from "./refusal.ts";
 import { signalNumber } from "./signals.ts";
@@ -112,9 +112,13 @@ export class GuestAgent {
     await this.#plain(ASK.WARM, fields, { signal, withinMs: LIMITS.bakeWarmMs });
   }
 
-  /** Everything is on the disk, free pages are given back: the guest is ready for a snapshot. */
-  async sync(signal?: AbortSignal): Promise<void> {
-    await this.#plain(ASK.SYNC, [], { signal });
+  /**
+   * The guest may be paused: everything is on the disk, free pages are given back, the warm interpreter has its next child.
+   * `light` leaves out the disk and the pages: for a clone that is never saved.
+   */
+  async sync(options: { readonly light?: boolean } = {}, signal?: AbortSignal): Promise<void> {
+    const fields: Field[] = options.light === true ? [[TAG.FLAGS, SYNC_FLAG.LIGHT]] : [];
+    await this.#plain(ASK.SYNC, fields, { signal });
   }
 
   /**

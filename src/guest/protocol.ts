@@ -19,7 +19,8 @@
  *   IDENTITY  0x03 {ENTROPY 64 bytes, WALL_NS, HOSTNAME, BOOT_ID (uuid text), MACHINE_ID (32 hex), RESEED (0 only for the control run)}
  *                                      DONE {WALL_NS as it then stands} or ERROR
  *   WARM      0x04 {ARG* (module)}     DONE or ERROR: starts the warm interpreter with these modules imported
- *   SYNC      0x05 {}                  DONE: file systems synced, free pages returned; ready for a snapshot
+ *   SYNC      0x05 {FLAGS?}            DONE: file systems synced, free pages returned (not with bit 0), and the warm interpreter's
+ *                                      next child forked; ready for a pause
  *   EXEC      0x10 {ARG*, ENV* (K=V), CWD, USER, TIMEOUT_MS, OUTPUT_LIMIT, FLAGS, CODE}
  *                                      STARTED {PROCESS, PID}, OUT/ERR…, EXIT {…}; in the background STARTED, DONE; or ERROR
  *   DATA      0x11 raw                 on an EXEC channel: stdin; on a PUT channel: content. Needs credit; empty = end
@@ -145,4 +146,5 @@ export const TAG = {
 } as const;
 
 export const EXEC_FLAG = { PYTHON: 1, STDIN_OPEN: 2, BACKGROUND: 4 } as const;
+export const SYNC_FLAG = { LIGHT: 1 } as const;
 export const EXIT_FLAG = { TIMED_OUT: 1, STDOUT_CUT: 2, STDERR_CUT: 4 } as const;
