@@ -47,8 +47,8 @@ export const LIMITS = {
   createQueue: 10_000,
   /** A create waits this long for room before `create_timeout`: a full queue on a slow host drains within the hour. */
   createWaitMs: 3_600_000,
-  /** Restores under way at once per host core: they are bound by the CPU, so more would only make each of them slower. */
-  bootsPerCore: 4,
+  /** Restores under way at once per host core. They are bound by the CPU: with 4, a burst of 200 took as long, and each create 2.5 times. */
+  bootsPerCore: 2,
   /** Host memory never promised to clones. */
   hostReserveMib: 512,
   /** How old the measured room may be when a create is judged against it, and how soon a blocked one looks again. */
