@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { batch } from "../../src/batch/batch.ts";
 import { batchParts, type Warren } from "../../src/compose.ts";
+import { run } from "../../src/host/run.ts";
 import { gate } from "../harness/gates.ts";
 import { openTestWarren, VM_BAKE_MS } from "../harness/vm.ts";
 
@@ -55,16 +56,7 @@ function slice(programs: readonly Program[]): Program[] {
 async function hostPasses(dir: string, { code }: Program): Promise<boolean> {
   const file = join(dir, "main.py");
   await Bun.write(file, code);
-  const child = Bun.spawn(["/usr/bin/python3", file], {
-    cwd: dir,
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: "ignore",
-  });
-  const stop = setTimeout(() => child.kill("SIGKILL"), TIMEOUT_SECONDS * 1000);
-  const code0 = await child.exited;
-  clearTimeout(stop);
-  return code0 === 0;
+  return (await run(["/usr/bin/python3", file], { deadlineMs: TIMEOUT_SECONDS * 1000, cwd: dir })).exitCode === 0;
 }
 
 async function compare(warren: Warren, name: string, programs: readonly Program[]): Promise<number> {
