@@ -156,6 +156,20 @@ describe("Pool", () => {
     await filled(1);
   });
 
+  test("that is being filled when its engine closes leaves nothing", async () => {
+    for (const options of [{ prepared: 2 }, { ready: 2 }]) {
+      start(options);
+      const gate = Promise.withResolvers<void>();
+      world.driver.hooks = { vmm: (step) => (step === "prepare" ? gate.promise : undefined) };
+      const filling = engine.prepare();
+      await settle();
+      const closing = engine.close();
+      gate.resolve();
+      await closing;
+      expect([await filling, engine.load().pooled]).toEqual([0, 0]);
+    }
+  });
+
   test("that cannot be filled leaves creates alone", async () => {
     let prepares = 0;
     start({ prepared: 2 });

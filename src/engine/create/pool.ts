@@ -99,19 +99,25 @@ export class Pool {
 
   /** Starts filling in the background, unless creates are under way. */
   refill(): void {
-    if (this.#filling !== null || this.#closing.signal.aborted) return;
-    this.#filling = this.#fill(() => this.#admission.quiet).finally(() => {
-      this.#filling = null;
-    });
+    if (this.#filling === null) void this.#start(() => this.#admission.quiet);
   }
 
   /** Fills a template's shelf now. @returns how many clones it then holds. */
   async fill(template: OpenTemplate): Promise<number> {
     this.touch(template);
     while (this.#filling !== null) await this.#filling;
-    await this.#fill(() => true);
+    await this.#start(() => true);
     const shelf = this.#shelf(template);
     return shelf.prepared.size + shelf.ready.size;
+  }
+
+  /** One filling at a time; closing waits for it. */
+  #start(may: () => boolean): Promise<void> {
+    const filling = this.#fill(may).finally(() => {
+      this.#filling = null;
+    });
+    this.#filling = filling;
+    return filling;
   }
 
   /** Gives back the memory of one clone that nobody has asked for. */
