@@ -23,7 +23,7 @@ export interface Summary {
   readonly create_ms: Spread | null;
   readonly exec_ms: Spread | null;
   readonly wall_s: number;
-  /** Of this host's sandboxes while this run went on; null where it cannot be told. */
+  /** Charged to all sandboxes of this run at once; null where it cannot be told. */
   readonly peak_memory_mib: number | null;
   readonly vcpu_seconds: number;
   readonly gib_seconds: number;

@@ -12,14 +12,11 @@ import type { Ground, Opened } from "./ground.ts";
 async function open(creates: boolean): Promise<Opened> {
   const warren = await openWarren(creates ? {} : { prepared: 0 });
   const { engine, host, sandboxes } = warren;
-  const availableMib = () => host.capacity().memoryAvailableMib;
-  const freeAtFirstMib = availableMib();
   return {
     host: sandboxes,
     moves: (listener) => engine.moves.subscribe(listener),
     cores: host.capacity().cores,
-    // What the host lacks since then: the sandboxes' share of it, page cache given back included.
-    memoryMib: () => Math.max(0, freeAtFirstMib - availableMib()),
+    memoryMib: () => engine.memoryMib(),
     [Symbol.asyncDispose]: () => warren[Symbol.asyncDispose](),
   };
 }

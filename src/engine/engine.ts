@@ -133,6 +133,16 @@ export class Engine implements AsyncDisposable {
     return { waiting: this.#admission.waiting, pooled: this.#pool.size };
   }
 
+  /** Memory charged to this process's running sandboxes, MiB; null where no memory controller tells. */
+  memoryMib(): number | null {
+    const charged = this.#lifecycle
+      .all()
+      .filter((live) => live.info.state === "running")
+      .map((live) => live.body?.lease.memoryMib() ?? null)
+      .filter((mib) => mib !== null);
+    return charged.length === 0 ? null : charged.reduce((sum, mib) => sum + mib, 0);
+  }
+
   /** Ends every sandbox that is not detached, and waits until all is given back. Creates under way are cancelled. */
   close(): Promise<void> {
     this.#closed ??= this.#hold.during(() => this.#shutDown());

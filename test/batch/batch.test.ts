@@ -1,5 +1,6 @@
 /** The batch over a host in memory: order, bounds, retries, verdicts, artifacts. */
 import { describe, expect, test } from "bun:test";
+import { tarHeader } from "../../src/base/tar.ts";
 import { type BatchOptions, batch } from "../../src/batch/batch.ts";
 import type { Item } from "../../src/batch/items/item.ts";
 import type { Row } from "../../src/batch/row.ts";
@@ -109,6 +110,74 @@ describe("batch", () => {
       ["/work/out/d/b", 2],
     ]);
     expect(row.ok).toBe(true);
+  });
+
+  test("batch takes artifacts up to its bounds, says so, and does not read what is too large", async () => {
+    const stub = new StubHost();
+    const read: string[] = [];
+    const { readFile } = stub.host;
+    const host = {
+      ...stub.host,
+      readFile: (input: Parameters<typeof readFile>[0]) => {
+        read.push(input.path);
+        return readFile(input);
+      },
+    };
+    const items = [
+      { id: 1, code: "print x", files: { big: "x".repeat(65 * 2 ** 20), small: "s" }, output_paths: ["small", "big"] },
+    ];
+    const rows = await Array.fromAsync(batch({ host, moves: stub.moves, cores: 1 }, items));
+    expect(rows[0]?.artifacts.map((a) => a.path)).toEqual(["/work/small"]);
+    expect(rows[0]).toMatchObject({
+      ok: false,
+      exit_code: 0,
+      error: "it left more than 67108864 bytes of artifacts; the rest was not taken",
+    });
+    expect(read).toEqual(["/work/small"]);
+
+    const many = Array.from({ length: 1001 }, (_, i) => `write /work/d/${i} x`).join("; ");
+    const [row] = await run(stub, [{ id: 2, code: many, output_paths: ["d"] }]);
+    expect(row?.artifacts).toHaveLength(1000);
+    expect(row?.error).toContain("more than 1000 artifacts");
+  });
+
+  test("batch stands an archive that lies, never ends, or is none", async () => {
+    const header = (name: string, size: number) =>
+      tarHeader({ kind: "file", name: Buffer.from(name), size, mode: 0o644, mtime: 0 });
+    const endless = async function* () {
+      for (;;) yield header("./same", 0);
+    };
+    const archives: [() => AsyncIterable<Uint8Array>, string][] = [
+      [
+        async function* () {
+          yield Buffer.from("no archive");
+        },
+        "its archive is damaged",
+      ],
+      [
+        async function* () {
+          yield header("./a", 100);
+          yield Buffer.from("short");
+        },
+        "its archive is damaged",
+      ],
+      [endless, "was not taken"],
+      [
+        async function* () {
+          yield header("../../../etc/cron.d/x", 1);
+          yield new Uint8Array(512);
+        },
+        "",
+      ],
+    ];
+    for (const [archive, says] of archives) {
+      const stub = new StubHost();
+      stub.archive = archive;
+      const row = await one({ code: "write /work/out/a 1", output_paths: ["out"] }, stub);
+      expect(row.exit_code).toBe(0);
+      expect(row.error ?? "").toContain(says);
+      if (says === "") expect(row.artifacts[0]?.path).toBe("/work/out/../../../etc/cron.d/x");
+    }
   });
 
   test("batch tells how each program ended", async () => {

@@ -215,7 +215,7 @@ describe("warren batch", () => {
     const io = new FakeIo({ stdin: jsonl([{ id: 1, cmd: "print x" }]) });
     expect(await io.run("batch", "-", "--out", "-")).toBe(0);
     expect(JSON.parse(io.text("out"))).toMatchObject({ id: 1, ok: true, stdout: "x\n" });
-    expect(io.text("err")).toContain("1 items: 1 ok");
+    expect(io.text("err")).toContain("1 item: 1 ok");
   });
 
   test("warren batch names bad lines, runs the rest and ends with 2", async () => {
@@ -246,7 +246,7 @@ describe("warren batch", () => {
     expect(await io.run("batch", "i.jsonl", "--concurrency", "2")).toBe(130);
     expect(io.ended).toEqual([130]);
     expect(io.stub.alive).toBe(0);
-    expect(io.text("out")).toContain("missing   3 items; the same command runs them");
+    expect(io.text("out")).toContain("missing   3 items; the same command runs what is missing");
     expect(JSON.parse(readFileSync("i.results.jsonl", "utf8")).id).toBe(0);
   });
 

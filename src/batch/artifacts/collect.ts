@@ -32,6 +32,10 @@ const PROBLEMS_MAX = 10;
 /** Why one more file is not taken; ends the collecting. */
 class Full extends Error {}
 
+function tooLarge(): Full {
+  return new Full(`more than ${LIMITS.artifactBytes} bytes of artifacts`);
+}
+
 class Collector {
   readonly artifacts: Artifact[] = [];
   readonly problems: string[] = [];
@@ -47,15 +51,17 @@ class Collector {
   }
 
   /** Receives one regular file; it is kept whole or not at all. */
-  async take(path: Uint8Array, body: AsyncIterable<Uint8Array>): Promise<void> {
+  async take(path: Uint8Array, claimedBytes: number, body: AsyncIterable<Uint8Array>): Promise<void> {
     if (this.artifacts.length >= LIMITS.artifacts) throw new Full(`more than ${LIMITS.artifacts} artifacts`);
+    // Only a claim, and what comes is counted all the same; believing it saves reading what will not be kept.
+    if (claimedBytes > this.#bytesLeft) throw tooLarge();
     const writer = await this.#ask.sink.create(this.#ask.key, path);
     const hash = new Bun.CryptoHasher("sha256");
     let size = 0;
     try {
       for await (const chunk of body) {
         size += chunk.length;
-        if (size > this.#bytesLeft) throw new Full(`more than ${LIMITS.artifactBytes} bytes of artifacts`);
+        if (size > this.#bytesLeft) throw tooLarge();
         hash.update(chunk);
         await writer.write(chunk);
       }
@@ -74,7 +80,11 @@ class Collector {
     if (info.type === "directory") return this.#directory(path);
     if (info.type !== "file")
       return this.tell(`output path ${path} is ${info.type === "symlink" ? "a symlink" : "no file"}`);
-    await this.take(Buffer.from(path), await host.readFile({ id, path }, { signal }));
+    await this.take(
+      Buffer.from(path),
+      info.size,
+      lazily(() => host.readFile({ id, path }, { signal })),
+    );
   }
 
   async #directory(path: string): Promise<void> {
@@ -90,7 +100,7 @@ class Collector {
     const path = Buffer.concat([Buffer.from(root === "/" ? "/" : `${root}/`), relative(entry.name)]);
     if (path.length > LIMITS.pathBytes) return this.tell(`a name below ${root} is too long`);
     try {
-      await this.take(path, entry.body);
+      await this.take(path, entry.size, entry.body);
     } catch (cause) {
       if (!isWarrenError(cause, "file_error")) throw cause;
       this.tell(`${nameOf(path).path}: ${cause.message}`);
@@ -118,11 +128,16 @@ function nameOf(path: Uint8Array): { path: string; path_base64?: string } {
   }
 }
 
+/** Not opened before it is read: what is never read would stay open. */
+async function* lazily(open: () => Promise<AsyncIterable<Uint8Array>>): AsyncGenerator<Uint8Array> {
+  yield* await open();
+}
+
 async function* bounded(source: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<Uint8Array> {
   let left = most;
   for await (const chunk of source) {
     left -= chunk.length;
-    if (left < 0) throw new Full(`more than ${LIMITS.artifactBytes} bytes of artifacts`);
+    if (left < 0) throw tooLarge();
     yield chunk;
   }
 }

@@ -21,6 +21,10 @@ export function rowLine(row: Row, done: number, total: number | null): string {
   return `${of}  ${verdict}  ${escapeLine(String(row.id))}  (${times}${files})${error}`;
 }
 
+function many(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 export class BatchView {
   readonly #clock: Clock;
   readonly #total: number | null;
@@ -72,10 +76,10 @@ export function summaryText(summary: Summary, where: string): string {
   const peak = summary.peak_memory_mib === null ? "" : `, peak memory ${Math.round(summary.peak_memory_mib)} MiB`;
   const used = `${summary.vcpu_seconds.toFixed(2)} vCPU-seconds, ${summary.gib_seconds.toFixed(2)} GiB-seconds`;
   return [
-    `${rows} items: ${ok} ok, ${failed} failed, ${timed_out} timed out`,
-    ...(kept > 0 ? [`  kept      ${kept} rows of an earlier run; --fresh runs them again`] : []),
-    ...(bad_lines > 0 ? [`  not used  ${bad_lines} lines, named above`] : []),
-    ...(missing > 0 ? [`  missing   ${missing} items; the same command runs them`] : []),
+    `${many(rows, "item")}: ${ok} ok, ${failed} failed, ${timed_out} timed out`,
+    ...(kept > 0 ? [`  kept      ${many(kept, "row")} of an earlier run; --fresh runs all again`] : []),
+    ...(bad_lines > 0 ? [`  not used  ${many(bad_lines, "line")}, named above`] : []),
+    ...(missing > 0 ? [`  missing   ${many(missing, "item")}; the same command runs what is missing`] : []),
     ...spread("create", summary.create_ms),
     ...spread("run", summary.exec_ms),
     `  wall      ${duration(summary.wall_s * 1000)}${perSecond}${peak}`,
