@@ -77,7 +77,7 @@ function run(
   return { code: child.exitCode, err: child.stderr.toString(), calls };
 }
 
-const HANDED = "bun --no-env-file --config=ROOT/bunfig.toml ROOT/src/cli/main.ts";
+const HANDED = "bun --no-env-file --config=/dev/null ROOT/src/cli/main.ts";
 
 describe("warren, the launcher", () => {
   test("The launcher installs the checkout's packages once, and after that only hands over", () => {
@@ -221,7 +221,7 @@ describe("warren, the launcher", () => {
     const { engines } = JSON.parse(readFileSync(join(PROJECT, "package.json"), "utf8"));
     expect(script).toContain(`bun_version=${engines.bun}\n`);
     expect(run(["test", "some/where"]).calls.at(-1)).toBe(
-      "bun --no-env-file --config=ROOT/bunfig.toml ROOT/test/run.ts some/where",
+      "bun --no-env-file --config=/dev/null ROOT/test/run.ts some/where",
     );
   });
 
