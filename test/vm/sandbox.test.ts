@@ -11,6 +11,7 @@ const PATHS = {
 } as const;
 
 if (gate("vm")) {
+  guardLeaks("base");
   for (const [path, pool] of Object.entries(PATHS)) {
     sandboxSuite(
       `a real microVM from ${path}`,
