@@ -41,6 +41,7 @@ Examples:
   $ warren batch items.jsonl              one microVM per item, results beside it
   $ warren run script.py                  one program, as if it ran here
   $ warren doctor                         what this host can do
+  $ warren test                           every test, in a checkout
 
 ${EXIT_HELP}`;
 

@@ -220,6 +220,9 @@ describe("warren, the launcher", () => {
     const script = readFileSync(join(PROJECT, "warren"), "utf8");
     const { engines } = JSON.parse(readFileSync(join(PROJECT, "package.json"), "utf8"));
     expect(script).toContain(`bun_version=${engines.bun}\n`);
+    expect(run(["test"])).toMatchObject({ code: 71 });
+    mkdirSync(join(root, "test"));
+    writeFileSync(join(root, "test/run.ts"), "");
     expect(run(["test", "some/where"]).calls.at(-1)).toBe(
       "bun --no-env-file --config=/dev/null ROOT/test/run.ts some/where",
     );
