@@ -80,7 +80,7 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
   if (process.getuid?.() !== 0) throw new WarrenError("permission_denied", "sandboxes are made as root: use sudo");
   await data.ensureRoom();
   await using undo = new AsyncDisposableStack();
-  const { slot, fd: slotFd } = slots.take(ask.id, (leftover) => cleanLeftover(ground, leftover));
+  const { slot, fd: slotFd } = slots.take(ask.id, (leftover) => cleanLeftover(ground, leftover), ask.detached);
   undo.defer(() => {
     slots.remove(slot);
     closeFd(slotFd);

@@ -21,6 +21,8 @@ export interface Entry {
   readonly slot: number;
   readonly id: string;
   readonly owner: ProcessName;
+  /** May outlive its owner, once it has a record. */
+  readonly detached: boolean;
 }
 
 /** Ids become directory names and parts of paths. */
@@ -28,13 +30,14 @@ export const LEASE_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
 function encode(entry: Entry): string {
   const { pid, startTicks, hostBootId, space } = entry.owner;
-  return [entry.id, pid, startTicks, hostBootId, space].join(":");
+  return [entry.id, pid, startTicks, hostBootId, space, entry.detached ? "detached" : "owned"].join(":");
 }
 
 function decode(slot: number, text: string): Entry | null {
-  const [id, pid, startTicks, hostBootId, space] = text.split(":");
+  const [id, pid, startTicks, hostBootId, space, kind] = text.split(":");
   if (id === undefined || hostBootId === undefined || space === undefined || !LEASE_ID.test(id)) return null;
-  return { slot, id, owner: { pid: Number(pid), startTicks: Number(startTicks), hostBootId, space } };
+  const owner = { pid: Number(pid), startTicks: Number(startTicks), hostBootId, space };
+  return { slot, id, owner, detached: kind === "detached" };
 }
 
 /** Uid of a slot's VMM; the jail's first process has the next one. */
@@ -67,7 +70,11 @@ export class Slots {
    * cannot be cleaned yet is passed over.
    * @throws {WarrenError} `capacity_exhausted` – every slot of this host is taken
    */
-  take(id: string, clean: (leftover: Entry) => boolean): { readonly slot: number; readonly fd: number } {
+  take(
+    id: string,
+    clean: (leftover: Entry) => boolean,
+    detached = false,
+  ): { readonly slot: number; readonly fd: number } {
     for (let tried = 0; tried < this.#count; tried++) {
       const slot = this.#next;
       this.#next = (slot + 1) % this.#count;
@@ -80,7 +87,7 @@ export class Slots {
           continue;
         }
         this.remove(slot);
-        symlinkSync(encode({ slot, id, owner: this.#self }), join(this.#dir, String(slot)));
+        symlinkSync(encode({ slot, id, owner: this.#self, detached }), join(this.#dir, String(slot)));
         return { slot, fd };
       } catch (error) {
         closeFd(fd);

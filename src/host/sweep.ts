@@ -42,9 +42,10 @@ export function sweepSlot(ground: SweepGround, entry: Pick<Entry, "slot">): bool
   }
 }
 
-/** A jail, or what is left of one, that nobody will ever end: its owner is dead and no record says that it was meant to stay. */
+/** A jail, or what is left of one, that has outlived its owner without being meant to: dying, or never to be found by anyone. */
 function isOrphan(ground: SweepGround, entry: Entry): boolean {
-  return !isAlive(entry.owner) && !existsSync(join(ground.data.run, entry.id, RECORD));
+  const stays = entry.detached && existsSync(join(ground.data.run, entry.id, RECORD));
+  return !isAlive(entry.owner) && !stays;
 }
 
 export interface Swept {

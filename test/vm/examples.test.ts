@@ -1,6 +1,7 @@
 /** The patterns that users were promised, run as the programs they are shown. They use the default home, so this sets it. */
 import { expect, test } from "bun:test";
 import { gate } from "../harness/gates.ts";
+import { guardLeaks } from "../harness/leak-guard.ts";
 import { TEST_HOME, VM_BAKE_MS } from "../harness/vm.ts";
 
 const PATTERNS = `${import.meta.dir}/../examples/patterns`;
@@ -24,6 +25,7 @@ async function runPattern(name: string): Promise<unknown> {
 }
 
 if (gate("vm")) {
+  guardLeaks("code-interpreter");
   test(
     "batch-transform: a broken document is one failed result",
     async () => {

@@ -9,6 +9,7 @@ import type { Item } from "../../src/batch/items/item.ts";
 import type { Row } from "../../src/batch/row.ts";
 import { batchParts, type Warren } from "../../src/compose.ts";
 import { gate } from "../harness/gates.ts";
+import { guardLeaks } from "../harness/leak-guard.ts";
 import { openTestWarren, VM_BAKE_MS } from "../harness/vm.ts";
 
 interface Hostile {
@@ -103,6 +104,7 @@ function processes(): number {
 }
 
 if (gate("vm")) {
+  guardLeaks("base");
   describe("Hostile items", () => {
     let warren: Warren;
     beforeAll(async () => {

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Warren } from "../../src/compose.ts";
 import { Sandbox } from "../../src/sandbox.ts";
 import { gate } from "../harness/gates.ts";
+import { guardLeaks } from "../harness/leak-guard.ts";
 import { openTestWarren, VM_BAKE_MS } from "../harness/vm.ts";
 
 const CLONES = Number(process.env["HYGIENE_CLONES"] ?? 24);
@@ -71,6 +72,7 @@ function collisions(seen: readonly Seen[]): string[] {
 }
 
 if (gate("vm")) {
+  guardLeaks("code-interpreter");
   describe("Clones of one snapshot", () => {
     let warren: Warren;
     beforeAll(async () => {

@@ -13,6 +13,7 @@ import { batch } from "../../src/batch/batch.ts";
 import { batchParts, type Warren } from "../../src/compose.ts";
 import { run } from "../../src/host/run.ts";
 import { gate } from "../harness/gates.ts";
+import { guardLeaks } from "../harness/leak-guard.ts";
 import { openTestWarren, VM_BAKE_MS } from "../harness/vm.ts";
 
 const DATA = process.env["VERDICTS_DATA"] ?? "";
@@ -97,6 +98,7 @@ if (gate("vm")) {
   if (!existsSync(join(DATA, "chatgpt-mbpp.jsonl"))) {
     console.warn("skipped: the verdicts need VERDICTS_DATA, a folder with chatgpt-mbpp.jsonl and HumanEval.jsonl.gz");
   } else {
+    guardLeaks("base");
     describe("Verdicts", () => {
       let warren: Warren;
       beforeAll(async () => {
