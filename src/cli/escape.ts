@@ -5,7 +5,8 @@
  */
 
 const JOINERS = new Set(["\u200c", "\u200d"]);
-const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+/** The last range is that of tags and of what else is drawn as nothing, much of it not assigned yet. */
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\u{e0000}-\u{e0fff}]/gu;
 
 function shown(char: string): string {
   if (JOINERS.has(char)) return char;
