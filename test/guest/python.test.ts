@@ -9,7 +9,8 @@ import { join } from "node:path";
 import type { ExecRequest, GuestAgent } from "../../src/guest/agent.ts";
 import { gate } from "../harness/gates.ts";
 import { type ConnectedAgent, connectAgent } from "./process.ts";
-import { type Program, programs } from "./programs.ts";
+import { programs as basics, type Program } from "./programs.ts";
+import { activities } from "./programs-activities.ts";
 
 /** The guest's Python: the table's tracebacks and messages are those of one version. */
 const PYTHON = "/usr/bin/python3";
@@ -74,7 +75,7 @@ if (gate("gcc") && existsSync(PYTHON)) {
       expect(await isWarm(join(home, "probe.py"))).toBe(true);
     });
 
-    for (const [name, program] of Object.entries(programs)) {
+    for (const [name, program] of Object.entries({ ...basics, ...activities })) {
       test(`The warm interpreter does as python3 does when a program ${name}`, async () => {
         const [plain, warm] = await both(name, program);
         expect(warm).toEqual(plain);
