@@ -120,7 +120,8 @@ static int signal_members(const struct cgroup *cgroup, int signal) {
 
 void cgroup_signal(const struct cgroup *cgroup, pid_t leader, int signal) {
     if (cgroup->fd < 0) {
-        if (leader > 1) kill(-leader, signal);
+        /* Just forked, it may not lead a group yet. */
+        if (leader > 1 && kill(-leader, signal) != 0) kill(leader, signal);
         return;
     }
     if (signal == SIGKILL && write_at(cgroup->fd, "cgroup.kill", "1") == 0) return;

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { PATHS_MAX = 16, ENTRIES_MAX = 4096 };
+enum { PATHS_MAX = 16, ENTRIES_MAX = 4096, JOB_HEADER_BYTES = 8 };
 
 /* A directory of the search path as it was when the modules were imported. */
 struct place {
@@ -117,11 +117,12 @@ static bool shadows(const struct dirent *entry) {
     return bsearch(&key, names, name_count, sizeof *names, by_text) != NULL;
 }
 
-/* True when a change of the directory from now on could not leave its time of modification as it is. */
+/* True when a change of the directory from now on cannot leave its time of modification, which counts in ticks, as it is. */
 static bool long_ago(const struct timespec *changed) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec - changed->tv_sec > 1;
+    int64_t ns = (int64_t)(now.tv_sec - changed->tv_sec) * 1000000000 + now.tv_nsec - changed->tv_nsec;
+    return ns > 100000000;
 }
 
 static bool directory_shadows(const char *directory) {
@@ -190,21 +191,18 @@ static void user_text(const struct user *user, char *out, size_t size) {
 }
 
 size_t fits_job(const struct order *order, bool reseed, bool there, char *out, size_t max) {
-    char user[(GROUPS_MAX + 2) * 11 + 1], count[24];
-    char *at = out;
+    char user[(GROUPS_MAX + 2) * 11 + 1];
+    char *at = out + JOB_HEADER_BYTES;
     const char *end = out + max;
-    size_t args = 0;
-    while (order->argv[2 + args] != NULL) args++;
-    snprintf(count, sizeof count, "%zu", args);
     user_text(&order->user, user, sizeof user);
     bool good = append(&at, end, order->argv[1]) && append(&at, end, order->directory) &&
-                append(&at, end, there ? "" : order->cwd) && append(&at, end, user) && append(&at, end, reseed ? "1" : "0") &&
-                append(&at, end, count);
-    for (size_t i = 0; good && i < args; i++) good = append(&at, end, order->argv[2 + i]);
+                append(&at, end, there ? "" : order->cwd) && append(&at, end, user) && append(&at, end, reseed ? "1" : "0");
+    for (char **argument = order->argv + 2; good && *argument != NULL; argument++) good = append(&at, end, *argument);
+    const char *environment = at;
     /* Without variables of its own, root's program has exactly the interpreter's. */
-    bool same_env = !order->own_env && order->user.uid == 0;
-    for (char **variable = order->envp; good && !same_env && *variable != NULL; variable++) {
-        good = append(&at, end, *variable);
-    }
-    return good ? (size_t)(at - out) - 1 : 0; /* the last NUL would be one string more */
+    bool same = !order->own_env && order->user.uid == 0;
+    for (char **variable = order->envp; good && !same && *variable != NULL; variable++) good = append(&at, end, *variable);
+    store_u32((uint8_t *)out, (uint32_t)(at - out));
+    store_u32((uint8_t *)out + 4, (uint32_t)(at - environment));
+    return good ? (size_t)(at - out) : 0;
 }

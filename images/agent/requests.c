@@ -13,6 +13,9 @@
 
 enum { HEAP_KEPT_BYTES = 256 * 1024 };
 
+/* RCU callbacks, freed cgroups and their kin are done in this time, under emulation too. */
+#define REST_NS 500000000u
+
 typedef void (*handler)(struct port *port, const struct frame *frame, const struct fields *fields);
 
 static void handle_hello(struct port *port, const struct frame *frame, const struct fields *fields) {
@@ -40,13 +43,48 @@ static void settle_memory(void) {
     }
 }
 
-/* A pause right after it finds nothing half done: no dirty page unless the flag leaves that out, no child half forked. */
+/* A SYNC that waits for the kernel to come to rest; one at a time, which is all that a bake needs. */
+static struct {
+    struct timer timer;
+    struct channel channel;
+} rest;
+
+static void answer_sync(struct port *port, uint32_t channel) {
+    fits_remember();
+    if (!warm_settles(port, channel)) say(port, channel, SAY_DONE);
+}
+
+static void rested(struct timer *timer) {
+    (void)timer;
+    struct port *port = rest.channel.port;
+    if (port == NULL) return;
+    channel_close(&rest.channel);
+    answer_sync(port, rest.channel.id);
+}
+
+static void rest_gone(struct channel *channel) { (void)channel; }
+
+static void rest_cancel(struct channel *channel) {
+    say_error(channel->port, channel->id, ECANCELED, "cancelled");
+    channel_close(channel);
+}
+
+static const struct channel_ops rest_channel = {.cancel = rest_cancel, .gone = rest_gone};
+
+/*
+ * A pause right after it finds nothing half done: no child half forked and, unless the flag leaves that out, no dirty page
+ * and none of the work that the kernel puts off (every clone would do it again, first of all).
+ */
 static void handle_sync(struct port *port, const struct frame *frame, const struct fields *fields) {
     uint64_t flags = 0;
     fields_u64(fields, TAG_FLAGS, &flags);
-    if ((flags & SYNC_LIGHT) == 0) settle_memory();
-    fits_remember();
-    if (!warm_settles(port, frame->channel)) say(port, frame->channel, SAY_DONE);
+    if ((flags & SYNC_LIGHT) != 0 || rest.channel.port != NULL || !agent.is_init) {
+        answer_sync(port, frame->channel);
+        return;
+    }
+    settle_memory();
+    rest.timer.fire = rested;
+    if (channel_open(port, &rest.channel, frame->channel, &rest_channel)) timer_set(&rest.timer, now_ns() + REST_NS);
 }
 
 static void handle_credit(struct channel *channel, const struct fields *fields) {

@@ -138,14 +138,13 @@ struct process *warm_child(void) {
     return process;
 }
 
-/* The order as the child reads it: its length, then fits.c's message; false when the pipe does not take it whole. */
+/* False when the pipe does not take it whole. */
 static bool write_job(const struct order *order) {
     static char job[JOB_BYTES];
     /* Only root may go wherever it already is. */
     bool there = order->user.uid == 0 && order->cwd_dev == zygote.cwd_dev && order->cwd_ino == zygote.cwd_ino;
-    size_t length = fits_job(order, reseeding, there, job + 4, JOB_BYTES - 4);
-    store_u32((uint8_t *)job, (uint32_t)length);
-    return length > 0 && write(spare.job_fd, job, length + 4) == (ssize_t)length + 4;
+    size_t length = fits_job(order, reseeding, there, job, JOB_BYTES);
+    return length > 0 && write(spare.job_fd, job, length) == (ssize_t)length;
 }
 
 void warm_begin(struct process *process) {

@@ -5,6 +5,10 @@ A child behaves as `python3 FILE` in everything a program can observe: a clean `
 codes and signals, threads, atexit and finalizers. What would need another start of the interpreter is not run here at all
 (the agent decides that). A program is handed over in one message; little is left to do between it and the first line.
 
+On the way from a program's arrival to its first line, and from its last line to the end, everything counts: in a clone
+under emulation each piece of code that runs for the first time costs as much as a hundred that have run before. So there
+is no ctypes call and no symbol lookup on that way unless it is needed, and little Python.
+
 Differences that remain: modules imported beforehand are in sys.modules and are not torn down at the end; string hashes
 are the same in all children; the modules' own import-time state is as old as the snapshot, but for what `renew` knows.
 """
@@ -21,11 +25,13 @@ import os  # noqa: E402
 
 import _signal  # noqa: E402
 import _socket  # noqa: E402
+import _warnings  # noqa: E402
 import _weakref  # noqa: E402
 
 CONTROL = 3  # descriptor of the socket to the agent
 CHILD_DESCRIPTORS = 4  # job, stdin, stdout, stderr; as in warm.c
 JOB_BYTES = 60 * 1024  # as in warm.c
+SOURCE_BYTES = 64 * 1024
 FILE_INPUT = 257  # Py_file_input
 Module = type(sys)
 api = ctypes.pythonapi
@@ -36,6 +42,8 @@ api = ctypes.pythonapi
 RECURSION_REMAINING, RECURSION_LIMIT, CFRAME = 32, 36, 56  # in PyThreadState
 CURRENT_FRAME = 8  # in _PyCFrame
 CODE = 32  # in _PyInterpreterFrame
+# Where glibc's FILE keeps what it has not written yet.
+WRITE_BASE, WRITE_PTR = 32, 40
 
 
 def find_stack():
@@ -54,6 +62,19 @@ def find_stack():
     known = limit == sys.getrecursionlimit() and limit - 50 < nesting.value <= limit
     if sys.version_info[:2] != (3, 11) or not known or code != id(sys._getframe().f_code):
         raise SystemExit(f"warm: unknown interpreter {sys.version}")
+
+
+def find_stdio():
+    """
+    What tells whether C has buffered output: stdout's buffer, and the list of open files. Flushing all of them in any case
+    would be a ctypes call, and very few programs print through C.
+    """
+    global c_base, c_ptr, c_files, c_files_known
+    stdout = ctypes.c_void_p.in_dll(api, "stdout").value
+    c_base = ctypes.c_void_p.from_address(stdout + WRITE_BASE)
+    c_ptr = ctypes.c_void_p.from_address(stdout + WRITE_PTR)
+    c_files = ctypes.c_void_p.in_dll(api, "_IO_list_all")
+    c_files_known = c_files.value
 
 
 def text(raw):
@@ -83,7 +104,9 @@ def become(user):
 def reseed(modules):
     """Every generator that a program may find already seeded. OpenSSL notices the fork by itself."""
     if "random" in modules:
-        modules["random"].seed()
+        generator = modules["random"]._inst
+        CRandom.seed(generator)  # what its own seed() comes to without an argument
+        generator.gauss_next = None
     if "numpy.random.mtrand" in modules:
         modules["numpy.random.mtrand"].seed()
     if "multiprocessing.process" in modules:
@@ -228,9 +251,12 @@ def join_threads():
 def tear_down():
     """Destroys the program's own modules, in CPython's order, so that finalizers run and files are flushed."""
     modules, kept = sys.modules, preloaded
-    own = [name for name in modules if name not in kept]
-    for name in ("last_type", "last_value", "last_traceback", "argv", "path", "meta_path", "path_hooks"):
-        sys.__dict__[name] = None
+    own = ["__main__"]
+    if len(modules) != len(kept) + 1 or "__main__" not in modules:
+        own = [name for name in modules if name not in kept]
+    if "last_value" in sys.__dict__:
+        sys.last_type = sys.last_value = sys.last_traceback = None
+    sys.argv = sys.path = sys.meta_path = sys.path_hooks = None
     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
     alive = []
     top_frame.value = None
@@ -247,8 +273,9 @@ def tear_down():
         if module is not None:
             api._PyModule_Clear(ctypes.py_object(module))
     for space, names in ((sys.__dict__, sys_names), (builtins.__dict__, builtin_names)):
-        for name in space.keys() - names:
-            space[name] = None
+        if len(space) > len(names):
+            for name in space.keys() - names:
+                space[name] = None
 
 
 def finish(code, interrupted):
@@ -262,7 +289,8 @@ def finish(code, interrupted):
         gc.collect()
     tear_down()
     flush_quietly()
-    api.fflush(None)
+    if c_base.value != c_ptr.value or c_files.value != c_files_known:
+        api.fflush(None)
     if interrupted:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
         os.kill(os.getpid(), _signal.SIGINT)
@@ -272,26 +300,76 @@ def finish(code, interrupted):
 # ---- the program -----------------------------------------------------------------------------------------------------
 
 
-def execute(path, file):
-    """Runs FILE; what it raised, or None."""
-    space = ctypes.py_object(clean_main(text(path)))
-    error = None
+def read_file(path):
+    """The file's bytes; None when it cannot be read, or is no regular file."""
     try:
-        top_frame.value = None
-        nesting.value = sys.getrecursionlimit() + 1  # the call itself counts as one
-        api.PyRun_FileExFlags(file, path, FILE_INPUT, space, space, 1, None)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    source = b""
+    try:
+        while True:
+            piece = os.read(descriptor, SOURCE_BYTES)
+            source += piece
+            if len(piece) < SOURCE_BYTES:
+                return source
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def compiled(source, path):
+    """
+    The code of a sound program. None for one that Python has something to say about: its words depend on that it reads a
+    file, so it is then given the file.
+    """
+    _warnings.filters.insert(0, ("error", None, SyntaxWarning, None, 0))
+    try:
+        return compile(source, path, "exec", 0, True)
+    except BaseException:
+        return None
+    finally:
+        del _warnings.filters[0]
+
+
+def run_file(path, space):
+    """As CPython's own main does it."""
+    api.fopen.restype = ctypes.c_void_p
+    file = api.fopen(path, b"rb")
+    space = ctypes.py_object(space)
+    top_frame.value = None
+    nesting.value = sys.getrecursionlimit() + 1  # the call itself counts as one
+    api.PyRun_FileExFlags(ctypes.c_void_p(file), path, FILE_INPUT, space, space, 1, None)
+
+
+def execute(path, source):
+    """Runs FILE; what it raised, or None."""
+    name = text(path)
+    space = clean_main(name)
+    code = compiled(source, name)
+    error = source = None
+    try:
+        if code is None:
+            run_file(path, space)
+        else:
+            top_frame.value = None
+            nesting.value = sys.getrecursionlimit() + 1  # as above
+            exec(code, space)
     except BaseException as raised:
-        error = raised.with_traceback(raised.__traceback__.tb_next)  # the first frame is ours
+        trace = raised.__traceback__.tb_next  # the first frame is ours
+        error = raised.with_traceback(trace.tb_next if code is None else trace)  # and run_file's
     flush_quietly()
     return error
 
 
 def run(job):
-    path, directory, cwd, user, fresh, count, *rest = job.split(b"\0")
-    count = int(count)
-    arguments, environment = rest[:count], rest[count:]
-    if environment:
-        set_environment(environment)
+    end = len(job) - int.from_bytes(job[4:8], "little")
+    program = job[8 : end - 1].split(b"\0")
+    path, directory, cwd, user, fresh = program[:5]
+    arguments = program[5:]
+    if end < len(job):
+        set_environment(job[end:-1].split(b"\0"))
     try:
         if user:
             become(user)
@@ -302,15 +380,16 @@ def run(job):
     if fresh == b"1":
         reseed(sys.modules)
     renew(sys.modules)
-    api.fopen.restype = ctypes.c_void_p
-    file = api.fopen(path, b"rb")
-    argv = [text(argument) for argument in (path, *arguments)]
-    if file is None:  # python3 has its own words for that
+    source = read_file(path)
+    argv = [text(path)]
+    for argument in arguments:
+        argv.append(text(argument))
+    if source is None:  # python3 has its own words for that
         os.execv("/usr/bin/python3", ["python3", *argv])
     sys.argv = argv
     sys.orig_argv = ["python3", *argv]
     sys.path[0] = text(directory)
-    error = execute(path, ctypes.c_void_p(file))
+    error = execute(path, source)
     code, interrupted = 0, type(error) is KeyboardInterrupt
     if error is not None:
         code = report(error)
@@ -322,16 +401,18 @@ def run(job):
 
 
 def read_job(descriptor):
-    """The job, whole: four bytes of length, then as many; nothing when the agent has closed the pipe."""
+    """
+    The job, whole: four bytes with its length, four with how much of that is environment, then both, as texts that end with
+    NUL. Nothing when the agent has closed the pipe.
+    """
     job = os.read(descriptor, JOB_BYTES)
-    missing = 4 + int.from_bytes(job[:4], "little") - len(job)
-    while job and missing > 0:
-        more = os.read(descriptor, missing)
+    length = int.from_bytes(job[:4], "little")
+    while job and len(job) < length:
+        more = os.read(descriptor, length - len(job))
         if not more:
             return b""
         job += more
-        missing -= len(more)
-    return job[4:]
+    return job
 
 
 def wait_for_job(descriptors):
@@ -399,11 +480,14 @@ def make_child(descriptors):
 
 
 def main(names):
-    global SourceFileLoader, Unraisable
+    global SourceFileLoader, Unraisable, CRandom
     import importlib
+    from _random import Random as CRandom
     from importlib.machinery import SourceFileLoader
 
     find_stack()
+    find_stdio()
+    compile(b"", "", "exec", 0, True)  # makes the types of the syntax tree, which is half of a small program's time
     Unraisable = unraisable_type()
     for name in names:
         importlib.import_module(name)

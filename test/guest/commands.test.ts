@@ -1,11 +1,11 @@
 /** Commands under the real agent, as a process of this machine under AddressSanitizer: bytes, ends, limits, streams, leftovers. */
-import { describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { isWarrenError, type WarrenError } from "../../src/errors.ts";
 import type { ExecRequest, GuestAgent } from "../../src/guest/agent.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { gate } from "../harness/gates.ts";
-import { connectAgent } from "./process.ts";
+import { BUILD_MS, binaries, connectAgent } from "./process.ts";
 
 interface Result {
   readonly stdout: Uint8Array;
@@ -70,6 +70,8 @@ function writtenBytes(pid: number): number {
 }
 
 if (gate("gcc", "root")) {
+  beforeAll(() => binaries(), BUILD_MS);
+
   describe("A command", () => {
     test("A command's streams come back byte for byte, however they are cut", async () => {
       await using it = await connectAgent();

@@ -16,7 +16,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { isWarrenError, type WarrenError } from "../../src/errors.ts";
 import { GuestAgent } from "../../src/guest/agent.ts";
 import { gate } from "../harness/gates.ts";
-import { type ConnectedAgent, connectAgent, startAgent } from "./process.ts";
+import { BUILD_MS, type ConnectedAgent, connectAgent, startAgent } from "./process.ts";
 
 async function failure(job: Promise<unknown>): Promise<WarrenError> {
   const error = await job.then(
@@ -42,7 +42,7 @@ if (gate("gcc", "root")) {
   beforeAll(async () => {
     it = await connectAgent();
     agent = it.agent;
-  }, 60_000);
+  }, BUILD_MS);
 
   afterAll(async () => {
     await it[Symbol.asyncDispose]();

@@ -2,14 +2,14 @@
  * `golden/frames.json`, held against both halves of the protocol: every frame is encoded and decoded by the host's codec,
  * decoded by the agent's, and those that guests send are also made by the agent's own encoders.
  */
-import { describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { encodeFrame, FrameDecoder } from "../../src/guest/codec.ts";
 import { decodeFields, encodeFields, type Field } from "../../src/guest/fields.ts";
 import { ASK, SAY, TAG } from "../../src/guest/protocol.ts";
 import { decodeFileRecords, decodeProcessRecords } from "../../src/guest/records.ts";
 import { gate } from "../harness/gates.ts";
-import { goldenProgram } from "./process.ts";
+import { BUILD_MS, binaries, goldenProgram } from "./process.ts";
 
 type Value = { readonly u64: string } | { readonly text: string } | { readonly hex: string };
 interface Golden {
@@ -99,6 +99,8 @@ describe("Golden frames", () => {
 });
 
 if (gate("gcc")) {
+  beforeAll(() => binaries(), BUILD_MS);
+
   describe("The agent's codec", () => {
     test("The agent's codec makes the golden frames of guests", async () => {
       const said = (await goldenProgram("say", "")).trim().split("\n");

@@ -1,5 +1,5 @@
 /** The real agent, compiled, as an ordinary process of this machine, behind a `Link`; everything it made is gone after `end`. */
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket } from "bun";
@@ -10,8 +10,6 @@ import { GuestAgent } from "../../src/guest/agent.ts";
 const SOURCES = join(import.meta.dir, "../../images/agent");
 const SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
 
-let built: Promise<string> | null = null;
-
 /** Compiles without a warning, or throws the complaint. */
 export async function compile(args: readonly string[]): Promise<void> {
   const done = Bun.spawn(["gcc", "-O1", "-Wall", "-Wextra", "-Werror", ...args], { stderr: "pipe" });
@@ -19,22 +17,38 @@ export async function compile(args: readonly string[]): Promise<void> {
   if ((await done.exited) !== 0) throw new Error(`gcc failed:\n${complaint}`);
 }
 
-/** Directory with `agent` (under AddressSanitizer and UBSan) and `dial`, compiled once per test process. */
+/** For a `beforeAll` that compiles, on a busy machine. */
+export const BUILD_MS = 180_000;
+
+/** Outlives the run: the next one compiles only what has changed. */
+const CACHE = join(import.meta.dir, "../../node_modules/.cache/warren-agent");
+
+let built: Promise<string> | null = null;
+
+/** Directory with `agent` and `golden` (under AddressSanitizer and UBSan) and `dial`, compiled when their sources change. */
 export function binaries(): Promise<string> {
-  built ??= (async () => {
-    const dir = mkdtempSync(join(tmpdir(), "warren-agent-"));
-    process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
-    const files = readdirSync(SOURCES).filter((name) => name.endsWith(".c"));
-    const linked = files.filter((name) => name !== "main.c").map((name) => join(SOURCES, name));
-    const golden = [...linked, join(import.meta.dir, "../golden/golden.c")];
-    await Promise.all([
-      compile([...SANITIZE, ...files.map((name) => join(SOURCES, name)), "-o", join(dir, "agent")]),
-      compile([join(import.meta.dir, "dial.c"), "-o", join(dir, "dial")]),
-      compile([...SANITIZE, ...golden, "-o", join(dir, "golden")]),
-    ]);
-    return dir;
-  })();
+  built ??= build();
   return built;
+}
+
+async function build(): Promise<string> {
+  const own = [join(import.meta.dir, "dial.c"), join(import.meta.dir, "../golden/golden.c")] as const;
+  const sources = readdirSync(SOURCES).map((name) => join(SOURCES, name));
+  const hash = new Bun.CryptoHasher("sha256").update(SANITIZE.join(" "));
+  for (const path of [...sources, ...own].sort()) hash.update(await Bun.file(path).bytes());
+  const dir = join(CACHE, hash.digest("hex").slice(0, 16));
+  if (existsSync(dir)) return dir;
+  const partial = `${dir}.${process.pid}`;
+  mkdirSync(partial, { recursive: true });
+  const agent = sources.filter((path) => path.endsWith(".c"));
+  const linked = agent.filter((path) => !path.endsWith("/main.c"));
+  await compile([...SANITIZE, ...agent, "-o", join(partial, "agent")]);
+  await compile([own[0], "-o", join(partial, "dial")]);
+  await compile([...SANITIZE, ...linked, own[1], "-o", join(partial, "golden")]);
+  for (const old of readdirSync(CACHE))
+    if (!old.includes(".")) rmSync(join(CACHE, old), { recursive: true, force: true });
+  renameSync(partial, dir);
+  return dir;
 }
 
 /** What the golden frames' C program (`test/golden/golden.c`) prints for this input. */

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecRequest, GuestAgent } from "../../src/guest/agent.ts";
 import { gate } from "../harness/gates.ts";
-import { type ConnectedAgent, connectAgent } from "./process.ts";
+import { BUILD_MS, type ConnectedAgent, connectAgent } from "./process.ts";
 import { programs as basics, type Program } from "./programs.ts";
 import { activities } from "./programs-activities.ts";
 
@@ -43,7 +43,7 @@ if (gate("gcc") && existsSync(PYTHON)) {
   beforeAll(async () => {
     connected = await connectAgent(["--warm", join(import.meta.dir, "../../images/python/warm.py")]);
     await connected.agent.warm(MODULES);
-  }, 60_000);
+  }, BUILD_MS);
 
   afterAll(async () => {
     await connected[Symbol.asyncDispose]();

@@ -1,12 +1,12 @@
 /** When the warm interpreter is used and when a fresh one is, and that losing it at any moment costs time and nothing else. */
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isWarrenError } from "../../src/errors.ts";
 import type { ExecRequest, GuestAgent } from "../../src/guest/agent.ts";
 import { gate } from "../harness/gates.ts";
-import { type ConnectedAgent, connectAgent } from "./process.ts";
+import { BUILD_MS, binaries, type ConnectedAgent, connectAgent } from "./process.ts";
 
 const SCRIPT = join(import.meta.dir, "../../images/python/warm.py");
 /** Only the warm interpreter has this loaded without an import. */
@@ -40,6 +40,8 @@ function interpreters(agentPid: number): number[] {
 }
 
 if (gate("gcc", "root")) {
+  beforeAll(() => binaries(), BUILD_MS);
+
   const home = mkdtempSync(join(tmpdir(), "warren-warm-"));
   const at = (...names: string[]): string => join(home, ...names);
   afterAll(() => rmSync(home, { recursive: true, force: true }));
