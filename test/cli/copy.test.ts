@@ -173,7 +173,8 @@ describe("tarOf", () => {
 });
 
 /** Where a path leads: links followed as far as they go; a loop of links leads nowhere. */
-function leadsTo(path: string): string | null {
+function leadsTo(path: string, hops = 40): string | null {
+  if (hops === 0) return null;
   try {
     return realpathSync(path);
   } catch (error) {
@@ -181,11 +182,11 @@ function leadsTo(path: string): string | null {
     if (code === "ELOOP") return null;
     if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
   }
-  const parent = leadsTo(dirname(path));
+  const parent = leadsTo(dirname(path), hops - 1);
   if (parent === null) return null;
   const here = join(parent, basename(path));
   const stat = lstatSync(here, { throwIfNoEntry: false });
-  return stat?.isSymbolicLink() === true ? leadsTo(resolve(parent, readlinkSync(here))) : here;
+  return stat?.isSymbolicLink() === true ? leadsTo(resolve(parent, readlinkSync(here)), hops - 1) : here;
 }
 
 /** Links below `root` that lead out of it. */
