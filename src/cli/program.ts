@@ -54,27 +54,28 @@ export function buildProgram(verb: Verb): Command {
     .showHelpAfterError("(--help tells more)")
     .addHelpText("after", EXAMPLES);
   for (const define of VERBS) define(program, verb);
-  settle(program, verb.io);
+  settle(program, verb);
   return program;
 }
 
 /** Errors are thrown, and what is written goes where the rest goes; for every command of the tree. */
-function settle(command: Command, io: Io): void {
+function settle(command: Command, verb: Verb): void {
+  const { io } = verb;
   command.exitOverride();
   command.configureOutput({
-    writeOut: (text) => void io.out.write(text),
-    writeErr: (text) => void io.err.write(escapeText(text)),
+    writeOut: (text) => verb.writing.push(io.out.write(text)),
+    writeErr: (text) => verb.writing.push(io.err.write(escapeText(text))),
     getOutHelpWidth: () => Math.min(io.out.columns, 110),
     getErrHelpWidth: () => Math.min(io.err.columns, 110),
     getOutHasColors: () => false,
     getErrHasColors: () => false,
   });
-  for (const sub of command.commands) settle(sub, io);
+  for (const sub of command.commands) settle(sub, verb);
 }
 
 /** Runs one command line; the result is the exit code. Never throws. */
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
-  const verb: Verb = { io, code: EXIT.ok };
+  const verb: Verb = { io, code: EXIT.ok, writing: [] };
   const program = buildProgram(verb);
   try {
     await program.parseAsync([...args], { from: "user" });
@@ -86,5 +87,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
     const report = isPlainStop ? "warren: stopped\n" : reportOf(error, program.opts()["verbose"] === true);
     await io.err.write(report);
     return code;
+  } finally {
+    await Promise.all(verb.writing);
   }
 }

@@ -10,6 +10,8 @@ export interface Verb {
   readonly io: Io;
   /** The exit code of what a verb did; 0 until it says otherwise. */
   code: number;
+  /** Help and usage errors on their way out: the process must not end before them. */
+  readonly writing: Promise<void>[];
 }
 
 /** Adds a verb; what it does is imported when it is done. */
