@@ -194,34 +194,20 @@ function leadsTo(path: string): string | null {
   return at;
 }
 
-/** Links below a directory; its links are not followed. */
-function linksBelow(directory: string): string[] {
-  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
-    const path = join(directory, entry.name);
-    return entry.isSymbolicLink() ? [path] : entry.isDirectory() ? linksBelow(path) : [];
+/** Links below `dir`; none is followed on the way. */
+function linksIn(dir: string): string[] {
+  return readdirSync(dir).flatMap((name) => {
+    const path = join(dir, name);
+    const stat = lstatSync(path);
+    if (stat.isSymbolicLink()) return [path];
+    return stat.isDirectory() ? linksIn(path) : [];
   });
 }
 
-/** Links below `root` that lead out of it. */
+/** Those below `root` that lead out of it. */
 function linksOutOf(root: string): string[] {
-  return linksBelow(root).filter((path) => !`${leadsTo(path) ?? root}/`.startsWith(`${root}/`));
+  return linksIn(root).filter((path) => !`${leadsTo(path) ?? root}/`.startsWith(`${root}/`));
 }
-
-test("linksOutOf sees a link that leaves, however it does it", () => {
-  mkdirSync(join(dir, "r/a/b"), { recursive: true });
-  for (const [name, target] of [
-    ["l1", ".."],
-    ["a/l2", "/etc"],
-    ["a/b/y", "../.."],
-    ["z", "a/b/y/.."],
-    ["in", "a/b/none"],
-    ["loop", "loop"],
-  ] as const) {
-    symlinkSync(target, join(dir, "r", name));
-  }
-  const names = linksOutOf(join(dir, "r")).map((path) => path.slice(join(dir, "r").length + 1));
-  expect(names.sort()).toEqual(["a/l2", "l1", "z"]);
-});
 
 describe("Unpacker", () => {
   test("Unpacker makes files, directories, links and modes below its root", async () => {
