@@ -82,6 +82,9 @@ struct launch {
 /* The pid, or -1 with errno. Failing to execute is reported by the child as a shell does: a line on stderr and 126 or 127. */
 pid_t launch(const struct launch *launch);
 
+/* cgroup.c: how soon the kernel ends it when memory runs out, -1000 to 1000. */
+void process_score(pid_t pid, const char *score);
+
 /* file.c, transfer.c: file requests. */
 void handle_stat(struct port *port, const struct frame *frame, const struct fields *fields);
 void handle_mkdir(struct port *port, const struct frame *frame, const struct fields *fields);

@@ -152,3 +152,12 @@ void cgroups_sweep(void) {
     }
     pending_count = kept;
 }
+
+void process_score(pid_t pid, const char *score) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+    int fd = agent.is_init ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    if (write(fd, score, strlen(score)) < 0) note("%s: %s", path, strerror(errno));
+    close(fd);
+}

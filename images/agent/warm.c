@@ -58,15 +58,6 @@ void warm_script(const char *path) { script = path; }
 
 void warm_reseed(bool on) { reseeding = on; }
 
-static void write_score(pid_t pid, const char *score) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
-    int fd = agent.is_init ? open(path, O_WRONLY | O_CLOEXEC) : -1;
-    if (fd < 0) return;
-    if (write(fd, score, strlen(score)) < 0) note("%s: %s", path, strerror(errno));
-    close(fd);
-}
-
 /* Memory of its own, not shared with a file. */
 static uint64_t anonymous_bytes(pid_t pid) {
     char path[64], line[256];
@@ -210,7 +201,7 @@ static void spare_speaks(struct source *source, uint32_t events) {
         kill(pid, SIGKILL);
         spare_drop();
     } else {
-        write_score(pid, "0");
+        process_score(pid, "0");
         source->ready = stream_ready;
         spare.ready = true;
     }
@@ -387,7 +378,7 @@ void handle_warm(struct port *port, const struct frame *frame, const struct fiel
     loop_watch(&zygote.control, EPOLLIN);
     loop_watch(&zygote.errors, EPOLLIN);
     if (zygote.pid < 0) zygote_ended();
-    else write_score(zygote.pid, "-500");
+    else process_score(zygote.pid, "-500");
 }
 
 bool warm_settles(struct port *port, uint32_t channel) {
