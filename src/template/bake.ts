@@ -66,11 +66,11 @@ async function warmUp(
   say("booting the guest");
   await vmm.resume(signal);
   const agent = await GuestAgent.connect(await vmm.connect(0, signal), { clock, signal, helloMs: LIMITS.bakeBootMs });
-  await agent.identity(freshIdentity(clock));
+  await agent.identity(freshIdentity(clock), signal);
   if (parts.warm.length > 0) {
     say(`importing ${parts.warm.join(", ")}`);
     await agent.writeFile({ path: INTERPRETER_PATH, body: await Bun.file(INTERPRETER_SOURCE).bytes() });
-    await agent.warm(parts.warm);
+    await agent.warm(parts.warm, signal);
     await answers42(agent, signal);
   }
   say("running once what every item runs");
@@ -80,7 +80,7 @@ async function warmUp(
   )) {
     // Its output does not matter: the shell, coreutils and python3 are now in the page cache.
   }
-  await agent.sync();
+  await agent.sync({}, signal);
   return { agent };
 }
 
@@ -149,7 +149,7 @@ async function tryClone(
   await vmm.load(signal);
   await vmm.resume(signal);
   const agent = await GuestAgent.connect(link, { clock: tools.clock, signal });
-  await agent.identity(freshIdentity(tools.clock));
+  await agent.identity(freshIdentity(tools.clock), signal);
   await answers42(agent, signal);
   const used = lease.memoryMib();
   agent.close();
