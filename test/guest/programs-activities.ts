@@ -39,6 +39,18 @@ export const activities: Readonly<Record<string, Program>> = {
   "uses a file that a former left open": {
     code: "import glob, os; print([open(p).read() for p in glob.glob(os.path.dirname(__file__) + '/*.out')])\n",
   },
+  "writes through C to a file that it leaves open": {
+    code: lines(
+      "import ctypes, os",
+      "c = ctypes.CDLL(None)",
+      "c.fopen.restype = ctypes.c_void_p",
+      "f = c.fopen((__file__ + '.c').encode(), b'w')",
+      "c.fputs(b'kept by C', ctypes.c_void_p(f))",
+      "if os.fork() == 0: raise SystemExit",
+      "os.wait()",
+      "print(open(__file__ + '.c').read())",
+    ),
+  },
   "prints through C": { code: "import ctypes; ctypes.CDLL(None).printf(b'from C\\n')\n" },
   "finalizes objects in order": {
     code: lines(

@@ -65,6 +65,17 @@ const failures: Readonly<Record<string, Program>> = {
   "declares an unknown encoding": { code: "# -*- coding: nonsense -*-\nprint(1)\n" },
   "begins with a byte order mark": { code: "\uFEFFprint('bom')\n" },
   "warns of its own syntax": { code: "x = 1\nprint(x is 1)\n" },
+  "warns of its own syntax and has none": { code: "x = 1\nprint(x is 1)\nreturn\n" },
+  "declares another encoding": { code: "# coding: latin-1\nprint(ascii('\u00ff'), len('\u00ff'))\n" },
+  "ends its lines as old machines did": { code: "x = 1\rprint(x)\r\nprint('a\\\rb')\r" },
+  "uses an escape that is none": { code: "print('\\d', b'\\q')\n" },
+  "nests too deep for the parser": { code: `x = ${"(".repeat(300)}${")".repeat(300)}\n` },
+  "nests too deep for the compiler": { code: `x = ${"-".repeat(5000)}1\n` },
+  "has a future statement": {
+    code: "from __future__ import annotations\ndef f(a: undefined_name): pass\nprint(f.__annotations__)\n",
+  },
+  "has a future that is none": { code: "from __future__ import nothing_known\n" },
+  "says nothing but a comment": { code: "# nothing" },
   "has an error in an imported module": {
     code: lines(
       "import sys, os",
