@@ -59,10 +59,11 @@ function tryRemove(dir: string): "gone" | "busy" {
   return "gone";
 }
 
+/** The open hierarchy of `favourJoins`, one for the process however many homes it opens. */
+let joins: number | "none" | null = null;
+
 export class Cgroups {
   readonly #places: ReadonlyMap<Controller, Place>;
-  /** The open hierarchy of `favourJoins`. */
-  #joins: number | "none" | null = null;
   /** One line for each limit that this host cannot give, with the reason. */
   readonly degraded: readonly string[];
 
@@ -78,8 +79,8 @@ export class Cgroups {
    * @returns false when no group is on v1, or this kernel has no such switch
    */
   favourJoins(): boolean {
-    this.#joins ??= this.#openJoins() ?? "none";
-    return this.#joins !== "none";
+    joins ??= this.#openJoins() ?? "none";
+    return joins !== "none";
   }
 
   #openJoins(): number | null {
