@@ -98,7 +98,7 @@ export class Call {
   #takeData(type: number, payload: Uint8Array): void {
     if (payload.length === 0) throw violation("an empty piece of output");
     this.#window -= payload.length;
-    if (this.#window < 0 && !this.#abandoned) throw violation("more output than was asked for");
+    if (this.#window < 0) throw violation("more output than was asked for");
     const tail = this.#answers.at(-1);
     if (tail !== undefined && "buffer" in tail && tail.type === type && tail.fill + payload.length <= JOIN_BYTES) {
       tail.buffer.set(payload, tail.fill);

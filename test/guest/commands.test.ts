@@ -130,6 +130,19 @@ if (gate("gcc", "root")) {
       expect(Buffer.from(numbered.stdout).toString()).toBe("12345\n12345\n/\n");
     });
 
+    test("A command's user has the groups that the guest's own files give it", async () => {
+      const files =
+        'printf "%s\\n" "u:x:1234:77::/home/u:/bin/sh" broken: > /mnt/p; printf "%s\\n" "g:x:88:a,u" "h:x:99:uu" "i:x:77:u" > /mnt/g';
+      const bind =
+        "mount -t tmpfs none /mnt && " +
+        files +
+        " && mount --bind /mnt/p /etc/passwd && mount --bind /mnt/g /etc/group";
+      await using it = await connectAgent([], ["unshare", "-m", "sh", "-c", `${bind} && exec "$@"`, "sh"]);
+      const { stdout } = await run(it.agent, { cmd: "id -u; id -G; echo $HOME $USER", user: "u" });
+      expect(Buffer.from(stdout).toString()).toBe("1234\n77 88\n/home/u u\n");
+      expect((await failure(run(it.agent, { cmd: "true", user: "broken" }))).code).toBe("invalid_request");
+    });
+
     test("A command that cannot be started is the caller's mistake", async () => {
       await using it = await connectAgent();
       const wrong: ExecRequest[] = [{ user: "no-such-user" }, { cwd: "/no/such/dir" }, { cwd: "/etc/passwd" }];

@@ -283,12 +283,27 @@ describe("GuestAgent", () => {
     await first;
     await events.return?.(undefined);
     expect((await guest.request(ASK.CANCEL)).channel).toBe(channel);
-    for (let i = 0; i < 8; i++) await guest.say(SAY.OUT, channel, new Uint8Array(LIMITS.frameBytes));
+    for (let i = 0; i < 4; i++) await guest.say(SAY.OUT, channel, new Uint8Array(LIMITS.frameBytes));
     await guest.say(SAY.EXIT, channel, exit(-1, 9));
     const pinged = agent.ping();
     await guest.say(SAY.PONG, (await guest.request(ASK.PING)).channel);
     await pinged;
     agent.close();
+  });
+
+  test("GuestAgent does not listen for ever to a call that it has cancelled", async () => {
+    const guest = new Played();
+    const agent = await guest.agent();
+    const events = agent.exec({ cmd: "yes" })[Symbol.asyncIterator]();
+    const first = events.next();
+    const { channel } = await guest.request(ASK.EXEC);
+    await guest.say(SAY.STARTED, channel, STARTED);
+    await first;
+    await events.return?.(undefined);
+    for (let i = 0; i < 5; i++) {
+      await guest.say(SAY.OUT, channel, new Uint8Array(LIMITS.frameBytes)).catch(() => undefined); // it has hung up
+    }
+    expect((await agent.lost).code).toBe("guest_protocol");
   });
 
   test("GuestAgent grants credit only for what its reader has taken", async () => {
