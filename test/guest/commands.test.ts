@@ -132,14 +132,14 @@ if (gate("gcc", "root")) {
 
     test("A command's user has the groups that the guest's own files give it", async () => {
       const files =
-        'printf "%s\\n" "u:x:1234:77::/home/u:/bin/sh" broken: > /mnt/p; printf "%s\\n" "g:x:88:a,u" "h:x:99:uu" "i:x:77:u" > /mnt/g';
+        'printf "%s\\n" "u:x:1234:77::/srv/u:/bin/sh" broken: > /mnt/p; printf "%s\\n" "g:x:88:a,u" "h:x:99:uu" "i:x:77:u" > /mnt/g';
       const bind =
         "mount -t tmpfs none /mnt && " +
         files +
         " && mount --bind /mnt/p /etc/passwd && mount --bind /mnt/g /etc/group";
       await using it = await connectAgent([], ["unshare", "-m", "sh", "-c", `${bind} && exec "$@"`, "sh"]);
       const { stdout } = await run(it.agent, { cmd: "id -u; id -G; echo $HOME $USER", user: "u" });
-      expect(Buffer.from(stdout).toString()).toBe("1234\n77 88\n/home/u u\n");
+      expect(Buffer.from(stdout).toString()).toBe("1234\n77 88\n/srv/u u\n");
       expect((await failure(run(it.agent, { cmd: "true", user: "broken" }))).code).toBe("invalid_request");
     });
 
