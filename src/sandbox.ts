@@ -31,7 +31,7 @@ export interface ExecOptions extends CallOptions {
 export interface PythonOptions extends ExecOptions {
   /** `sys.argv[1:]`. */
   readonly args?: readonly string[];
-  /** Where the source is written first; default `/work/main.py`. */
+  /** Where the source is written first; default the contract's `PYTHON_PATH`. */
   readonly path?: string;
 }
 

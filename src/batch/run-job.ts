@@ -4,7 +4,7 @@
  */
 import { createReadStream } from "node:fs";
 import type { Clock } from "../base/clock.ts";
-import type { Exec, ExecEvent } from "../contract/routes/exec.ts";
+import { type Exec, type ExecEvent, PYTHON_PATH } from "../contract/routes/exec.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -36,8 +36,6 @@ export interface Attempt {
   readonly fault: { readonly stage: Stage; readonly cause: unknown } | null;
 }
 
-const MAIN_PATH = "/work/main.py";
-
 type Exit = Extract<ExecEvent, { kind: "exit" }>;
 
 /** What a running program has left so far, whether or not its exit is ever seen. */
@@ -64,7 +62,7 @@ function execOf(context: JobContext, id: string, job: Job, timeoutSeconds: numbe
   const { program } = job;
   return {
     id,
-    ...(program.kind === "code" ? { python: { code: program.text, path: MAIN_PATH } } : { cmd: program.text }),
+    ...(program.kind === "code" ? { python: { code: program.text, path: PYTHON_PATH } } : { cmd: program.text }),
     cwd: WORK,
     ...(job.input === null ? {} : { stdin: job.input }),
     timeoutSeconds,

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Body } from "../contract/route.ts";
-import type { ExecEvent, ProcessInfo } from "../contract/routes/exec.ts";
+import { type ExecEvent, type ProcessInfo, PYTHON_PATH } from "../contract/routes/exec.ts";
 import type { FileInfo } from "../contract/routes/files.ts";
 import type { Link } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
@@ -12,16 +12,7 @@ import { LIMITS } from "../limits.ts";
 import { violation } from "./codec.ts";
 import { archiveIn, archiveOut, feeder, patient, removeAll } from "./commands.ts";
 import { Connection, type ConnectOptions } from "./connection.ts";
-import {
-  type ExecRequest,
-  encodeAttach,
-  encodeExec,
-  follow,
-  limitsOf,
-  PYTHON_PATH,
-  processInfo,
-  type RunLimits,
-} from "./exec.ts";
+import { type ExecRequest, encodeAttach, encodeExec, follow, limitsOf, processInfo, type RunLimits } from "./exec.ts";
 import { encodeFields, type Field, type Fields } from "./fields.ts";
 import { ask, listFiles, pieces, readBytes, statFile, writeBytes } from "./files.ts";
 import { ASK, SAY, SYNC_FLAG, TAG } from "./protocol.ts";

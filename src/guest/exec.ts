@@ -2,7 +2,7 @@
  * Commands: a request to EXEC's fields, and the guest's answers to events. The guest enforces time and output; the host
  * checks both again, since a guest's word on its own limits is worth nothing.
  */
-import type { Exec, ExecEvent, ProcessInfo } from "../contract/routes/exec.ts";
+import { type Exec, type ExecEvent, type ProcessInfo, PYTHON_PATH } from "../contract/routes/exec.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { type Answer, type Call, settled } from "./call.ts";
@@ -17,9 +17,6 @@ import type { Waiter } from "./waiting.ts";
 
 /** A command as the contract has it, without the sandbox it is for. */
 export type ExecRequest = Omit<Exec, "id">;
-
-/** Where a Python program goes when its request names no path. */
-export const PYTHON_PATH = "/work/main.py";
 
 /** Limits of the host's own making, for commands that are ours and not a user's. */
 export interface RunLimits {

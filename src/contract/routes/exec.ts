@@ -8,12 +8,15 @@ import { ById, Environment } from "./sandboxes.ts";
 const Text = Type.String({ pattern: "^[^\\u0000]*$" });
 const GuestPath = Type.String({ pattern: "^/[^\\u0000]*$", maxLength: LIMITS.pathBytes });
 
+/** Where Python source is written in the guest when a call names no path. */
+export const PYTHON_PATH = "/work/main.py";
+
 /** Python from the template's warm interpreter, with the semantics of `python3 FILE`. */
 export const PythonRun = Type.Object(
   {
     /** Source text, written to `path` first; without it `path` has to exist. */
     code: Type.Optional(Type.String()),
-    /** Default `/work/main.py`. */
+    /** Default {@link PYTHON_PATH}. */
     path: Type.Optional(GuestPath),
     args: Type.Optional(Type.Array(Text)),
   },

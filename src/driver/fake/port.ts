@@ -13,7 +13,8 @@ import { isCommand } from "./shell.ts";
 const ESRCH = 3;
 const ECANCELED = 125;
 const LAST: ReadonlySet<number> = new Set([SAY.DONE, SAY.ERROR, SAY.EXIT]);
-const PYTHON_PATH = "/work/main.py";
+
+import { PYTHON_PATH } from "../../contract/routes/exec.ts";
 
 /** One exchange that is under way. */
 interface Channel {
