@@ -15,7 +15,7 @@ struct plan {
 
 struct failure { i32 error, step; };
 
-/* Order is known to src/host/jail.ts. */
+/* Order is known to src/host/jail/jail.ts. */
 enum { AT_PLAN = 1, AT_FORK, AT_THP, AT_CAPS, AT_IDS, AT_PRIVS, AT_FILTER, AT_EXEC_PATH, AT_EXEC, AT_TIMER };
 
 #define TRY(at, call) do { long r_ = (call); if (r_ < 0) { why->error = (i32)-r_; why->step = at; return -1; } } while (0)

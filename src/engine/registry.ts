@@ -1,6 +1,6 @@
 /**
  * What the engine needs in order to be one of several processes of the same home: who has which sandbox, and a free agent
- * port in a sandbox made elsewhere. One implementation on files (`host/registry.ts`), one in memory in the fake host.
+ * port in a sandbox made elsewhere. One implementation on files (`host/home/registry.ts`), one in memory in the fake host.
  */
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { VmRef } from "../driver/driver.ts";

@@ -2,8 +2,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { type Mount, readMounts } from "./home/mountinfo.ts";
 import type { Capacity } from "./host.ts";
-import { type Mount, readMounts } from "./mountinfo.ts";
 
 const KIB_PER_MIB = 1024;
 const MIB = 1024 * 1024;

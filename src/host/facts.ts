@@ -9,11 +9,11 @@ import { canOpenNetlink } from "../../ffi/sockets.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { readCapacity } from "./capacity.ts";
-import type { Cgroups } from "./cgroups.ts";
-import type { Data } from "./data.ts";
-import { type JailProbe, probeJail } from "./jail-probe.ts";
+import type { Data } from "./home/data.ts";
+import { type JailProbe, probeJail } from "./jail/jail-probe.ts";
 import type { LinuxHost } from "./linux.ts";
 import { COMMAND_ENV } from "./run.ts";
+import type { Cgroups } from "./slots/cgroups.ts";
 
 export interface Fact {
   readonly name: string;

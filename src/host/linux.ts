@@ -4,13 +4,13 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Registry } from "../engine/registry.ts";
 import { readCapacity } from "./capacity.ts";
-import { Cgroups } from "./cgroups.ts";
-import { type Data, openData } from "./data.ts";
+import { type Data, openData } from "./home/data.ts";
+import { FileRegistry } from "./home/registry.ts";
 import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
-import { lease } from "./leases.ts";
-import { FileRegistry } from "./registry.ts";
-import { Slots } from "./slots.ts";
-import { type Swept, sweep } from "./sweep.ts";
+import { Cgroups } from "./slots/cgroups.ts";
+import { lease } from "./slots/leases.ts";
+import { Slots } from "./slots/slots.ts";
+import { type Swept, sweep } from "./slots/sweep.ts";
 
 export interface LinuxHostOptions {
   /** `WARREN_HOME`, an absolute path; made when missing. */

@@ -2,7 +2,7 @@
 import { readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { WarrenError } from "../errors.ts";
-import { published } from "../host/publish.ts";
+import { published } from "../host/home/publish.ts";
 import { run } from "../host/run.ts";
 import { type CpioEntry, cpio } from "./cpio.ts";
 import type { Kernel } from "./kernel.ts";

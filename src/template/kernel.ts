@@ -2,7 +2,7 @@
 import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { WarrenError } from "../errors.ts";
-import { published } from "../host/publish.ts";
+import { published } from "../host/home/publish.ts";
 import { runOk } from "../host/run.ts";
 import { vmlinuxOf } from "./bzimage.ts";
 import { digestOf, writeDigested } from "./manifest.ts";

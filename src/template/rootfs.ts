@@ -5,7 +5,7 @@
 import { chmod, mkdir, readdir, rm, symlink, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { WarrenError } from "../errors.ts";
-import { published } from "../host/publish.ts";
+import { published } from "../host/home/publish.ts";
 import { run } from "../host/run.ts";
 import { digestOf } from "./manifest.ts";
 import { type Recipe, SUITE } from "./recipes.ts";

@@ -9,7 +9,7 @@ import type { Log } from "../base/log.ts";
 import type { BakeEvent, TemplateInfo } from "../contract/routes/templates.ts";
 import type { OpenTemplate, TemplateSize, TemplateStore } from "../engine/templates.ts";
 import { WarrenError } from "../errors.ts";
-import { lockFile } from "../host/lock.ts";
+import { lockFile } from "../host/home/lock.ts";
 import { copySparse, createMemory, digestSparse, sealMemory } from "../host/memory.ts";
 import { type BakeParts, bakeSnapshot, interpreterDigest } from "./bake.ts";
 import type { BakeTools } from "./boot.ts";

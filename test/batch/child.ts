@@ -5,7 +5,7 @@
 
 import { runDurable } from "../../src/batch/durable/durable.ts";
 import { readJobs } from "../../src/batch/items/lines.ts";
-import { tryLockFile } from "../../src/host/lock.ts";
+import { tryLockFile } from "../../src/host/home/lock.ts";
 import { StubHost } from "./stub-host.ts";
 
 const [items = "", out = "", concurrency = "4"] = process.argv.slice(2);

@@ -19,7 +19,7 @@ import { readJobs } from "../../src/batch/items/lines.ts";
 import type { Row } from "../../src/batch/row.ts";
 import type { Summary } from "../../src/batch/summary.ts";
 import { WarrenError } from "../../src/errors.ts";
-import { tryLockFile } from "../../src/host/lock.ts";
+import { tryLockFile } from "../../src/host/home/lock.ts";
 import { StubHost } from "./stub-host.ts";
 
 let dir = "";

@@ -4,7 +4,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import type { Finding, Ground, Opened } from "../../src/cli/ground.ts";
 import type { Io, Sink } from "../../src/cli/io.ts";
 import { runCli } from "../../src/cli/program.ts";
-import { tryLockFile } from "../../src/host/lock.ts";
+import { tryLockFile } from "../../src/host/home/lock.ts";
 import { StubHost } from "../batch/stub-host.ts";
 
 export interface FakeIoOptions {

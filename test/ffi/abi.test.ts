@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { C, LAYOUTS } from "../../ffi/layout.ts";
 import { LIBC, OURS, type Prototype, SPAWN_SPEC, SPAWN_STEPS } from "../../ffi/symbols.ts";
-import { INIT_STEPS } from "../../src/host/pipes.ts";
+import { INIT_STEPS } from "../../src/host/jail/pipes.ts";
 import { gate } from "../harness/gates.ts";
 
 const FFI = join(import.meta.dir, "../../ffi");

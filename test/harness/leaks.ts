@@ -7,9 +7,9 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from "n
 import { join } from "node:path";
 import { closeFd } from "../../ffi/files.ts";
 import { systemClock } from "../../src/base/clock.ts";
-import { Cgroups } from "../../src/host/cgroups.ts";
-import { readMounts } from "../../src/host/mountinfo.ts";
-import { lockSlot } from "../../src/host/slots.ts";
+import { readMounts } from "../../src/host/home/mountinfo.ts";
+import { Cgroups } from "../../src/host/slots/cgroups.ts";
+import { lockSlot } from "../../src/host/slots/slots.ts";
 import { LIMITS } from "../../src/limits.ts";
 
 /** One line a thing; equal lines may occur several times. */

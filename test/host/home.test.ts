@@ -18,10 +18,10 @@ import { join } from "node:path";
 import { mountAt, unmountAt } from "../../ffi/mounts.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { createLog } from "../../src/base/log.ts";
-import { removeAll } from "../../src/host/clean.ts";
-import { openData } from "../../src/host/data.ts";
-import { canReflink } from "../../src/host/disk.ts";
-import { growImage, isMounted, unmountImage } from "../../src/host/image.ts";
+import { removeAll } from "../../src/host/home/clean.ts";
+import { openData } from "../../src/host/home/data.ts";
+import { canReflink } from "../../src/host/home/disk.ts";
+import { growImage, isMounted, unmountImage } from "../../src/host/home/image.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { gate } from "../harness/gates.ts";
 import { expectNoLeaks, traces } from "../harness/leaks.ts";
@@ -45,7 +45,7 @@ function loopsOf(home: string): number {
 
 /** Opens a home in a process of its own. */
 function opener(home: string) {
-  const script = `import { openData } from ${JSON.stringify(join(import.meta.dir, "../../src/host/data.ts"))};
+  const script = `import { openData } from ${JSON.stringify(join(import.meta.dir, "../../src/host/home/data.ts"))};
     import { systemClock } from ${JSON.stringify(join(import.meta.dir, "../../src/base/clock.ts"))};
     import { createLog } from ${JSON.stringify(join(import.meta.dir, "../../src/base/log.ts"))};
     const data = await openData(${JSON.stringify(home)}, { clock: systemClock, log: createLog("silent") });

@@ -2,9 +2,9 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { meminfoMib, memoryBound, pressure } from "../../src/host/capacity.ts";
-import { placesOf, settings } from "../../src/host/controllers.ts";
-import { parseMounts } from "../../src/host/mountinfo.ts";
-import { parseStatus } from "../../src/host/pipes.ts";
+import { parseMounts } from "../../src/host/home/mountinfo.ts";
+import { parseStatus } from "../../src/host/jail/pipes.ts";
+import { placesOf, settings } from "../../src/host/slots/controllers.ts";
 
 const V1 = parseMounts(
   [

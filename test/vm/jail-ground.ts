@@ -15,10 +15,10 @@ import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { nonce } from "../../src/base/id.ts";
 import { createLog } from "../../src/base/log.ts";
-import { removeAll } from "../../src/host/clean.ts";
+import { removeAll } from "../../src/host/home/clean.ts";
 import type { Lease } from "../../src/host/host.ts";
-import { jailInit } from "../../src/host/init.ts";
-import { type Jailed, type JailSpec, spawnJailed } from "../../src/host/jail.ts";
+import { jailInit } from "../../src/host/jail/init.ts";
+import { type Jailed, type JailSpec, spawnJailed } from "../../src/host/jail/jail.ts";
 import { type LinuxHost, openLinuxHost } from "../../src/host/linux.ts";
 import { createMemory, sealMemory } from "../../src/host/memory.ts";
 

@@ -7,11 +7,11 @@ import { constants, openSync } from "node:fs";
 import { systemClock } from "../../src/base/clock.ts";
 import { nonce } from "../../src/base/id.ts";
 import { createLog } from "../../src/base/log.ts";
-import { jailInit } from "../../src/host/init.ts";
-import { type Jailed, spawnJailed } from "../../src/host/jail.ts";
+import { jailInit } from "../../src/host/jail/init.ts";
+import { type Jailed, spawnJailed } from "../../src/host/jail/jail.ts";
 import { type LinuxHost, openLinuxHost } from "../../src/host/linux.ts";
 import { createMemory, sealMemory } from "../../src/host/memory.ts";
-import { hostBootId } from "../../src/host/process-name.ts";
+import { hostBootId } from "../../src/host/slots/process-name.ts";
 
 const [home = "", root = "", mode = ""] = process.argv.slice(2);
 const [kind, deadlineMs] = mode.split(":");

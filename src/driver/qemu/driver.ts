@@ -1,11 +1,11 @@
 /** QEMU's microvm machine as a `Driver`. */
 import { closeSync, fstatSync, statSync } from "node:fs";
 import { type Clock, systemClock } from "../../base/clock.ts";
-import { adoptJailed } from "../../host/adopt.ts";
-import { jailInit } from "../../host/init.ts";
-import { type Jailed, spawnJailed } from "../../host/jail.ts";
-import { hostBootId } from "../../host/process-name.ts";
-import { listenIn } from "../../host/sockets.ts";
+import { adoptJailed } from "../../host/jail/adopt.ts";
+import { jailInit } from "../../host/jail/init.ts";
+import { type Jailed, spawnJailed } from "../../host/jail/jail.ts";
+import { listenIn } from "../../host/jail/sockets.ts";
+import { hostBootId } from "../../host/slots/process-name.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Driver, Vmm, VmPlan, VmRef } from "../driver.ts";
 import { DEVICES, type FdNumbers, qemuArgv, TAP_MAC } from "./argv.ts";

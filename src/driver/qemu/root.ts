@@ -5,7 +5,7 @@
 import { chmod, copyFile, mkdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { WarrenError } from "../../errors.ts";
-import { published } from "../../host/publish.ts";
+import { published } from "../../host/home/publish.ts";
 import { run, runOk } from "../../host/run.ts";
 
 const FIRMWARE = ["bios-microvm.bin", "qboot.rom", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin"];

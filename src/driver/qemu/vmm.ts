@@ -1,7 +1,7 @@
 /** One QEMU process: its monitor, its sockets, its end. The effectful half; the argument list is made in argv.ts. */
 import type { Clock } from "../../base/clock.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
-import type { Jailed } from "../../host/jail.ts";
+import type { Jailed } from "../../host/jail/jail.ts";
 import type { Link, VmExit, Vmm, VmPlan, VmRef } from "../driver.ts";
 import { connectUnix } from "../socket.ts";
 import { STATE_FDSET } from "./argv.ts";

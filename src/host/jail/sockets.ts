@@ -1,6 +1,6 @@
 /** Listening Unix sockets for VMMs: made by root outside, inherited by descriptor, so that the VMM needs no path. */
-import { closeFd, openFd } from "../../ffi/files.ts";
-import { listenUnix } from "../../ffi/sockets.ts";
+import { closeFd, openFd } from "../../../ffi/files.ts";
+import { listenUnix } from "../../../ffi/sockets.ts";
 
 /**
  * A listening socket `dir/name`; `dir` may be a path of any length. The caller closes it, and removes the name with `dir`.

@@ -4,17 +4,17 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import dropSource from "../../ffi/init/drop.c" with { type: "text" };
-import filterSource from "../../ffi/init/filter.c" with { type: "text" };
-import initSource from "../../ffi/init/init.c" with { type: "text" };
-import initHeader from "../../ffi/init/init.h" with { type: "text" };
-import refusedHeader from "../../ffi/init/refused.h" with { type: "text" };
-import vmmSource from "../../ffi/init/vmm.c" with { type: "text" };
-import sysHeader from "../../ffi/sys.h" with { type: "text" };
-import { WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
-import { published } from "./publish.ts";
-import { run } from "./run.ts";
+import dropSource from "../../../ffi/init/drop.c" with { type: "text" };
+import filterSource from "../../../ffi/init/filter.c" with { type: "text" };
+import initSource from "../../../ffi/init/init.c" with { type: "text" };
+import initHeader from "../../../ffi/init/init.h" with { type: "text" };
+import refusedHeader from "../../../ffi/init/refused.h" with { type: "text" };
+import vmmSource from "../../../ffi/init/vmm.c" with { type: "text" };
+import sysHeader from "../../../ffi/sys.h" with { type: "text" };
+import { WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import { published } from "../home/publish.ts";
+import { run } from "../run.ts";
 
 const FILES: Readonly<Record<string, string>> = {
   "sys.h": sysHeader,

@@ -1,18 +1,18 @@
 /** `warren clean`: everything that a home holds and everything outside of it that is ours, gone; refuses while sandboxes live. */
 import { existsSync, readdirSync, realpathSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { hasCode } from "../../ffi/native.ts";
-import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
-import { WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
-import { Cgroups } from "./cgroups.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import { WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import { Cgroups } from "../slots/cgroups.ts";
+import { killOccupants, occupants } from "../slots/occupants.ts";
+import { type Entry, Slots } from "../slots/slots.ts";
+import { type SweepGround, sweep, sweepSlot } from "../slots/sweep.ts";
 import { foldersOf } from "./data.ts";
 import { locked } from "./disk.ts";
 import { unmountImage } from "./image.ts";
-import { killOccupants, occupants } from "./occupants.ts";
-import { type Entry, Slots } from "./slots.ts";
-import { type SweepGround, sweep, sweepSlot } from "./sweep.ts";
 
 export interface CleanOptions {
   readonly home: string;

@@ -1,12 +1,12 @@
 /** A jail from outside of the process that made it: found by pid and start time, moved and ended without its maker's pipes. */
-import { closeFd, openFd } from "../../ffi/files.ts";
-import { hasCode } from "../../ffi/native.ts";
-import { hasEnded, killPid, openPid } from "../../ffi/process.ts";
-import { type Clock, systemClock } from "../base/clock.ts";
-import type { VmExit, VmRef } from "../driver/driver.ts";
-import { LIMITS } from "../limits.ts";
+import { closeFd, openFd } from "../../../ffi/files.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import { hasEnded, killPid, openPid } from "../../../ffi/process.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
+import type { VmExit, VmRef } from "../../driver/driver.ts";
+import { LIMITS } from "../../limits.ts";
+import { hostBootId, startTicksOf } from "../slots/process-name.ts";
 import { type Jailed, withinKillTime, writeDeadline } from "./jail.ts";
-import { hostBootId, startTicksOf } from "./process-name.ts";
 
 type Ref = Pick<VmRef, "pid" | "startTicks" | "hostBootId">;
 

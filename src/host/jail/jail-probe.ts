@@ -1,14 +1,14 @@
 /** Tries whether a jail can be made here: with warren-init itself as the program in it, which ends at once. */
 import { chmodSync, copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd } from "../../ffi/files.ts";
-import { systemClock } from "../base/clock.ts";
-import { isWarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { closeFd } from "../../../ffi/files.ts";
+import { systemClock } from "../../base/clock.ts";
+import { isWarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import { partialOf } from "../home/publish.ts";
+import { lockSlot, uidOf } from "../slots/slots.ts";
 import { jailInit } from "./init.ts";
 import { type JailSpec, spawnJailed } from "./jail.ts";
-import { partialOf } from "./publish.ts";
-import { lockSlot, uidOf } from "./slots.ts";
 
 export type JailProbe =
   | { readonly kind: "works"; readonly tookMs: number; readonly sealedExec: boolean; readonly tap: true }

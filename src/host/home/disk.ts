@@ -1,12 +1,12 @@
 /** What a file system can do and hold, and a lock between processes on a path of it. */
 import { closeSync, constants, openSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd, fileSystemOf, openFd, reflink } from "../../ffi/files.ts";
-import { hasCode } from "../../ffi/native.ts";
-import type { Clock } from "../base/clock.ts";
-import { nonce } from "../base/id.ts";
-import { WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { closeFd, fileSystemOf, openFd, reflink } from "../../../ffi/files.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import type { Clock } from "../../base/clock.ts";
+import { nonce } from "../../base/id.ts";
+import { WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
 import { lockFile } from "./lock.ts";
 
 /** True when a file in `dir` can be reflinked to another there. @throws when not even a file can be made */

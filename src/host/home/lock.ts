@@ -1,6 +1,6 @@
 /** A lock between processes: a file that one of them has locked. It frees itself when its holder ends, however that happens. */
-import { closeFd, openFd, tryLock } from "../../ffi/files.ts";
-import { type Clock, systemClock } from "../base/clock.ts";
+import { closeFd, openFd, tryLock } from "../../../ffi/files.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
 
 /** How often a waiting process looks again: flock has no wait that an event loop could take part in. */
 const LOOK_MS = 100;

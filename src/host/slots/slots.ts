@@ -9,11 +9,11 @@
  */
 import { readdirSync, readlinkSync, symlinkSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd } from "../../ffi/files.ts";
-import { hasCode } from "../../ffi/native.ts";
-import { takeName } from "../../ffi/sockets.ts";
-import { WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { closeFd } from "../../../ffi/files.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import { takeName } from "../../../ffi/sockets.ts";
+import { WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
 import { type ProcessName, thisProcess } from "./process-name.ts";
 
 /** One line of the home's books. */

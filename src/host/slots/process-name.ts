@@ -1,6 +1,6 @@
 /** Names for processes that a reused pid or a reboot cannot be mistaken for. */
 import { readFileSync, readlinkSync } from "node:fs";
-import { hasCode } from "../../ffi/native.ts";
+import { hasCode } from "../../../ffi/native.ts";
 
 export interface ProcessName {
   readonly pid: number;

@@ -1,8 +1,8 @@
 /** What comes out of a jail over socket pairs: init's status records and the end of the VMM's stderr. Both are hostile input. */
 import type { FdSocketOptions, UnixSocketOptions } from "bun";
-import { closeFd } from "../../ffi/files.ts";
-import type { Clock } from "../base/clock.ts";
-import { LIMITS } from "../limits.ts";
+import { closeFd } from "../../../ffi/files.ts";
+import type { Clock } from "../../base/clock.ts";
+import { LIMITS } from "../../limits.ts";
 
 export type Status =
   | { readonly kind: "running"; readonly sealed: boolean }

@@ -5,11 +5,12 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { closeAll, openFd } from "../../ffi/files.ts";
-import { detachedMount } from "../../ffi/mounts.ts";
-import { hasCode } from "../../ffi/native.ts";
-import type { Clock } from "../base/clock.ts";
-import { LIMITS } from "../limits.ts";
+import { closeAll, openFd } from "../../../ffi/files.ts";
+import { detachedMount } from "../../../ffi/mounts.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import type { Clock } from "../../base/clock.ts";
+import { LIMITS } from "../../limits.ts";
+import { type Mount, readMounts } from "../home/mountinfo.ts";
 import {
   CONTROLLERS,
   type Controller,
@@ -22,7 +23,6 @@ import {
   v2Controllers,
   words,
 } from "./controllers.ts";
-import { type Mount, readMounts } from "./mountinfo.ts";
 
 const MIB = 1024 * 1024;
 

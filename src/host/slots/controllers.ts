@@ -4,7 +4,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Mount } from "./mountinfo.ts";
+import type { Mount } from "../home/mountinfo.ts";
 
 export const CONTROLLERS = ["memory", "pids", "cpu", "cpuacct"] as const;
 export type Controller = (typeof CONTROLLERS)[number];

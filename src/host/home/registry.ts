@@ -4,14 +4,14 @@
  */
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd, openFd, tryLock } from "../../ffi/files.ts";
-import { hasCode } from "../../ffi/native.ts";
-import { nonce } from "../base/id.ts";
-import type { PortClaim, Registry, SandboxRecord } from "../engine/registry.ts";
-import { LIMITS } from "../limits.ts";
-import { isAlive, isForeign, isRunning } from "./process-name.ts";
-import { LEASE_ID } from "./slots.ts";
-import { RECORD, type SweepGround, sweepSlot } from "./sweep.ts";
+import { closeFd, openFd, tryLock } from "../../../ffi/files.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import { nonce } from "../../base/id.ts";
+import type { PortClaim, Registry, SandboxRecord } from "../../engine/registry.ts";
+import { LIMITS } from "../../limits.ts";
+import { isAlive, isForeign, isRunning } from "../slots/process-name.ts";
+import { LEASE_ID } from "../slots/slots.ts";
+import { RECORD, type SweepGround, sweepSlot } from "../slots/sweep.ts";
 
 export class FileRegistry implements Registry {
   readonly #ground: SweepGround;

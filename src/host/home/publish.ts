@@ -2,8 +2,8 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { nonce } from "../base/id.ts";
-import { startTicksOf } from "./process-name.ts";
+import { nonce } from "../../base/id.ts";
+import { startTicksOf } from "../slots/process-name.ts";
 
 const PARTIAL = /\.partial-(\d+)-(\d+)-[a-z0-9]+$/;
 

@@ -4,15 +4,15 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd } from "../../ffi/files.ts";
-import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
+import { closeFd } from "../../../ffi/files.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import type { Folders } from "../home/data.ts";
+import { removePartials } from "../home/publish.ts";
 import type { Cgroups } from "./cgroups.ts";
-import type { Folders } from "./data.ts";
 import { cleanLeftover } from "./leases.ts";
 import { killOccupants } from "./occupants.ts";
 import { isAlive } from "./process-name.ts";
-import { removePartials } from "./publish.ts";
 import { type Entry, lockSlot, type Slots } from "./slots.ts";
 
 export interface SweepGround {

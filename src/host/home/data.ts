@@ -8,11 +8,11 @@
  */
 import { mkdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
-import { hasCode, NativeError } from "../../ffi/native.ts";
-import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
-import { isWarrenError, WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { hasCode, NativeError } from "../../../ffi/native.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import { isWarrenError, WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
 import { availableIn, canReflink, locked } from "./disk.ts";
 import { growImage, hasImage, isMounted, mountImage } from "./image.ts";
 

@@ -5,18 +5,18 @@
  */
 import { readlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { closeAll, fileSystemOf, openFd, pipe } from "../../ffi/files.ts";
-import { C } from "../../ffi/layout.ts";
-import { hasCode, NativeError } from "../../ffi/native.ts";
-import { killPid, reap } from "../../ffi/process.ts";
-import { socketPair } from "../../ffi/sockets.ts";
-import { spawn } from "../../ffi/spawn.ts";
-import { type Clock, systemClock } from "../base/clock.ts";
-import type { JailPlan, VmExit } from "../driver/driver.ts";
-import { WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { closeAll, fileSystemOf, openFd, pipe } from "../../../ffi/files.ts";
+import { C } from "../../../ffi/layout.ts";
+import { hasCode, NativeError } from "../../../ffi/native.ts";
+import { killPid, reap } from "../../../ffi/process.ts";
+import { socketPair } from "../../../ffi/sockets.ts";
+import { spawn } from "../../../ffi/spawn.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
+import type { JailPlan, VmExit } from "../../driver/driver.ts";
+import { WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import { startTicksOf } from "../slots/process-name.ts";
 import { keepTail, readStatus, type Status } from "./pipes.ts";
-import { startTicksOf } from "./process-name.ts";
 
 export interface JailSpec {
   /** From `jailInit`. */

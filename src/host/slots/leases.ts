@@ -4,16 +4,16 @@
  */
 import { mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { closeAll, closeFd, openUnnamed, reflink, reopenFd } from "../../ffi/files.ts";
-import { copySparse } from "../../ffi/memfd.ts";
-import { hasCode } from "../../ffi/native.ts";
-import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
-import { WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { closeAll, closeFd, openUnnamed, reflink, reopenFd } from "../../../ffi/files.ts";
+import { copySparse } from "../../../ffi/memfd.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import { WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import type { Data, Folders } from "../home/data.ts";
+import type { Lease, LeaseAsk } from "../host.ts";
 import type { Cgroups, Group } from "./cgroups.ts";
-import type { Data, Folders } from "./data.ts";
-import type { Lease, LeaseAsk } from "./host.ts";
 import { occupants } from "./occupants.ts";
 import { isForeign } from "./process-name.ts";
 import { type Entry, LEASE_ID, type Slots, uidOf } from "./slots.ts";

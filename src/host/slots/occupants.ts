@@ -1,8 +1,8 @@
 /** The processes of a slot's jail, found without knowing who started them: by control group, or by the uids that only they have. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { closeFd } from "../../ffi/files.ts";
-import { hasCode } from "../../ffi/native.ts";
-import { killPid, openPid } from "../../ffi/process.ts";
+import { closeFd } from "../../../ffi/files.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import { killPid, openPid } from "../../../ffi/process.ts";
 import type { Cgroups } from "./cgroups.ts";
 import { uidOf } from "./slots.ts";
 

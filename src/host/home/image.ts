@@ -4,14 +4,14 @@
  */
 import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd, openFd, setSize } from "../../ffi/files.ts";
-import { attachLoop, detachLoop, growLoop, loopFile, mountAt, unmountAt } from "../../ffi/mounts.ts";
-import { nonce } from "../base/id.ts";
-import { WarrenError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
+import { closeFd, openFd, setSize } from "../../../ffi/files.ts";
+import { attachLoop, detachLoop, growLoop, loopFile, mountAt, unmountAt } from "../../../ffi/mounts.ts";
+import { nonce } from "../../base/id.ts";
+import { WarrenError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import { run, runOk } from "../run.ts";
 import { availableIn } from "./disk.ts";
 import { readMounts } from "./mountinfo.ts";
-import { run, runOk } from "./run.ts";
 
 const IMAGE = "data.xfs";
 const PARTIAL = "data.xfs.partial-";
