@@ -2,10 +2,10 @@
 
 import type { BakeEvent } from "../contract/routes/templates.ts";
 import type { SandboxHost } from "../contract/routes.ts";
-import { escapeLine } from "./escape.ts";
-import { duration } from "./format.ts";
-import type { Io } from "./io.ts";
-import { Progress } from "./progress.ts";
+import type { Io } from "./ground/io.ts";
+import { escapeLine } from "./text/escape.ts";
+import { duration } from "./text/format.ts";
+import { Progress } from "./text/progress.ts";
 
 export interface Size {
   readonly cpu?: number;

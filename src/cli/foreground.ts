@@ -2,8 +2,8 @@
 import type { SandboxHost } from "../contract/routes.ts";
 import { LIMITS } from "../limits.ts";
 import type { Command, Sandbox } from "../sandbox.ts";
-import type { Io } from "./io.ts";
-import { streamOut } from "./stream-out.ts";
+import type { Io } from "./ground/io.ts";
+import { streamOut } from "./text/stream-out.ts";
 import { interruptible } from "./verb.ts";
 
 export interface ForegroundOptions {

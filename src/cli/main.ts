@@ -1,12 +1,12 @@
 /** `warren` itself: one command line, in this process. */
-import type { Ground } from "./ground.ts";
-import { processIo } from "./process-io.ts";
+import type { Ground } from "./ground/ground.ts";
+import { processIo } from "./ground/process-io.ts";
 import { runCli } from "./program.ts";
 
 let ground: Promise<Ground> | null = null;
 /** Imported when something is asked of it: help and completion need none of it. */
 function realGround(): Promise<Ground> {
-  ground ??= import("./real-ground.ts").then((module) => module.realGround());
+  ground ??= import("./ground/real-ground.ts").then((module) => module.realGround());
   return ground;
 }
 

@@ -5,7 +5,7 @@ import type { Command as Cli } from "commander";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Command } from "../sandbox.ts";
-import type { Io } from "./io.ts";
+import type { Io } from "./ground/io.ts";
 
 export interface ProgramAsk {
   readonly file: string | undefined;

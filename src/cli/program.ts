@@ -2,10 +2,10 @@
 import { Command, CommanderError } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import { isWarrenError } from "../errors.ts";
-import { escapeText } from "./escape.ts";
 import { EXIT, EXIT_HELP, exitCodeOf } from "./exits.ts";
-import type { Io } from "./io.ts";
-import { reportOf } from "./report.ts";
+import type { Io } from "./ground/io.ts";
+import { escapeText } from "./text/escape.ts";
+import { reportOf } from "./text/report.ts";
 import type { Define, Verb } from "./verb.ts";
 import { defineBatch } from "./verbs/batch.ts";
 import { defineBench } from "./verbs/bench.ts";

@@ -3,8 +3,8 @@ import type { Command } from "commander";
 import type { SandboxHost } from "../contract/routes.ts";
 import { WarrenError } from "../errors.ts";
 import { EXIT } from "./exits.ts";
-import type { Opened } from "./ground.ts";
-import type { Io } from "./io.ts";
+import type { Opened } from "./ground/ground.ts";
+import type { Io } from "./ground/io.ts";
 
 export interface Verb {
   readonly io: Io;

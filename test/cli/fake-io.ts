@@ -1,8 +1,8 @@
 /** A process for command lines that is none: what is written is kept, signals are sent by hand, the ground is a stub's. */
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
-import type { Finding, Ground, Opened } from "../../src/cli/ground.ts";
-import type { Io, Sink } from "../../src/cli/io.ts";
+import type { Finding, Ground, Opened } from "../../src/cli/ground/ground.ts";
+import type { Io, Sink } from "../../src/cli/ground/io.ts";
 import { runCli } from "../../src/cli/program.ts";
 import { tryLockFile } from "../../src/host/home/lock.ts";
 import { StubHost } from "../batch/stub-host.ts";

@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { type Line, readJobs } from "../../batch/items/lines.ts";
 import { WarrenError } from "../../errors.ts";
-import type { Io } from "../io.ts";
+import type { Io } from "../ground/io.ts";
 
 export interface Source {
   /** For people. */

@@ -3,9 +3,9 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Row } from "../../batch/row.ts";
 import type { Summary } from "../../batch/summary.ts";
-import { escapeLine } from "../escape.ts";
-import { clip, duration, usd } from "../format.ts";
-import { bar, Rate } from "../progress.ts";
+import { escapeLine } from "../text/escape.ts";
+import { clip, duration, usd } from "../text/format.ts";
+import { bar, Rate } from "../text/progress.ts";
 
 const ERROR_COLUMNS = 100;
 const BAR_CELLS = 20;

@@ -28,9 +28,9 @@ export const defineClean: Define = (program, verb) => {
 
 async function clean({ io }: Verb, options: Options): Promise<number> {
   const { WarrenError } = await import("../../errors.ts");
-  const { escapeLine } = await import("../escape.ts");
+  const { escapeLine } = await import("../text/escape.ts");
   const { EXIT } = await import("../exits.ts");
-  const { note, print } = await import("../io.ts");
+  const { note, print } = await import("../ground/io.ts");
   const ground = await io.ground();
   if (options.yes !== true) {
     if (!io.input.isTty) {

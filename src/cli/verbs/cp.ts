@@ -37,7 +37,7 @@ async function cp(
 ): Promise<void> {
   const { copyIn } = await import("../copy/in.ts");
   const { copyOut } = await import("../copy/out.ts");
-  const { note } = await import("../io.ts");
+  const { note } = await import("../ground/io.ts");
   const { interruptible, withHost } = await import("../verb.ts");
   await withHost(io, false, (host) =>
     interruptible(io, async (signal) => {

@@ -41,7 +41,7 @@ export const defineCreate: Define = (program, verb) => {
 
 async function create({ io }: Verb, options: Options): Promise<void> {
   const { withTemplate } = await import("../bake-first.ts");
-  const { note, print, printJson } = await import("../io.ts");
+  const { note, print, printJson } = await import("../ground/io.ts");
   const { interruptible, withHost } = await import("../verb.ts");
   const { template, ttl: ttlSeconds, cpu, memory: memoryMb, env, metadata } = options;
   await withHost(io, false, async (host) => {

@@ -21,11 +21,11 @@ export const defineDoctor: Define = (program, verb) => {
 };
 
 async function doctor({ io }: Verb, isJson: boolean): Promise<number> {
-  const { escapeLine } = await import("../escape.ts");
+  const { escapeLine } = await import("../text/escape.ts");
   const { EXIT } = await import("../exits.ts");
-  const { table } = await import("../format.ts");
-  const { printJson } = await import("../io.ts");
-  const { Progress } = await import("../progress.ts");
+  const { table } = await import("../text/format.ts");
+  const { printJson } = await import("../ground/io.ts");
+  const { Progress } = await import("../text/progress.ts");
   const ground = await io.ground();
   const findings = await (async () => {
     await using _progress = new Progress(io, () => "warren: looking at this host");

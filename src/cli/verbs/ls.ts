@@ -30,8 +30,8 @@ export const defineLs: Define = (program, verb) => {
 
 async function ls({ io }: Verb, options: Options): Promise<void> {
   const { given } = await import("../arguments.ts");
-  const { table } = await import("../format.ts");
-  const { print, printJson } = await import("../io.ts");
+  const { table } = await import("../text/format.ts");
+  const { print, printJson } = await import("../ground/io.ts");
   const { withHost } = await import("../verb.ts");
   const list = await withHost(io, false, (host) => host.list(given({ template: options.template })));
   if (options.json === true) return printJson(io, list);
@@ -41,6 +41,6 @@ async function ls({ io }: Verb, options: Options): Promise<void> {
   }
   const nowMs = io.clock.wallMs();
   const head = ["ID", "TEMPLATE", "CPU", "MEMORY", "STATE", "AGE", "ENDS IN", "PID", "METADATA"];
-  const { rowOf } = await import("../sandbox-row.ts");
+  const { rowOf } = await import("../text/sandbox-row.ts");
   await io.out.write(table([head, ...list.map((info: SandboxInfo) => rowOf(info, nowMs))]));
 }

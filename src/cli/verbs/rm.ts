@@ -27,9 +27,9 @@ export const defineRm: Define = (program, verb) => {
 };
 
 async function remove({ io }: Verb, ids: string[], options: Options): Promise<number> {
-  const { reportOf } = await import("../report.ts");
+  const { reportOf } = await import("../text/report.ts");
   const { exitCodeOf } = await import("../exits.ts");
-  const { print, printJson } = await import("../io.ts");
+  const { print, printJson } = await import("../ground/io.ts");
   const { withHost } = await import("../verb.ts");
   return withHost(io, false, async (host) => {
     const detached = async () => (await host.list({})).filter((info) => info.detached).map((info) => info.id);

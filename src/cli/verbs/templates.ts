@@ -43,9 +43,9 @@ export const defineTemplates: Define = (program, verb) => {
 };
 
 async function list({ io }: Verb, isJson: boolean): Promise<void> {
-  const { escapeLine } = await import("../escape.ts");
-  const { bytes, table } = await import("../format.ts");
-  const { printJson } = await import("../io.ts");
+  const { escapeLine } = await import("../text/escape.ts");
+  const { bytes, table } = await import("../text/format.ts");
+  const { printJson } = await import("../ground/io.ts");
   const { withHost } = await import("../verb.ts");
   const all = await withHost(io, false, (host) => host.templates({}));
   if (isJson) return printJson(io, all);
@@ -64,7 +64,7 @@ async function list({ io }: Verb, isJson: boolean): Promise<void> {
 
 async function bake({ io }: Verb, name: string, options: BakeOptions): Promise<void> {
   const { showBake } = await import("../bake-first.ts");
-  const { note } = await import("../io.ts");
+  const { note } = await import("../ground/io.ts");
   const { interruptible, withHost } = await import("../verb.ts");
   const { cpu, memory: memoryMb, force } = options;
   const steps = await withHost(io, false, (host) =>
@@ -74,7 +74,7 @@ async function bake({ io }: Verb, name: string, options: BakeOptions): Promise<v
 }
 
 async function remove({ io }: Verb, names: string[]): Promise<void> {
-  const { print } = await import("../io.ts");
+  const { print } = await import("../ground/io.ts");
   const { withHost } = await import("../verb.ts");
   await withHost(io, false, async (host) => {
     for (const name of names) {

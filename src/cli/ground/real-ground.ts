@@ -1,11 +1,11 @@
 /** The ground of a real command line: this machine's home, opened when a verb needs it and no sooner. */
-import { systemClock } from "../base/clock.ts";
-import { createLog } from "../base/log.ts";
-import { openWarren } from "../compose.ts";
-import { readConfig } from "../config.ts";
-import { removeAll } from "../host/home/clean.ts";
-import { tryLockFile } from "../host/home/lock.ts";
-import { runInForeground } from "../host/run.ts";
+import { systemClock } from "../../base/clock.ts";
+import { createLog } from "../../base/log.ts";
+import { openWarren } from "../../compose.ts";
+import { readConfig } from "../../config.ts";
+import { removeAll } from "../../host/home/clean.ts";
+import { tryLockFile } from "../../host/home/lock.ts";
+import { runInForeground } from "../../host/run.ts";
 import { examine } from "./examine.ts";
 import type { Ground, Opened } from "./ground.ts";
 

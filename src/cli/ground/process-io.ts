@@ -1,8 +1,8 @@
 /** The process that a command line really runs in: its streams, its signals, its end. */
 import { join } from "node:path";
 import type { ReadStream, WriteStream } from "node:tty";
-import { systemClock } from "../base/clock.ts";
-import { EXIT } from "./exits.ts";
+import { systemClock } from "../../base/clock.ts";
+import { EXIT } from "../exits.ts";
 import type { Io, Sink } from "./io.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -57,7 +57,7 @@ export function processIo(ground: Io["ground"]): Io {
     input: { isTty: process.stdin.isTTY === true, bytes: () => bytesOf(process.stdin) },
     clock: systemClock,
     ground,
-    root: join(import.meta.dir, "../.."),
+    root: join(import.meta.dir, "../../.."),
     onInterrupt: interrupts(),
     endNow: (code) => process.exit(code),
   };

@@ -1,5 +1,5 @@
 /** All that a verb may touch of the process it runs in, so that tests run the same verbs in theirs. */
-import type { Clock } from "../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { Ground } from "./ground.ts";
 
 export interface Sink {

@@ -2,9 +2,9 @@
  * What `warren doctor` finds: the host's own facts, and beside them what only a guest can tell (acceleration) and what is
  * baked. A row that cannot be looked at says why, and the others are looked at all the same.
  */
-import { openWarren, type Warren } from "../compose.ts";
-import type { Config } from "../config.ts";
-import { examineHost, examineWithoutHome } from "../host/facts.ts";
+import { openWarren, type Warren } from "../../compose.ts";
+import type { Config } from "../../config.ts";
+import { examineHost, examineWithoutHome } from "../../host/facts.ts";
 import type { Finding } from "./ground.ts";
 
 const ok = (name: string, says: string): Finding => ({ name, state: "ok", says, remedy: null });

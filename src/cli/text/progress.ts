@@ -2,9 +2,9 @@
  * Keeps a person informed: on a terminal one line that is drawn again and again, elsewhere a plain line when nothing was
  * said for two seconds. Permanent lines pass through here, so that they do not collide with the drawn one.
  */
-import { LIMITS } from "../limits.ts";
+import { LIMITS } from "../../limits.ts";
+import type { Io, Sink } from "../ground/io.ts";
 import { clip } from "./format.ts";
-import type { Io, Sink } from "./io.ts";
 
 const DRAW_MS = 200;
 const CLEAR = "\r\x1b[K";

@@ -1,5 +1,5 @@
 /** A sandbox as a row of `warren ls`, escaped. Pure. */
-import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import { escapeLine } from "./escape.ts";
 import { duration } from "./format.ts";
 

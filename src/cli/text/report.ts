@@ -1,5 +1,5 @@
 /** An error as a person sees it: what happened, and with `--verbose` why. */
-import { isWarrenError, type WarrenError } from "../errors.ts";
+import { isWarrenError, type WarrenError } from "../../errors.ts";
 import { escapeLine } from "./escape.ts";
 
 const CAUSES_MAX = 10;

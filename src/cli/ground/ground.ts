@@ -1,6 +1,6 @@
 /** What the verbs stand on, as they see it: an engine over this machine's home, and the machine's own facts. */
-import type { Move } from "../contract/move.ts";
-import type { SandboxHost } from "../contract/routes.ts";
+import type { Move } from "../../contract/move.ts";
+import type { SandboxHost } from "../../contract/routes.ts";
 
 /** An open engine; disposing it ends what is not detached. */
 export interface Opened extends AsyncDisposable {
