@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "port.h"
+#include "link/port.h"
 
 #ifndef AGENT_VERSION
 #define AGENT_VERSION "unversioned"

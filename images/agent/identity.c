@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "agent.h"
-#include "warm.h"
+#include "warm/warm.h"
 
 #define STATE_DIR "/run/warren"
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"

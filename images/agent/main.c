@@ -16,8 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "process.h"
-#include "warm.h"
+#include "process/process.h"
+#include "warm/warm.h"
 
 enum { OPEN_FILES = 65536, PORT_TRIES = 3000, PORT_WAIT_US = 10000, LATE_SCANS = 50 };
 

@@ -2,8 +2,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 
-#include "fits.h"
-#include "warm.h"
+#include "warm/fits.h"
+#include "warm/warm.h"
 
 #include <malloc.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /**
  * The guest protocol, version 1: what travels between the host and the agent (PID 1 of the guest) over each virtio-serial
- * port. The C half is `images/agent/frame.h`; `test/golden/frames.json` is decoded and encoded by both.
+ * port. The C half is `images/agent/link/frame.h`; `test/golden/frames.json` is decoded and encoded by both.
  *
  * A frame is a 12-byte header and a payload, little-endian:
  *

@@ -11,13 +11,14 @@ import { digestOf, writeDigested } from "./manifest.ts";
 const AGENT_SOURCES = join(import.meta.dir, "../../images/agent");
 const MOUNT_POINTS = ["dev", "m", "proc", "r", "sys"];
 
+/** Paths below `AGENT_SOURCES`, in its folders too. */
 async function sources(): Promise<string[]> {
-  return (await readdir(AGENT_SOURCES)).filter((name) => /\.[ch]$/.test(name)).sort();
+  return (await readdir(AGENT_SOURCES, { recursive: true })).filter((path) => /\.[ch]$/.test(path)).sort();
 }
 
 /** Digest of the agent's sources: its version. */
 export async function agentVersion(): Promise<string> {
-  const texts = await Promise.all((await sources()).map((name) => Bun.file(join(AGENT_SOURCES, name)).text()));
+  const texts = await Promise.all((await sources()).map((path) => Bun.file(join(AGENT_SOURCES, path)).text()));
   return digestOf(texts);
 }
 
@@ -26,7 +27,7 @@ export async function agentVersion(): Promise<string> {
  * @throws {WarrenError} `bake_failed` – no compiler, or its complaint.
  */
 async function compileAgent(target: string, version: string): Promise<void> {
-  const files = (await sources()).filter((name) => name.endsWith(".c")).map((name) => join(AGENT_SOURCES, name));
+  const files = (await sources()).filter((path) => path.endsWith(".c")).map((path) => join(AGENT_SOURCES, path));
   const flags = ["-static", "-O2", "-Wall", "-Wextra", "-Werror", `-DAGENT_VERSION="${version.slice(0, 16)}"`];
   const done = await run(["gcc", ...flags, ...files, "-o", target], { deadlineMs: 120_000 });
   if (done.exitCode !== 0) {

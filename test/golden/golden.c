@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../images/agent/file.h"
-#include "../../images/agent/process.h"
+#include "../../images/agent/file/file.h"
+#include "../../images/agent/process/process.h"
 
 struct agent agent = {.null_fd = -1, .nonce = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
 

@@ -33,7 +33,7 @@ export function binaries(): Promise<string> {
 
 async function build(): Promise<string> {
   const own = [join(import.meta.dir, "dial.c"), join(import.meta.dir, "../golden/golden.c")] as const;
-  const sources = readdirSync(SOURCES).map((name) => join(SOURCES, name));
+  const sources = [...new Bun.Glob("**/*.[ch]").scanSync(SOURCES)].map((path) => join(SOURCES, path));
   const hash = new Bun.CryptoHasher("sha256").update(SANITIZE.join(" "));
   for (const path of [...sources, ...own].sort()) hash.update(await Bun.file(path).bytes());
   const dir = join(CACHE, hash.digest("hex").slice(0, 16));
@@ -41,7 +41,7 @@ async function build(): Promise<string> {
   const partial = `${dir}.${process.pid}`;
   mkdirSync(partial, { recursive: true });
   const agent = sources.filter((path) => path.endsWith(".c"));
-  const linked = agent.filter((path) => !path.endsWith("/main.c"));
+  const linked = agent.filter((path) => path !== join(SOURCES, "main.c"));
   await compile([...SANITIZE, ...agent, "-o", join(partial, "agent")]);
   await compile([own[0], "-o", join(partial, "dial")]);
   await compile([...SANITIZE, ...linked, own[1], "-o", join(partial, "golden")]);

@@ -4,7 +4,7 @@
 
 #include <sys/stat.h>
 
-#include "agent.h"
+#include "../agent.h"
 
 enum {
     FILE_RECORD_FIXED_BYTES = 1 + 4 + 4 + 4 + 8 + 8 + 2 + 2,

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent.h"
+#include "../agent.h"
 
 enum { PENDING_MAX = 4096, MIB = 1024 * 1024, RESERVE_MIB = 32, SIGNAL_ROUNDS = 3, MAKE_TRIES = 4 };
 

@@ -6,7 +6,7 @@
 #ifndef WARM_H
 #define WARM_H
 
-#include "agent.h"
+#include "../agent.h"
 
 struct order;
 struct process;

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "agent.h"
+#include "../agent.h"
 
 /* As a shell says it; the exit code is a shell's too. */
 static _Noreturn void child_fails(const char *what, int code) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent.h"
+#include "../agent.h"
 
 enum { LINE_BYTES = 8192 };
 

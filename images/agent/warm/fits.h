@@ -5,7 +5,7 @@
 #ifndef FITS_H
 #define FITS_H
 
-#include "exec.h"
+#include "../process/exec.h"
 
 /* Remembers what the interpreter has announced and how its search path looks now; false when that makes no sense. */
 bool fits_learn(const char *announcement, size_t length);

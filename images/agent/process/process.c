@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "exec.h"
-#include "warm.h"
+#include "../warm/warm.h"
 
 enum { REAPED_PER_TURN = 128 };
 

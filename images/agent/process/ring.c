@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frame.h"
+#include "../link/frame.h"
 
 enum { ENTRY_HEADER_BYTES = 3 };
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "exec.h"
-#include "warm.h"
+#include "../warm/warm.h"
 
 static const struct user root = {.group_count = 1, .name = "root", .home = "/root"};
 

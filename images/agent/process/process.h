@@ -5,7 +5,7 @@
 #ifndef PROCESS_H
 #define PROCESS_H
 
-#include "agent.h"
+#include "../agent.h"
 #include "ring.h"
 
 enum {
