@@ -3,7 +3,7 @@
  * immutable unit under a fresh name. Whatever fails leaves nothing behind.
  */
 import { closeSync, constants, fsyncSync, openSync } from "node:fs";
-import { mkdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { nonce, randomBytes, uuid } from "../base/id.ts";
@@ -16,12 +16,28 @@ import { type BakeTools, bootPlan, commandLine, planOf } from "./boot.ts";
 import { digestOf, type Fit, FORMAT, type Manifest } from "./manifest.ts";
 import type { Say } from "./source.ts";
 
-/** The warm interpreter's program goes in through the agent, so that a change of it leaves the root disk as it is. */
-export const INTERPRETER_SOURCE = join(import.meta.dir, "../../images/python/warm.py");
-export const INTERPRETER_PATH = "/usr/lib/warren/warm.py";
+const INTERPRETER_SOURCES = join(import.meta.dir, "../../images/python");
+const INTERPRETER_DIR = "/usr/lib/warren";
+
+/** The warm interpreter's files: name and text, in order of name. */
+async function interpreterFiles(): Promise<[string, string][]> {
+  const names = (await readdir(INTERPRETER_SOURCES)).filter((name) => name.endsWith(".py")).sort();
+  return await Promise.all(
+    names.map(
+      async (name): Promise<[string, string]> => [name, await Bun.file(join(INTERPRETER_SOURCES, name)).text()],
+    ),
+  );
+}
 
 export async function interpreterDigest(): Promise<string> {
-  return digestOf(await Bun.file(INTERPRETER_SOURCE).text());
+  return digestOf(await interpreterFiles());
+}
+
+/** The warm interpreter goes in through the agent, so that a change of it leaves the root disk as it is. */
+export async function installInterpreter(agent: GuestAgent): Promise<void> {
+  for (const [name, text] of await interpreterFiles()) {
+    await agent.writeFile({ path: `${INTERPRETER_DIR}/${name}`, body: new TextEncoder().encode(text) });
+  }
 }
 
 export interface BakeParts {
@@ -69,7 +85,7 @@ async function warmUp(
   await agent.identity(freshIdentity(clock), signal);
   if (parts.warm.length > 0) {
     say(`importing ${parts.warm.join(", ")}`);
-    await agent.writeFile({ path: INTERPRETER_PATH, body: await Bun.file(INTERPRETER_SOURCE).bytes() });
+    await installInterpreter(agent);
     await agent.warm(parts.warm, signal);
     await answers42(agent, signal);
   }

@@ -7,7 +7,7 @@ import { batchParts, type Warren } from "../../src/compose.ts";
 import type { Machine } from "../../src/driver/driver.ts";
 import { GuestAgent } from "../../src/guest/agent.ts";
 import { Sandbox } from "../../src/sandbox.ts";
-import { freshIdentity, INTERPRETER_PATH, INTERPRETER_SOURCE } from "../../src/template/bake.ts";
+import { freshIdentity, installInterpreter } from "../../src/template/bake.ts";
 import { bootPlan, commandLine, memoryOf } from "../../src/template/boot.ts";
 import { tscKhz } from "../../src/template/cpu.ts";
 import { initramfs } from "../../src/template/initramfs.ts";
@@ -78,7 +78,7 @@ export async function coldBoot(warren: Warren, template: string): Promise<number
     await vmm.resume();
     const agent = await GuestAgent.connect(await vmm.connect(0), { clock: warren.clock, helloMs: 120_000 });
     await agent.identity(freshIdentity(warren.clock));
-    await agent.writeFile({ path: INTERPRETER_PATH, body: await Bun.file(INTERPRETER_SOURCE).bytes() });
+    await installInterpreter(agent);
     await agent.warm(recipe.warm);
     for await (const event of agent.exec({ python: { code: "print(6*7)\n" } })) if (event.kind === "exit") break;
     agent.close();

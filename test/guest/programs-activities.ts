@@ -256,4 +256,13 @@ export const activities: Readonly<Record<string, Program>> = {
       "a = A()",
     ),
   },
+  "looks for the interpreter's own files": {
+    code: lines(
+      "import sys",
+      "print([n for n in ('warm', 'program', 'ending', 'layout') if n in sys.modules], sys.dont_write_bytecode)",
+      "for name in ('ending', 'layout'):",
+      "    try: __import__(name)",
+      "    except ImportError as e: print(e)",
+    ),
+  },
 };
