@@ -13,8 +13,8 @@ import { GuestAgent } from "../guest/agent.ts";
 import { copySparse, createMemory, digestSparse, reflink, sealMemory } from "../host/memory.ts";
 import { LIMITS } from "../limits.ts";
 import { type BakeTools, bootPlan, commandLine, planOf } from "./boot.ts";
+import type { Say } from "./image/source.ts";
 import { digestOf, type Fit, FORMAT, type Manifest } from "./manifest.ts";
-import type { Say } from "./source.ts";
 
 const INTERPRETER_SOURCES = join(import.meta.dir, "../../images/python");
 const INTERPRETER_DIR = "/usr/lib/warren";

@@ -14,12 +14,12 @@ import { copySparse, createMemory, digestSparse, sealMemory } from "../host/memo
 import { type BakeParts, bakeSnapshot, interpreterDigest } from "./bake.ts";
 import type { BakeTools } from "./boot.ts";
 import { cpuModel, tscKhz } from "./cpu.ts";
-import { initramfs } from "./initramfs.ts";
-import { type Kernel, kernel } from "./kernel.ts";
+import { initramfs } from "./image/initramfs.ts";
+import { type Kernel, kernel } from "./image/kernel.ts";
+import { rootfs, rootfsDigest } from "./image/rootfs.ts";
 import { type Fit, FORMAT, type Manifest, misfits, parseManifest } from "./manifest.ts";
 import { type AccelerationFacts, acceleration } from "./probe.ts";
 import { hasRecipe, type Recipe, recipeNames, recipeOf } from "./recipes.ts";
-import { rootfs, rootfsDigest } from "./rootfs.ts";
 import { Steps } from "./steps.ts";
 
 export interface StoreOptions extends BakeTools {

@@ -10,10 +10,10 @@ import { Sandbox } from "../../src/sandbox.ts";
 import { freshIdentity, installInterpreter } from "../../src/template/bake.ts";
 import { bootPlan, commandLine, memoryOf } from "../../src/template/boot.ts";
 import { tscKhz } from "../../src/template/cpu.ts";
-import { initramfs } from "../../src/template/initramfs.ts";
-import { kernel } from "../../src/template/kernel.ts";
+import { initramfs } from "../../src/template/image/initramfs.ts";
+import { kernel } from "../../src/template/image/kernel.ts";
+import { rootfs } from "../../src/template/image/rootfs.ts";
 import { recipeOf } from "../../src/template/recipes.ts";
-import { rootfs } from "../../src/template/rootfs.ts";
 
 export async function timed(job: () => Promise<unknown>): Promise<number> {
   const start = performance.now();

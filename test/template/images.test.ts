@@ -1,8 +1,8 @@
 /** Pure parts of baking: kernel unpacking, the initramfs archive, manifests, recipes. */
 import { expect, test } from "bun:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
-import { vmlinuxOf } from "../../src/template/bzimage.ts";
-import { cpio } from "../../src/template/cpio.ts";
+import { vmlinuxOf } from "../../src/template/image/bzimage.ts";
+import { cpio } from "../../src/template/image/cpio.ts";
 import { digestOf, type Fit, misfits, parseManifest } from "../../src/template/manifest.ts";
 import { recipeNames, recipeOf } from "../../src/template/recipes.ts";
 

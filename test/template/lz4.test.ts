@@ -1,7 +1,7 @@
 /** The kernel's LZ4 is unpacked exactly, and damage ends in an error. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { unpackLz4Legacy } from "../../src/template/lz4.ts";
+import { unpackLz4Legacy } from "../../src/template/image/lz4.ts";
 
 /** A length as LZ4 writes it: 15 in the token, then 255s and a rest. */
 function lengthBytes(length: number): number[] {

@@ -2,9 +2,9 @@
  * Where images come from: one Debian release, its main component, one mirror that configuration may change; the host's own
  * package sources are never read. Signatures are checked against debian-archive-keyring, on Ubuntu too.
  */
-import { WarrenError } from "../errors.ts";
-import { run } from "../host/run.ts";
-import { SUITE } from "./recipes.ts";
+import { WarrenError } from "../../errors.ts";
+import { run } from "../../host/run.ts";
+import { SUITE } from "../recipes.ts";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /** A slow link still gets a data stack (300 MB packed) in this time. */

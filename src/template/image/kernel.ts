@@ -1,12 +1,12 @@
 /** The guest kernel: Debian's cloud kernel, or any by configuration, as a vmlinux beside the modules that boot needs. */
 import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { WarrenError } from "../errors.ts";
-import { published } from "../host/home/publish.ts";
-import { runOk } from "../host/run.ts";
+import { WarrenError } from "../../errors.ts";
+import { published } from "../../host/home/publish.ts";
+import { runOk } from "../../host/run.ts";
+import { digestOf, writeDigested } from "../manifest.ts";
+import { SUITE } from "../recipes.ts";
 import { vmlinuxOf } from "./bzimage.ts";
-import { digestOf, writeDigested } from "./manifest.ts";
-import { SUITE } from "./recipes.ts";
 import { fetchPackages, type Say } from "./source.ts";
 
 const PACKAGE = "linux-image-cloud-amd64";

@@ -4,11 +4,11 @@
  */
 import { chmod, mkdir, readdir, rm, symlink, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { WarrenError } from "../errors.ts";
-import { published } from "../host/home/publish.ts";
-import { run } from "../host/run.ts";
-import { digestOf } from "./manifest.ts";
-import { type Recipe, SUITE } from "./recipes.ts";
+import { WarrenError } from "../../errors.ts";
+import { published } from "../../host/home/publish.ts";
+import { run } from "../../host/run.ts";
+import { digestOf } from "../manifest.ts";
+import { type Recipe, SUITE } from "../recipes.ts";
 import { fetchPackages, type Say } from "./source.ts";
 
 /** Bumped when the files below change. */

@@ -1,14 +1,14 @@
 /** The initramfs: our agent as /init, the virtio modules, empty mount points. Equal input gives equal bytes. */
 import { readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { WarrenError } from "../errors.ts";
-import { published } from "../host/home/publish.ts";
-import { run } from "../host/run.ts";
+import { WarrenError } from "../../errors.ts";
+import { published } from "../../host/home/publish.ts";
+import { run } from "../../host/run.ts";
+import { digestOf, writeDigested } from "../manifest.ts";
 import { type CpioEntry, cpio } from "./cpio.ts";
 import type { Kernel } from "./kernel.ts";
-import { digestOf, writeDigested } from "./manifest.ts";
 
-const AGENT_SOURCES = join(import.meta.dir, "../../images/agent");
+const AGENT_SOURCES = join(import.meta.dir, "../../../images/agent");
 const MOUNT_POINTS = ["dev", "m", "proc", "r", "sys"];
 
 /** Paths below `AGENT_SOURCES`, in its folders too. */

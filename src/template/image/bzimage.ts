@@ -3,7 +3,7 @@
  * running the decompressor: under software emulation that is seconds. Layout: Linux Documentation/arch/x86/boot.rst, protocol ≥ 2.08.
  */
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
-import { WarrenError } from "../errors.ts";
+import { WarrenError } from "../../errors.ts";
 import { unpackLz4Legacy } from "./lz4.ts";
 
 const HEADER_MAGIC = 0x53726448; // "HdrS" at 0x202
