@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { dirname, join, normalize, relative } from "node:path";
-import { allowedImport, DOORS, TEXT_RULES } from "./tidy/rules.ts";
+import { allowedImport, crowded, DOORS, TEXT_RULES } from "./tidy/rules.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const OWN = /^test\/tidy/; // the rules name what they forbid
@@ -97,6 +97,10 @@ test("Files have at most 400 lines and open with a comment that says what they o
   expect(offenders).toEqual([]);
 });
 
+test("Folders hold at most 15 files of code", () => {
+  expect(crowded(code.map(({ path }) => path))).toEqual([]);
+});
+
 test("Names: kebab-case files, and no name that says nothing", () => {
   const banned = /(manager|service|controller|helper|util|common|misc)/i;
   const declared = /\b(?:class|interface|type|function|const|enum)\s+([A-Za-z_]\w*)/g;
@@ -186,6 +190,9 @@ test("Tidy sees a violation when there is one", () => {
   expect(allowedImport("src/driver/qemu/argv.ts", "src/driver/firecracker/api.ts")).not.toBeNull();
   expect(allowedImport("src/template/store.ts", "ffi/native.ts")).not.toBeNull();
   expect(allowedImport("src/engine/engine.ts", "src/driver/driver.ts")).toBeNull();
+  const sixteen = Array.from({ length: 16 }, (_, i) => `src/engine/a${i}.ts`);
+  expect(crowded(sixteen)).toEqual(["src/engine holds 16 files, more than 15"]);
+  expect(crowded(sixteen.slice(1))).toEqual([]);
   const seen = imports({
     path: "src/a/b.ts",
     lines: [],

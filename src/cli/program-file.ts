@@ -45,7 +45,7 @@ export async function commandFor(io: Io, cli: Cli, ask: ProgramAsk): Promise<Pro
   const source = code ?? (await sourceOf(io, file ?? "-"));
   const stdinIsFree = code !== undefined || file !== "-";
   if (!isShell) {
-    const name = code === undefined && file !== undefined && file !== "-" ? basename(file) : "main.py";
+    const name = code === undefined && file !== undefined && file !== "-" ? basename(file) : "item.py";
     return { command: { python: { code: source, path: `/work/${name}`, args: rest } }, stdinIsFree };
   }
   if (Buffer.byteLength(source) > LIMITS.execArgumentBytes / 2) {

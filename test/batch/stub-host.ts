@@ -179,7 +179,7 @@ export class StubHost {
   }
 
   async *#run(sandbox: StubSandbox, input: Exec, signal?: AbortSignal): AsyncGenerator<ExecEvent> {
-    const path = input.python?.path ?? "/work/main.py";
+    const path = input.python?.path ?? "/work/item.py";
     const code = input.python?.code ?? (input.python === undefined ? input.cmd : undefined);
     const program = code ?? new TextDecoder().decode(sandbox.files.get(path));
     sandbox.programs.push(program);

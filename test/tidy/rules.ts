@@ -58,6 +58,18 @@ export function allowedImport(from: string, target: string): string | null {
   return `${unit} may not import ${wanted}`;
 }
 
+const FILES_PER_FOLDER = 15;
+/** Data: programs of users as they come, one file each, which tests run and nobody reads through. */
+const DATA_FOLDERS = new Set(["test/examples/programs"]);
+
+/** Folders with too many files of code right in them, with how many. */
+export function crowded(paths: readonly string[]): string[] {
+  const folders = Map.groupBy(paths, (path) => path.slice(0, path.lastIndexOf("/")));
+  return [...folders]
+    .filter(([folder, held]) => held.length > FILES_PER_FOLDER && !DATA_FOLDERS.has(folder))
+    .map(([folder, held]) => `${folder} holds ${held.length} files, more than ${FILES_PER_FOLDER}`);
+}
+
 interface Door {
   readonly what: string;
   readonly pattern: RegExp;
@@ -108,7 +120,7 @@ export const TEXT_RULES: readonly TextRule[] = [
   { what: "default export", pattern: /^export default\b/, only: TS },
   {
     what: "a path of one machine",
-    pattern: /\/work\/(main\b(?!\.py)|shared\b)|\/tmp\/w\/|(?<![\w.}-])\/home\/\w|\/Users\/\w|\/root\/\.\w/,
+    pattern: /\/work\/(main|shared)\b|\/tmp\/w\/|(?<![\w.}-])\/home\/\w|\/Users\/\w|\/root\/\.\w/,
   },
   {
     what: "a host name",

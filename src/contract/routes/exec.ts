@@ -9,7 +9,7 @@ const Text = Type.String({ pattern: "^[^\\u0000]*$" });
 const GuestPath = Type.String({ pattern: "^/[^\\u0000]*$", maxLength: LIMITS.pathBytes });
 
 /** Where Python source is written in the guest when a call names no path. */
-export const PYTHON_PATH = "/work/main.py";
+export const PYTHON_PATH = "/work/item.py";
 
 /** Python from the template's warm interpreter, with the semantics of `python3 FILE`. */
 export const PythonRun = Type.Object(
@@ -39,7 +39,10 @@ export const Exec = Type.Object(
     stdin: Type.Optional(Type.Union([Type.String(), Bytes])),
     /** Keeps stdin open for the `stdin` call. */
     stdinOpen: Type.Optional(Type.Boolean()),
-    /** Enforced inside the guest on everything the command started; default {@link LIMITS.execTimeoutSeconds}. */
+    /**
+     * Enforced inside the guest on everything the command started; default {@link LIMITS.execTimeoutSeconds}, and none for
+     * a command in the background, which may run as long as its sandbox.
+     */
     timeoutSeconds: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.timeoutSecondsMax })),
     /** Bytes kept of stdout and of stderr each. */
     outputLimitBytes: Type.Optional(Type.Integer({ minimum: 0, maximum: LIMITS.outputBytesMax })),

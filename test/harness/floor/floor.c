@@ -202,7 +202,7 @@ static void read_all(int fd, void *to, size_t length) {
 static void exec42(struct vm *vm, uint32_t channel) {
   uint8_t frame[512], *at = frame + 12;
   uint64_t flags = 1, timeout = 60000, limit = 1 << 20;
-  at = field(at, 10, "/work/main.py", 13);
+  at = field(at, 10, "/work/item.py", 13);
   at = field(at, 17, "print(6*7)\n", 11);
   at = field(at, 16, &flags, 8);
   at = field(at, 14, &timeout, 8);

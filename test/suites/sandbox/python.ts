@@ -7,7 +7,7 @@ export function pythonTests({ shared, needs }: Subject): void {
     expect(await shared().python("print(6*7)")).toMatchObject({ stdout: "42\n", stderr: "", exitCode: 0 });
     const failed = await shared().python("x = 1\nraise ValueError('no')");
     expect(failed.exitCode).toBe(1);
-    expect(failed.stderr).toContain('File "/work/main.py", line 2');
+    expect(failed.stderr).toContain('File "/work/item.py", line 2');
     expect(failed.stderr).toContain("ValueError: no");
     expect((await shared().python("import sys; sys.exit(3)")).exitCode).toBe(3);
     expect((await shared().python("import os; os.kill(os.getpid(), 15)")).signal).toBe("SIGTERM");
@@ -22,7 +22,7 @@ export function pythonTests({ shared, needs }: Subject): void {
       env: { OWN: "1" },
       cwd: "/tmp",
     });
-    expect(stdout).toBe("__main__ ['/work/main.py', 'a b', 'ü'] in 1 /tmp\n");
+    expect(stdout).toBe("__main__ ['/work/item.py', 'a b', 'ü'] in 1 /tmp\n");
   });
 
   needs("python", "python runs share nothing but files", async () => {
