@@ -22,7 +22,10 @@ export interface ExecOptions extends CallOptions {
   readonly user?: string;
   /** Given whole, or as it comes; then closed. Without it stdin is empty. */
   readonly stdin?: Body;
-  /** The whole process group is killed in the guest after this long; default {@link LIMITS.execTimeoutSeconds}, `spawn` none. */
+  /**
+   * The whole process group is killed in the guest after this long; default {@link LIMITS.execTimeoutSeconds}, and for
+   * `spawn` none.
+   */
   readonly timeoutSeconds?: number;
   /** Bytes kept of stdout and of stderr each; default {@link LIMITS.outputBytes}. The rest is counted and dropped. */
   readonly outputLimitBytes?: number;
