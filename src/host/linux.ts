@@ -7,6 +7,7 @@ import { readCapacity } from "./capacity.ts";
 import { type Data, openData } from "./home/data.ts";
 import { FileRegistry } from "./home/registry.ts";
 import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
+import { refuseWithoutRoot } from "./rights.ts";
 import { Cgroups } from "./slots/cgroups.ts";
 import { lease } from "./slots/leases.ts";
 import { Slots } from "./slots/slots.ts";
@@ -32,9 +33,10 @@ const CAPACITY_MS = 100;
 
 /**
  * Opens a home on this machine and sweeps it.
- * @throws {WarrenError} `permission_denied`, `host_unsupported` – the home cannot be written
+ * @throws {WarrenError} `permission_denied` – not root; `host_unsupported` – the home cannot be written
  */
 export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHost> {
+  refuseWithoutRoot();
   const { clock, log } = options;
   const data = await openData(options.home, options);
   const cgroups = Cgroups.open();

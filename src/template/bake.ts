@@ -234,7 +234,7 @@ export async function bakeSnapshot(
     return final;
   } catch (error) {
     await rm(dir, { recursive: true, force: true });
-    if (error instanceof WarrenError && error.code === "cancelled") throw error;
+    if (signal.aborted) throw signal.reason;
     const why = error instanceof Error ? error.message : String(error);
     throw new WarrenError(
       "bake_failed",

@@ -74,9 +74,30 @@ function hasKvm(): boolean {
   }
 }
 
+/** Why KVM cannot be used here, or null; from the kept answer when there is one. `again` believes no kept refusal. */
+async function whyNoKvm(
+  tools: BakeTools,
+  dataDir: string,
+  again: boolean,
+  parts: () => Promise<{ vmlinux: string; initrd: string }>,
+): Promise<string | null> {
+  if (!hasKvm()) return "there is no /dev/kvm";
+  const identity = await tools.driver.identity();
+  const { mode, gid } = statSync("/dev/kvm"); // an answer "may not open it" must not outlive its reason
+  const key = digestOf([identity, release(), cpus()[0]?.model ?? "", mode, gid, LIMITS.kvmProbeMs]).slice(0, 16);
+  const file = Bun.file(join(dataDir, `kvm-${key}.json`));
+  if (await file.exists()) {
+    const kept = ((await file.json()) as { readonly why: string | null }).why;
+    if (kept === null || !again) return kept;
+  }
+  const why = await tryKvm(tools, dataDir, await parts());
+  await Bun.write(file, JSON.stringify({ why }));
+  return why;
+}
+
 /**
- * The acceleration to use, from the kept answer when there is one.
- * `wanted` other than "auto" is taken as it is: the operator knows.
+ * The acceleration to use. "auto" takes KVM where a probe guest boots under it; "tcg" is taken as it is.
+ * @throws {WarrenError} `host_unsupported` – "kvm" is wanted and no guest boots under it
  */
 export async function acceleration(
   tools: BakeTools,
@@ -84,18 +105,12 @@ export async function acceleration(
   wanted: "auto" | "kvm" | "tcg",
   parts: () => Promise<{ vmlinux: string; initrd: string }>,
 ): Promise<AccelerationFacts> {
-  if (wanted !== "auto") return { kind: wanted, says: `${wanted} by configuration` };
-  if (!hasKvm()) return { kind: "tcg", says: "there is no /dev/kvm: software emulation (TCG)" };
-  const identity = await tools.driver.identity();
-  const { mode, gid } = statSync("/dev/kvm"); // an answer "may not open it" must not outlive its reason
-  const key = digestOf([identity, release(), cpus()[0]?.model ?? "", mode, gid, LIMITS.kvmProbeMs]).slice(0, 16);
-  const file = Bun.file(join(dataDir, `acceleration-${key}.json`));
-  if (await file.exists()) return (await file.json()) as AccelerationFacts;
-  const why = await tryKvm(tools, dataDir, await parts());
-  const facts: AccelerationFacts =
-    why === null
-      ? { kind: "kvm", says: "KVM: a probe guest booted" }
-      : { kind: "tcg", says: `${why}: software emulation (TCG)` };
-  await Bun.write(file, JSON.stringify(facts));
-  return facts;
+  if (wanted === "tcg") return { kind: "tcg", says: "tcg by configuration" };
+  const why = await whyNoKvm(tools, dataDir, wanted === "kvm", parts);
+  if (why === null) return { kind: "kvm", says: "KVM: a probe guest booted" };
+  if (wanted === "auto") return { kind: "tcg", says: `${why}: software emulation (TCG)` };
+  const remedy = "run it where KVM works (on hardware, or nested), or set WARREN_ACCEL=auto for software emulation";
+  throw new WarrenError("host_unsupported", `WARREN_ACCEL=kvm, but ${why}; ${remedy}`, {
+    details: { field: "WARREN_ACCEL", got: "kvm", allowed: "auto, tcg" },
+  });
 }

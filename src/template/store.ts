@@ -20,6 +20,7 @@ import { rootfs, rootfsDigest } from "./image/rootfs.ts";
 import { type Fit, FORMAT, type Manifest, misfits, parseManifest } from "./manifest.ts";
 import { type AccelerationFacts, acceleration } from "./probe.ts";
 import { hasRecipe, type Recipe, recipeNames, recipeOf } from "./recipes.ts";
+import { Shared } from "./shared.ts";
 import { Steps } from "./steps.ts";
 
 export interface StoreOptions extends BakeTools {
@@ -42,7 +43,7 @@ const STEPS = 9;
 
 export class Templates implements TemplateStore {
   readonly #options: StoreOptions;
-  readonly #open = new Map<string, Promise<OpenTemplate>>();
+  readonly #open = new Map<string, Shared<OpenTemplate>>();
   readonly #closing: (() => void)[] = [];
   #acceleration: Promise<AccelerationFacts> | null = null;
   #tsc: Promise<number> | null = null;
@@ -67,12 +68,16 @@ export class Templates implements TemplateStore {
   open(size: TemplateSize, onStep?: (event: BakeEvent) => void, signal?: AbortSignal): Promise<OpenTemplate> {
     const key = `${size.name} ${size.cpu} ${size.memoryMib}`;
     const held = this.#open.get(key);
-    if (held !== undefined) return held;
+    if (held?.stopped === false) return held.result(signal);
     const steps = new Steps(STEPS, this.#options.clock, onStep ?? (() => undefined));
-    const opening = this.#openOrBake(size, steps, signal);
+    const opening = new Shared((stop) =>
+      this.#openOrBake(size, steps, stop).catch((cause: unknown) => {
+        if (this.#open.get(key) === opening) this.#open.delete(key); // the callers hear of it; the next one may try again
+        throw cause;
+      }),
+    );
     this.#open.set(key, opening);
-    opening.catch(() => this.#open.delete(key)); // the caller hears of it; the next one may try again
-    return opening;
+    return opening.result(signal);
   }
 
   async bake(

@@ -6,7 +6,7 @@ import { chmod, copyFile, mkdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { WarrenError } from "../../errors.ts";
 import { published } from "../../host/home/publish.ts";
-import { run, runOk } from "../../host/run.ts";
+import { run } from "../../host/run.ts";
 
 const FIRMWARE = ["bios-microvm.bin", "qboot.rom", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin"];
 const DATA_DIRS = ["/usr/share/qemu", "/usr/share/seabios", "/usr/local/share/qemu"];
@@ -49,6 +49,15 @@ async function firmware(target: string): Promise<Record<string, string>> {
   return digests;
 }
 
+async function versionOf(binary: string): Promise<string> {
+  const { exitCode, stdout } = await run([binary, "--version"], { deadlineMs: 20_000 });
+  const line = stdout.split("\n")[0]!.trim();
+  if (exitCode === 0 && line.startsWith("QEMU ")) return line;
+  throw new WarrenError("host_unsupported", `${binary} is no QEMU that runs here; WARREN_QEMU may name another`, {
+    details: { field: "WARREN_QEMU", got: binary, allowed: "path of qemu-system-x86_64" },
+  });
+}
+
 async function fill(dir: string, binary: string): Promise<void> {
   for (const name of ["lib", "lib64", "modules", "data", "proc", "dev"]) await mkdir(join(dir, name), { mode: 0o755 });
   const moduleDir = await Promise.all(
@@ -70,8 +79,7 @@ async function fill(dir: string, binary: string): Promise<void> {
     await chmod(join(dir, name), 0o755);
   }
   const digests = await firmware(join(dir, "data"));
-  const version = await runOk([binary, "--version"], { deadlineMs: 20_000 });
-  const identity = { version: version.split("\n")[0]!.trim(), binary: await sha256(binary), ...digests };
+  const identity = { version: await versionOf(binary), binary: await sha256(binary), ...digests };
   await Bun.write(join(dir, "identity.json"), JSON.stringify(identity));
 }
 
@@ -83,7 +91,8 @@ export async function vmmRoot(dataDir: string, configured: string | null): Promi
   const named = configured ?? "qemu-system-x86_64";
   const found = Bun.which(named);
   if (found === null) {
-    throw new WarrenError("host_unsupported", `${named} is not installed: apt-get install qemu-system-x86`, {
+    const says = configured === null ? `${named} is not installed` : `WARREN_QEMU names ${named}, which is no program`;
+    throw new WarrenError("host_unsupported", `${says}: apt-get install qemu-system-x86`, {
       details: { package: "qemu-system-x86" },
     });
   }

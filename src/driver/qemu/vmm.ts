@@ -26,6 +26,7 @@ export class QemuVmm implements Vmm {
   /** Descriptor number of the device state inside the VMM; null for an adopted one. */
   readonly #stateFd: number | null;
   #qmp: Promise<Qmp> | null = null;
+  #mayHaveRun: boolean;
 
   constructor(jailed: Jailed, ref: VmRef, clock: Clock, stateFd: number | null) {
     this.pid = jailed.pid;
@@ -33,6 +34,7 @@ export class QemuVmm implements Vmm {
     this.#jailed = jailed;
     this.#clock = clock;
     this.#stateFd = stateFd;
+    this.#mayHaveRun = stateFd === null;
   }
 
   /** Asked for, not kept: an adopted jail is watched only once somebody wants to know. */
@@ -69,6 +71,7 @@ export class QemuVmm implements Vmm {
 
   async resume(signal?: AbortSignal): Promise<void> {
     const qmp = await this.#monitor(signal);
+    this.#mayHaveRun = true;
     await this.#explained(qmp.command("cont"));
   }
 
@@ -107,6 +110,12 @@ export class QemuVmm implements Vmm {
     return qmp;
   }
 
+  /** QEMU's own last line, as long as it cannot hold a byte that a guest chose. */
+  #lastWord({ stderr }: VmExit): string {
+    const last = this.#mayHaveRun ? undefined : stderr.trim().split("\n").at(-1);
+    return last ? `: ${last.slice(0, 500)}` : "";
+  }
+
   /** A monitor that closed usually means that QEMU said why on stderr and ended: that is what the caller needs to read. */
   async #explained<T>(promise: Promise<T>): Promise<T> {
     try {
@@ -114,7 +123,7 @@ export class QemuVmm implements Vmm {
     } catch (error) {
       const exit = await Promise.race([this.exited, this.#clock.sleep(200).then(() => null)]);
       if (exit === null || !isWarrenError(error)) throw error;
-      throw new WarrenError("driver_failed", `the VMM ended by itself (${exit.reason})`, {
+      throw new WarrenError("driver_failed", `the VMM ended by itself (${exit.reason})${this.#lastWord(exit)}`, {
         details: { reason: exit.reason, code: exit.code, signal: exit.signal, stderr: exit.stderr },
         cause: error,
       });

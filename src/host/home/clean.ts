@@ -6,6 +6,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
+import { refuseWithoutRoot } from "../rights.ts";
 import { Cgroups } from "../slots/cgroups.ts";
 import { killOccupants, occupants } from "../slots/occupants.ts";
 import { type Entry, Slots } from "../slots/slots.ts";
@@ -58,11 +59,12 @@ function unmount(home: string): void {
  * Removes a home with all it holds, and empty control groups.
  * @returns how many sandboxes were killed
  * @throws {WarrenError} `wrong_state` – sandboxes live and `force` is not set, or another process has data open;
- * `invalid_request` – the folder is no home of ours
+ * `permission_denied` – not root; `invalid_request` – the folder is no home of ours
  */
 export async function removeAll(options: CleanOptions): Promise<{ readonly killed: number }> {
   const { home, clock, log, force } = options;
   if (!existsSync(home)) return { killed: 0 };
+  refuseWithoutRoot();
   const names = readdirSync(home);
   const wasOpened = names.includes("slots") && names.includes("run");
   if (!wasOpened && names.some((name) => name !== LAUNCHERS)) {
