@@ -1,9 +1,11 @@
 /** The monitor's reader takes any cut of its lines and refuses everything that is not QMP. */
+
+import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Link } from "../../src/driver/driver.ts";
-import { parseQmpLine, Qmp, QmpReader } from "../../src/driver/qemu/qmp.ts";
+import { parseQmpLine, Qmp, type QmpMessage, QmpReader } from "../../src/driver/qemu/qmp.ts";
 import { isWarrenError } from "../../src/errors.ts";
 import { LIMITS } from "../../src/limits.ts";
 
@@ -15,29 +17,63 @@ const LINES = [
   '{"event":"STOP","data":{}}',
 ];
 
+/** The messages of these chunks. */
+function read(...chunks: Uint8Array[]): QmpMessage[] {
+  const messages: QmpMessage[] = [];
+  const reader = new QmpReader((message) => messages.push(message));
+  for (const chunk of chunks) reader.push(chunk);
+  return messages;
+}
+
 test("QmpReader gives the same messages at every cut", () => {
   const all = bytes(`${LINES.join("\r\n")}\n`);
-  const whole = new QmpReader().push(all);
+  const whole = read(all);
   expect(whole.map((m) => m.kind)).toEqual(["greeting", "return", "error", "event"]);
   for (let cut = 0; cut <= all.length; cut++) {
-    const reader = new QmpReader();
-    expect([...reader.push(all.subarray(0, cut)), ...reader.push(all.subarray(cut))]).toEqual(whole);
+    expect(read(all.subarray(0, cut), all.subarray(cut))).toEqual(whole);
   }
 });
 
 test("QmpReader refuses with a typed error whatever is no message", () => {
   for (const line of ["x", "[]", "1", "{}", '{"return":1}', '{"return":1,"id":"1"}', '{"event":3}', "\xff"]) {
-    expect(() => new QmpReader().push(bytes(`${line}\n`))).toThrow("monitor sent");
+    expect(() => read(bytes(`${line}\n`))).toThrow("monitor sent");
   }
-  expect(() => new QmpReader().push(Uint8Array.from([0xff, 0xfe, 10]))).toThrow("UTF-8");
+  expect(() => read(Uint8Array.from([0xff, 0xfe, 10]))).toThrow("UTF-8");
 });
 
 test("QmpReader refuses a line beyond its bound before it holds more", () => {
-  const reader = new QmpReader();
+  const reader = new QmpReader(() => undefined);
   const piece = new Uint8Array(1 << 16).fill(120);
   expect(() => {
     for (let i = 0; i <= LIMITS.qmpLineBytes / piece.length; i++) reader.push(piece);
   }).toThrow("over");
+});
+
+test("QmpReader gives what came before a violation even in the same chunk", () => {
+  const messages: QmpMessage[] = [];
+  const reader = new QmpReader((message) => messages.push(message));
+  expect(() => reader.push(bytes(`${LINES[1]}\nnot a message\n${LINES[3]}\n`))).toThrow("not JSON");
+  expect(messages).toEqual([{ kind: "return", id: 1, value: {} }]);
+});
+
+test("QmpReader holds a line that comes byte by byte in one buffer", () => {
+  const reader = new QmpReader(() => undefined);
+  const arrays = (): number => {
+    Bun.gc(true);
+    return heapStats().objectTypeCounts["Uint8Array"] ?? 0;
+  };
+  const before = arrays();
+  for (let i = 0; i < 50_000; i++) reader.push(new Uint8Array(1).fill(120));
+  expect(arrays() - before).toBeLessThan(10_000);
+  expect(reader.heldBytes).toBeLessThan(3 * 50_000);
+});
+
+test("parseQmpLine makes no text of an error's description that is none", () => {
+  const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`;
+  for (const desc of ['{"toString":1,"valueOf":1}', "null", "7", deep]) {
+    const message = parseQmpLine(`{"error":{"desc":${desc}},"id":1}`);
+    expect(message).toEqual({ kind: "error", id: 1, says: "no reason" });
+  }
 });
 
 test("parseQmpLine ends in a message or a driver_failed on any text", () => {

@@ -42,37 +42,57 @@ export function parseQmpLine(line: string): QmpMessage {
   if ("QMP" in message) return { kind: "greeting" };
   if ("return" in message) return { kind: "return", id: idOf(message), value: message["return"] };
   if ("error" in message) {
-    const error = message["error"] as { desc?: unknown } | null;
-    return { kind: "error", id: idOf(message), says: String(error?.desc ?? "no reason").slice(0, 1000) };
+    const desc = (message["error"] as { desc?: unknown } | null)?.desc;
+    // Only a string is made text: making one of a hostile object or of deep nesting can throw.
+    return { kind: "error", id: idOf(message), says: typeof desc === "string" ? desc.slice(0, 1000) : "no reason" };
   }
   if (typeof message["event"] === "string") return { kind: "event", name: message["event"], data: message["data"] };
   throw hostile("a message of no known kind");
 }
 
-/** Bytes → messages, whatever the cuts between chunks. */
+const NOTHING = new Uint8Array(0);
+const FIRST_BYTES = 4096;
+
+/**
+ * Bytes → messages, whatever the cuts between chunks: each goes to `take` before the next line is looked at, so what came
+ * before a violation counts wherever the bytes were cut.
+ */
 export class QmpReader {
+  readonly #take: (message: QmpMessage) => void;
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
-  #held: Uint8Array[] = [];
-  #heldBytes = 0;
+  /** One buffer, not the chunks themselves: a line that comes byte by byte would cost a hundred times its length. */
+  #held: Uint8Array = NOTHING;
+  #fill = 0;
+
+  constructor(take: (message: QmpMessage) => void) {
+    this.#take = take;
+  }
+
+  /** Memory that an unfinished line takes. */
+  get heldBytes(): number {
+    return this.#held.length;
+  }
 
   /** @throws {WarrenError} `driver_failed` – a line over LIMITS.qmpLineBytes, not UTF-8, or not a message. */
-  push(chunk: Uint8Array): QmpMessage[] {
-    const messages: QmpMessage[] = [];
+  push(chunk: Uint8Array): void {
     let start = 0;
     for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, start)) {
       const line = this.#line(chunk.subarray(start, at));
       start = at + 1;
-      if (line.trim() !== "") messages.push(parseQmpLine(line));
+      if (line.trim() !== "") this.#take(parseQmpLine(line));
     }
-    this.#hold(chunk.subarray(start));
-    return messages;
+    if (start < chunk.length) this.#hold(chunk.subarray(start));
   }
 
   #line(end: Uint8Array): string {
-    this.#hold(end);
-    const bytes = this.#held.length === 1 ? this.#held[0]! : Buffer.concat(this.#held, this.#heldBytes);
-    this.#held = [];
-    this.#heldBytes = 0;
+    let bytes = end;
+    if (this.#fill === 0) this.#checked(end.length);
+    else {
+      this.#hold(end);
+      bytes = this.#held.subarray(0, this.#fill);
+      this.#held = NOTHING;
+      this.#fill = 0;
+    }
     try {
       return this.#decoder.decode(bytes);
     } catch (cause) {
@@ -81,10 +101,19 @@ export class QmpReader {
   }
 
   #hold(bytes: Uint8Array): void {
-    if (bytes.length === 0 && this.#held.length > 0) return;
-    this.#heldBytes += bytes.length;
-    if (this.#heldBytes > LIMITS.qmpLineBytes) throw hostile(`a line over ${LIMITS.qmpLineBytes} bytes`);
-    this.#held.push(bytes);
+    const fill = this.#checked(this.#fill + bytes.length);
+    if (fill > this.#held.length) {
+      const wider = new Uint8Array(Math.min(LIMITS.qmpLineBytes, Math.max(FIRST_BYTES, 2 * fill)));
+      wider.set(this.#held.subarray(0, this.#fill));
+      this.#held = wider;
+    }
+    this.#held.set(bytes, this.#fill);
+    this.#fill = fill;
+  }
+
+  #checked(length: number): number {
+    if (length > LIMITS.qmpLineBytes) throw hostile(`a line over ${LIMITS.qmpLineBytes} bytes`);
+    return length;
   }
 }
 
@@ -154,9 +183,9 @@ export class Qmp {
   }
 
   async #read(): Promise<void> {
-    const reader = new QmpReader();
+    const reader = new QmpReader((message) => this.#take(message));
     try {
-      for await (const chunk of this.#link.bytes) for (const message of reader.push(chunk)) this.#take(message);
+      for await (const chunk of this.#link.bytes) reader.push(chunk);
       this.#fail(new WarrenError("driver_failed", "the VMM closed its monitor"));
     } catch (error) {
       this.#fail(error instanceof WarrenError ? error : hostile("something that broke its reader", error));
