@@ -2,11 +2,15 @@
 import { C, LAYOUTS } from "./layout.ts";
 import { call, callOn, hasCode, memory } from "./native.ts";
 
-/** Opens an existing path. @throws {NativeError} */
-export function openFd(path: string, how: "read" | "write" | "path" | "directory" | "lock" | "fifo"): number {
+/** Opens an existing path; "write" reads too, "append" only writes. @throws {NativeError} */
+export function openFd(
+  path: string,
+  how: "read" | "write" | "append" | "path" | "directory" | "lock" | "fifo",
+): number {
   const flags = {
     read: C.O_RDONLY,
     write: C.O_RDWR,
+    append: C.O_WRONLY,
     path: C.O_PATH,
     directory: C.O_RDONLY | C.O_DIRECTORY,
     lock: C.O_RDWR | C.O_CREAT,
@@ -21,7 +25,7 @@ export function openUnnamed(dir: string): number {
 }
 
 /** The open file behind a descriptor once more, with an offset and a mode of its own. @throws {NativeError} */
-export function reopenFd(fd: number, how: "read" | "write"): number {
+export function reopenFd(fd: number, how: "read" | "write" | "append"): number {
   return openFd(`/proc/self/fd/${fd}`, how);
 }
 

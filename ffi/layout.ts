@@ -5,6 +5,7 @@
 
 export const C = {
   O_RDONLY: 0,
+  O_WRONLY: 1,
   O_RDWR: 2,
   O_CREAT: 0o100,
   O_NONBLOCK: 0o4000,
@@ -44,6 +45,10 @@ export const C = {
   AF_UNIX: 1,
   AF_NETLINK: 16,
   NETLINK_NETFILTER: 12,
+  SOL_SOCKET: 1,
+  SCM_RIGHTS: 1,
+  SHUT_WR: 1,
+  MSG_NOSIGNAL: 0x4000,
   SOCK_STREAM: 1,
   SOCK_RAW: 3,
   SOCK_CLOEXEC: 0o2000000,
@@ -85,6 +90,9 @@ export const C = {
 export const LAYOUTS = {
   file_clone_range: { "": [0, 32], src_fd: [0, 8], src_offset: [8, 8], src_length: [16, 8], dest_offset: [24, 8] },
   sockaddr_un: { "": [0, 110], sun_family: [0, 2], sun_path: [2, 108] },
+  msghdr: { "": [0, 56], msg_iov: [16, 8], msg_iovlen: [24, 8], msg_control: [32, 8], msg_controllen: [40, 8] },
+  iovec: { "": [0, 16], iov_base: [0, 8], iov_len: [8, 8] },
+  cmsghdr: { "": [0, 16], cmsg_len: [0, 8], cmsg_level: [8, 4], cmsg_type: [12, 4] },
   pollfd: { "": [0, 8], fd: [0, 4], events: [4, 2], revents: [6, 2] },
   timespec: { "": [0, 16], tv_sec: [0, 8], tv_nsec: [8, 8] },
   statfs: { "": [0, 120], f_type: [0, 8], f_bsize: [8, 8], f_blocks: [16, 8], f_bfree: [24, 8], f_bavail: [32, 8] },

@@ -1,6 +1,6 @@
 /** Listening Unix sockets for VMMs, connected pairs, and abstract names as locks that end with their last holder. */
 import { C, LAYOUTS } from "./layout.ts";
-import { call, callOn, hasCode, memory } from "./native.ts";
+import { address as addressOf, call, callOn, hasCode, holding, memory } from "./native.ts";
 
 /** `path` starting with a zero byte is an abstract name, which is as long as it is given. */
 function address(path: string): Uint8Array<ArrayBuffer> {
@@ -40,6 +40,51 @@ export function listenUnix(dirFd: number, name: string, backlog: number): number
     call("close", fd);
     throw error;
   }
+}
+
+/**
+ * Connects to the listening socket `name` in the directory `dirFd` and sends `bytes` with a descriptor; nothing more is
+ * sent. The caller reads the answer from what is returned, and closes it.
+ * @throws {NativeError} `ECONNREFUSED`, `ENOENT` – nobody listens there
+ */
+export function sendDescriptor(dirFd: number, name: string, bytes: Uint8Array<ArrayBuffer>, fd: number): number {
+  const socket = call("socket", C.AF_UNIX, C.SOCK_STREAM | C.SOCK_CLOEXEC, 0);
+  try {
+    const to = address(`/proc/self/fd/${dirFd}/${name}`);
+    // SAFETY: the length given is that of the memory given.
+    callOn(name, "connect", socket, to, to.length);
+    sendOnce(socket, bytes, fd);
+    call("shutdown", socket, C.SHUT_WR);
+    return socket;
+  } catch (error) {
+    call("close", socket);
+    throw error;
+  }
+}
+
+function sendOnce(socket: number, bytes: Uint8Array<ArrayBuffer>, fd: number): void {
+  const body = memory(bytes.length);
+  body.set(bytes);
+  const part = memory(LAYOUTS.iovec[""][1]);
+  const control = memory(LAYOUTS.cmsghdr[""][1] + 8); // one descriptor, padded
+  const header = memory(LAYOUTS.msghdr[""][1]);
+  const set = (on: Uint8Array<ArrayBuffer>, at: readonly [number, number], value: bigint): void =>
+    new DataView(on.buffer).setBigUint64(at[0], value, true);
+  set(part, LAYOUTS.iovec.iov_len, BigInt(body.length));
+  set(control, LAYOUTS.cmsghdr.cmsg_len, BigInt(LAYOUTS.cmsghdr[""][1] + 4));
+  const view = new DataView(control.buffer);
+  view.setInt32(LAYOUTS.cmsghdr.cmsg_level[0], C.SOL_SOCKET, true);
+  view.setInt32(LAYOUTS.cmsghdr.cmsg_type[0], C.SCM_RIGHTS, true);
+  view.setInt32(LAYOUTS.cmsghdr[""][1], fd, true);
+  // SAFETY: the header's addresses are of memory held until after the call, its lengths are theirs.
+  holding([body, part, control], () => {
+    set(part, LAYOUTS.iovec.iov_base, addressOf(body));
+    set(header, LAYOUTS.msghdr.msg_iov, addressOf(part));
+    set(header, LAYOUTS.msghdr.msg_iovlen, 1n);
+    set(header, LAYOUTS.msghdr.msg_control, addressOf(control));
+    set(header, LAYOUTS.msghdr.msg_controllen, BigInt(control.length));
+    call("sendmsg", socket, header, C.MSG_NOSIGNAL);
+  });
 }
 
 /** Two connected ends: what a pipe is, but the runtime can read it without being kept alive by it. */

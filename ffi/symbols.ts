@@ -16,6 +16,7 @@ export const C_TYPES = {
   "struct pollfd *": { ffi: "ptr", takes: "bytes" },
   "struct timespec *": { ffi: "ptr", takes: "bytes" },
   "const struct sockaddr *": { ffi: "ptr", takes: "bytes" },
+  "const struct msghdr *": { ffi: "ptr", takes: "bytes" },
   "siginfo_t *": { ffi: "ptr", takes: "bytes" },
   "long *": { ffi: "ptr", takes: "bytes" },
   "int *": { ffi: "ptr", takes: "bytes" },
@@ -60,6 +61,9 @@ export const LIBC = {
   socketpair: { args: ["int", "int", "int", "int *"], returns: "int" },
   bind: { args: ["int", "const struct sockaddr *", "unsigned int"], returns: "int" },
   listen: { args: ["int", "int"], returns: "int" },
+  connect: { args: ["int", "const struct sockaddr *", "unsigned int"], returns: "int" },
+  sendmsg: { args: ["int", "const struct msghdr *", "int"], returns: "long" },
+  shutdown: { args: ["int", "int"], returns: "int" },
   poll: { args: ["struct pollfd *", "unsigned long", "int"], returns: "int" },
   /** For calls that glibc 2.35 and older have no function for; pointers as numbers. */
   syscall: { args: ["long", "long", "long", "long", "long", "long"], returns: "long", variadic: 1 },

@@ -71,6 +71,8 @@ export const LIMITS = {
   vmmLoadMs: 30_000,
   /** One QMP command's answer. */
   qmpCommandMs: 20_000,
+  /** Writing out what a guest changed: 0.6 ms per MiB measured; 64 GiB take 40 s. */
+  captureMs: 60_000,
   /** One line from QEMU's monitor; its longest real answer is under 100 KiB. */
   qmpLineBytes: 1 * MIB,
   /** A restored guest's agent has to answer: 43 ms measured idle under TCG. */

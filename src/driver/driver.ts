@@ -4,6 +4,8 @@
  * `prepare` (a VMM process, no guest memory touched) → `load` (restored and paused) → `resume` (the guest runs).
  */
 
+import type { WarrenError } from "../errors.ts";
+
 /** Raw bytes to and from one port of the guest agent. Hostile input: nothing here interprets them. */
 export interface Link {
   /** Resolves when the bytes have been handed on; the pause is the backpressure. @throws when the link is closed. */
@@ -24,17 +26,27 @@ export interface Machine {
   readonly accel: Acceleration;
 }
 
-/**
- * A cold boot needs a kernel and may write its device state once; a restore reads one. Kernel and initrd are memfds, since
- * the jailed VMM opens them again by /proc/self/fd; a state to be written is opened write-only.
- */
+/** A stretch of guest memory in bytes, whole pages. */
+export interface Run {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Guest memory as layers of files, each of the guest's size, and the table that says which one each stretch comes from. */
+export interface MemoryImage {
+  /** Lowest first; sealed, or open for reading only. */
+  readonly layerFds: readonly number[];
+  /** As ffi/preload/preload.h reads it. */
+  readonly tableFd: number;
+}
+
+/** A cold boot needs a kernel, a restore a device state. Kernel and initrd are memfds: the jailed VMM opens them by /proc/self/fd. */
 export type Start =
   | {
       readonly kind: "boot";
       readonly kernelFd: number;
       readonly initrdFd: number;
       readonly commandLine: string;
-      readonly stateFd: number;
     }
   /** Descriptor of the device state, opened for this VMM alone (its offset moves). */
   | { readonly kind: "restore"; readonly stateFd: number };
@@ -44,11 +56,10 @@ export interface VmPlan {
   readonly id: string;
   readonly machine: Machine;
   readonly start: Start;
-  readonly memory: {
-    readonly fd: number;
-    /** True only while baking: writes reach the memfd. A clone maps it private. */
-    readonly shared: boolean;
-  };
+  /** Shared only while baking: writes reach the memfd. A clone maps its image privately. */
+  readonly memory:
+    | { readonly kind: "shared"; readonly fd: number }
+    | { readonly kind: "image"; readonly image: MemoryImage };
   /** The root disk twice, read-write and read-only: QEMU opens an incoming disk read-only first. */
   readonly disk: { readonly rwFd: number; readonly roFd: number };
   /** Directory for the VMM's sockets, reachable by root of this host only. */
@@ -91,6 +102,13 @@ export interface VmRef {
   readonly socketDir: string;
 }
 
+/** What a capture wrote. With an error the guest stands on these runs all the same. */
+export interface Captured {
+  /** Sorted and apart; may take in clean pages between dirty ones. */
+  readonly runs: readonly Run[];
+  readonly error: WarrenError | null;
+}
+
 /** A VMM process. Dead at the latest when `kill` resolves; `exited` then holds why. */
 export interface Vmm {
   /** Host pid of the jail's first process: killing it kills everything in its pid namespace. */
@@ -104,8 +122,14 @@ export interface Vmm {
   /** Lets the guest run; resolves when the VMM says that it does. */
   resume(signal?: AbortSignal): Promise<void>;
   pause(signal?: AbortSignal): Promise<void>;
-  /** Writes the paused guest's device state (not its RAM) to `stateFd`, which was given to the VMM with the plan. */
-  save(signal?: AbortSignal): Promise<void>;
+  /** Writes the paused guest's device state (not its RAM) to an empty file that is open for writing only. */
+  save(stateFd: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * Writes what the paused guest has changed of its memory since it was restored, or captured last, into an empty memory
+   * file of its size, at the same offsets; the guest stands on that file from then on, so each page exists once.
+   * @returns what was written, also when the rest failed: `error` then says why
+   */
+  capture(memoryFd: number, signal?: AbortSignal): Promise<Captured>;
   /** Moves the self-destruct; null removes it. */
   setDeadline(deadlineNs: bigint | null): void;
   /** SIGKILL; resolves when the kernel has reaped every process of the jail. */
@@ -123,7 +147,7 @@ export interface Driver {
   prepare(plan: VmPlan, signal?: AbortSignal): Promise<Vmm>;
   /**
    * The VMM that another process of this host made detached; null when it is gone.
-   * Its `load` and `save` are refused, and so is whatever needs a descriptor given at the start.
+   * Its `load` is refused.
    */
   adopt(ref: VmRef): Promise<Vmm | null>;
 }

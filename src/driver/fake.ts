@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { WarrenError } from "../errors.ts";
-import type { Driver, Link, VmExit, Vmm, VmPlan, VmRef } from "./driver.ts";
+import type { Captured, Driver, Link, VmExit, Vmm, VmPlan, VmRef } from "./driver.ts";
 import { FakeGuest, type GuestFault, type GuestStep } from "./fake/guest.ts";
 import { pipe } from "./fake/pipe.ts";
 
@@ -82,6 +82,10 @@ export class FakeVmm implements Vmm {
   }
 
   async save(): Promise<void> {
+    throw new WarrenError("unsupported", "the fake driver takes no snapshots");
+  }
+
+  async capture(): Promise<Captured> {
     throw new WarrenError("unsupported", "the fake driver takes no snapshots");
   }
 

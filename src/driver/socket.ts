@@ -3,7 +3,7 @@
  * stops in its own virtio queue; unwritten bytes make `write` wait.
  */
 import { closeSync, constants, openSync } from "node:fs";
-import type { Socket } from "bun";
+import type { FdSocketOptions, Socket, UnixSocketOptions } from "bun";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Link } from "./driver.ts";
@@ -134,5 +134,19 @@ export async function connectUnix(dir: string, name: string): Promise<Link> {
     throw new WarrenError("driver_failed", `the VMM does not listen on its socket ${name}`, { cause });
   } finally {
     closeSync(dirFd);
+  }
+}
+
+/** A connected socket's descriptor as a `Link`, which closes it. @throws {WarrenError} `driver_failed` */
+export async function connectedLink(fd: number): Promise<Link> {
+  const link = new SocketLink();
+  try {
+    // The runtime's types have these options, and lack the overload that takes them.
+    const options: FdSocketOptions = { fd, socket: link.handlers };
+    link.start(await Bun.connect(options as unknown as UnixSocketOptions));
+    return link;
+  } catch (cause) {
+    closeSync(fd);
+    throw new WarrenError("driver_failed", "the VMM has hung up", { cause });
   }
 }

@@ -58,7 +58,7 @@ export function vmPlan(
     id: lease.id,
     machine: template.machine,
     start: { kind: "restore", stateFd: lease.stateFd },
-    memory: { fd: template.snapshot.memoryFd, shared: false },
+    memory: { kind: "image", image: template.snapshot.memory },
     disk: lease.disk,
     socketDir: lease.socketDir,
     jail: { ...lease.jail, hostname: hostname(lease.id), ...life },

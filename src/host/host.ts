@@ -2,14 +2,14 @@
  * What this machine lends out, as the engine sees it: leases of a slot (uid), disk clone, cgroup and socket directory,
  * and room for them. One implementation on Linux (`linux.ts`), one in memory for fast tests (`fake.ts`).
  */
-import type { JailPlan } from "../driver/driver.ts";
+import type { JailPlan, MemoryImage } from "../driver/driver.ts";
 
-/** Open descriptors of one template snapshot; closing it closes them. */
+/** Open descriptors of one snapshot; whoever opened it closes them. */
 export interface Snapshot {
-  /** Sealed memfd (`F_SEAL_WRITE|GROW|SHRINK|SEAL`); every clone maps it private. */
-  readonly memoryFd: number;
-  /** Opens the device state anew: each VMM needs an offset of its own. */
-  openState(): number;
+  /** Every clone maps it private; its layers are sealed memfds (`F_SEAL_WRITE|GROW|SHRINK|SEAL`) or files open for reading only. */
+  readonly memory: MemoryImage;
+  /** Opens the device state anew, since each VMM needs an offset of its own; null for a cold boot, which has none. */
+  readonly openState: (() => number) | null;
   /** The root disk that clones are reflinked from. */
   readonly diskFd: number;
 }
@@ -18,7 +18,7 @@ export interface LeaseAsk {
   readonly id: string;
   readonly memoryMib: number;
   readonly cpu: number;
-  readonly snapshot: Snapshot;
+  readonly snapshot: Omit<Snapshot, "memory">;
   readonly detached: boolean;
 }
 
@@ -26,6 +26,7 @@ export interface LeaseAsk {
 export interface Lease extends AsyncDisposable {
   readonly id: string;
   readonly disk: { readonly rwFd: number; readonly roFd: number };
+  /** The device state to restore from; -1 where the snapshot has none. */
   readonly stateFd: number;
   readonly socketDir: string;
   readonly jail: Pick<JailPlan, "uid" | "cgroupFds" | "slotFd">;

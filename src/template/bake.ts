@@ -10,6 +10,7 @@ import { nonce, randomBytes, uuid } from "../base/id.ts";
 import type { Machine, Vmm } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
 import { GuestAgent } from "../guest/agent.ts";
+import { imageOf, runsOf } from "../host/layers.ts";
 import { copySparse, createMemory, digestSparse, reflink, sealMemory } from "../host/memory.ts";
 import { LIMITS } from "../limits.ts";
 import { type BakeTools, bootPlan, commandLine, planOf } from "./boot.ts";
@@ -121,7 +122,6 @@ async function takeSnapshot(
     machine: { cpu: fit.cpu, memoryMib: fit.memoryMib, accel: { kind: fit.accel } },
     memoryFd,
     diskFd: openFor(stack, parts.disk, constants.O_RDONLY),
-    statePath: join(dir, "state"),
     vmlinux: parts.vmlinux,
     initrd: parts.initrd,
     commandLine: commandLine(fit),
@@ -131,7 +131,7 @@ async function takeSnapshot(
   const { agent } = await warmUp(vmm, parts, tools.clock, say, signal);
   say("taking the snapshot");
   await vmm.pause(signal);
-  await vmm.save(signal);
+  await vmm.save(openFor(stack, join(dir, "state"), constants.O_WRONLY | constants.O_CREAT), signal);
   const disk = openFor(stack, join(dir, "disk"), constants.O_RDWR | constants.O_CREAT);
   reflink(plan.disk.roFd, disk);
   fsyncSync(disk);
@@ -150,14 +150,16 @@ async function tryClone(
 ): Promise<number> {
   await using stack = new AsyncDisposableStack();
   const diskFd = openFor(stack, join(dir, "disk"), constants.O_RDONLY);
-  const snapshot = { memoryFd, openState: () => openSync(join(dir, "state"), constants.O_RDONLY), diskFd };
+  const snapshot = { openState: () => openSync(join(dir, "state"), constants.O_RDONLY), diskFd };
+  const image = imageOf([{ fd: memoryFd, runs: runsOf(memoryFd, fit.memoryMib * 2 ** 20) }]);
+  stack.defer(() => closeSync(image.tableFd));
   const id = `bake-${nonce()}`;
   const lease = stack.use(
     await tools.host.lease({ id, memoryMib: fit.memoryMib, cpu: fit.cpu, snapshot, detached: false }),
   );
   const machine: Machine = { cpu: fit.cpu, memoryMib: fit.memoryMib, accel: { kind: fit.accel } };
   const vmm = await tools.driver.prepare(
-    planOf(lease, machine, { kind: "restore", stateFd: lease.stateFd }, memoryFd),
+    planOf(lease, machine, { kind: "restore", stateFd: lease.stateFd }, { kind: "image", image }),
     signal,
   );
   stack.defer(() => vmm.kill());

@@ -39,12 +39,12 @@ export async function memoryOf(stack: AsyncDisposableStack, path: string | null,
 }
 
 /** The plan of a VM that no user will ever see: its name is all that differs from a sandbox's. */
-export function planOf(lease: Lease, machine: Machine, start: Start, memoryFd: number): VmPlan {
+export function planOf(lease: Lease, machine: Machine, start: Start, memory: VmPlan["memory"]): VmPlan {
   return {
     id: lease.id,
     machine,
     start,
-    memory: { fd: memoryFd, shared: start.kind === "boot" },
+    memory,
     disk: lease.disk,
     socketDir: lease.socketDir,
     jail: { ...lease.jail, hostname: "sandbox", deadlineNs: null, detached: false },
@@ -55,8 +55,6 @@ export interface BootAsk {
   readonly machine: Machine;
   readonly memoryFd: number;
   readonly diskFd: number;
-  /** Where the device state is to be written. */
-  readonly statePath: string;
   readonly vmlinux: string;
   readonly initrd: string;
   readonly commandLine: string;
@@ -65,16 +63,10 @@ export interface BootAsk {
 /** Leases what a cold boot stands on; all of it goes back with the stack. */
 export async function bootPlan(tools: BakeTools, stack: AsyncDisposableStack, ask: BootAsk): Promise<VmPlan> {
   const { cpu, memoryMib } = ask.machine;
-  const openState = (): number => openSync(ask.statePath, constants.O_WRONLY | constants.O_CREAT, 0o600);
-  const snapshot = { memoryFd: ask.memoryFd, openState, diskFd: ask.diskFd };
+  const snapshot = { openState: null, diskFd: ask.diskFd };
   const lease = stack.use(await tools.host.lease({ id: `bake-${nonce()}`, memoryMib, cpu, snapshot, detached: false }));
   const kernelFd = await memoryOf(stack, ask.vmlinux);
   const initrdFd = await memoryOf(stack, ask.initrd);
-  const { stateFd } = lease;
-  return planOf(
-    lease,
-    ask.machine,
-    { kind: "boot", kernelFd, initrdFd, commandLine: ask.commandLine, stateFd },
-    ask.memoryFd,
-  );
+  const start = { kind: "boot", kernelFd, initrdFd, commandLine: ask.commandLine } as const;
+  return planOf(lease, ask.machine, start, { kind: "shared", fd: ask.memoryFd });
 }

@@ -43,7 +43,6 @@ async function tryKvm(
       machine,
       memoryFd,
       diskFd,
-      statePath: join(dir, "state"),
       ...parts,
       commandLine: `${commandLine({ accel: "kvm", tscKhz: 0 })} warren.diskless`,
     });

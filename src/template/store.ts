@@ -10,6 +10,7 @@ import type { BakeEvent, TemplateInfo } from "../contract/routes/templates.ts";
 import type { OpenTemplate, TemplateSize, TemplateStore } from "../engine/templates.ts";
 import { WarrenError } from "../errors.ts";
 import { lockFile } from "../host/home/lock.ts";
+import { imageOf, runsOf } from "../host/layers.ts";
 import { copySparse, createMemory, digestSparse, sealMemory } from "../host/memory.ts";
 import { type BakeParts, bakeSnapshot, interpreterDigest } from "./bake.ts";
 import type { BakeTools } from "./boot.ts";
@@ -280,16 +281,17 @@ export class Templates implements TemplateStore {
     if (sha256 !== parts.state.sha256)
       throw new WarrenError("template_invalid", "its device state is not the one that was written");
     const memoryFd = await loadMemory(join(dir, "memory"), parts.memory);
+    const memory = imageOf([{ fd: memoryFd, runs: runsOf(memoryFd, parts.memory.bytes) }]);
     const diskFd = openSync(join(dir, "disk"), constants.O_RDONLY);
     const stateFd = openSync(join(dir, "state"), constants.O_RDONLY);
     this.#closing.push(() => {
-      for (const fd of [memoryFd, diskFd, stateFd]) closeSync(fd);
+      for (const fd of [memory.tableFd, memoryFd, diskFd, stateFd]) closeSync(fd);
     });
     return {
       size,
       machine: { cpu: fit.cpu, memoryMib: fit.memoryMib, accel: { kind: fit.accel } },
       // Opened again by descriptor: the directory may be replaced meanwhile, the snapshot in use is not.
-      snapshot: { memoryFd, diskFd, openState: () => openSync(`/proc/self/fd/${stateFd}`, constants.O_RDONLY) },
+      snapshot: { memory, diskFd, openState: () => openSync(`/proc/self/fd/${stateFd}`, constants.O_RDONLY) },
       digest: manifest.digest,
       workingSetMib: manifest.workingSetMib,
       warm: fit.warm.length > 0,

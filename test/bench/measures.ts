@@ -68,7 +68,6 @@ export async function coldBoot(warren: Warren, template: string): Promise<number
       machine,
       memoryFd: await memoryOf(stack, null, recipe.memoryMib * 2 ** 20),
       diskFd,
-      statePath: "/dev/null",
       vmlinux: from.vmlinux,
       initrd,
       commandLine: commandLine({ accel: accel.kind, tscKhz: tsc }),

@@ -13,15 +13,20 @@ const FDS: FdNumbers = {
   diskRw: 106,
   diskRo: 107,
   state: 108,
-  kernel: 110,
-  initrd: 111,
   tap: 109,
+  saved: 110,
+  volumes: [111, 112, 113, 114],
+  kernel: 120,
+  initrd: 121,
+  control: 122,
+  table: 123,
+  layers: 124,
 };
 const PLAN: VmPlan = {
   id: "sb_x",
   machine: { cpu: 1, memoryMib: 512, accel: { kind: "tcg" } },
   start: { kind: "restore", stateFd: 8 },
-  memory: { fd: 5, shared: false },
+  memory: { kind: "image", image: { layerFds: [5], tableFd: 4 } },
   disk: { rwFd: 6, roFd: 7 },
   socketDir: "/nowhere",
   jail: { uid: 1, hostname: "x", cgroupFds: [], slotFd: 9, deadlineNs: null, detached: false },
@@ -36,23 +41,22 @@ test("qemuArgv of a restore is the golden list", async () => {
   expect(`${qemuArgv(PLAN, FDS, PATHS).join("\n")}\n`).toBe(await golden("qemu-restore.argv"));
 });
 
-test("qemuArgv of a boot differs from a restore's by the kernel, the shared memory and the place of the state alone", () => {
+test("qemuArgv of a boot differs from a restore's by the kernel and the shared memory alone", () => {
   const boot: VmPlan = {
     ...PLAN,
-    start: { kind: "boot", kernelFd: 1, initrdFd: 2, commandLine: "quiet", stateFd: 3 },
-    memory: { fd: 5, shared: true },
+    start: { kind: "boot", kernelFd: 1, initrdFd: 2, commandLine: "quiet" },
+    memory: { kind: "shared", fd: 5 },
   };
   const restore = qemuArgv(PLAN, FDS, PATHS);
   const booted = qemuArgv(boot, FDS, PATHS);
   const extra = booted.filter((arg) => !restore.includes(arg));
   expect(extra).toEqual([
     "-kernel",
-    "/proc/self/fd/110",
+    "/proc/self/fd/120",
     "-initrd",
-    "/proc/self/fd/111",
+    "/proc/self/fd/121",
     "-append",
     "quiet",
-    "set=2,fd=108",
     "memory-backend-file,id=mem,mem-path=/proc/self/fd/105,size=512M,share=on",
   ]);
   const missing = restore.filter((arg) => !booted.includes(arg));
@@ -70,7 +74,7 @@ test("qemuArgv asks for KVM with the host's processor when the plan says so", ()
 });
 
 test("qemuArgv starts nothing by itself: every machine waits for the engine", () => {
-  for (const start of [PLAN.start, { kind: "boot", kernelFd: 1, initrdFd: 2, commandLine: "", stateFd: 3 } as const]) {
+  for (const start of [PLAN.start, { kind: "boot", kernelFd: 1, initrdFd: 2, commandLine: "" } as const]) {
     expect(qemuArgv({ ...PLAN, start }, FDS, PATHS)).toContain("-S");
   }
 });

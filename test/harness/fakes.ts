@@ -46,7 +46,7 @@ export class FakeTemplates implements TemplateStore {
     const made: OpenTemplate = {
       size,
       machine: { cpu, memoryMib, accel: { kind: "tcg" } },
-      snapshot: { memoryFd: -1, openState: () => -1, diskFd: -1 },
+      snapshot: { memory: { layerFds: [-1], tableFd: -1 }, openState: () => -1, diskFd: -1 },
       digest,
       workingSetMib: this.workingSetMib,
       warm: this.warm,

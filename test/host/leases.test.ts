@@ -25,7 +25,7 @@ import type { SandboxRecord } from "../../src/engine/registry.ts";
 import { examineHost, examineWithoutHome } from "../../src/host/facts.ts";
 import { removeAll } from "../../src/host/home/clean.ts";
 import { parseMounts } from "../../src/host/home/mountinfo.ts";
-import type { LeaseAsk, Snapshot } from "../../src/host/host.ts";
+import type { LeaseAsk } from "../../src/host/host.ts";
 import { type LinuxHost, openLinuxHost } from "../../src/host/linux.ts";
 import { Cgroups } from "../../src/host/slots/cgroups.ts";
 import { hostBootId, isAlive, startTicksOf, thisProcess } from "../../src/host/slots/process-name.ts";
@@ -37,7 +37,7 @@ import { expectNoLeaks, more, type Traces, traces } from "../harness/leaks.ts";
 const O_TMPFILE = 0o20200000;
 let dir: string;
 let host: LinuxHost;
-let snapshot: Snapshot;
+let snapshot: LeaseAsk["snapshot"];
 let before: Traces;
 
 const slotOf = (uid: number) => (uid - LIMITS.slotUidBase) / 2;
@@ -64,7 +64,7 @@ if (gate("root")) {
       host = await openLinuxHost({ home: join(dir, "home"), clock: systemClock, log: createLog("silent") });
       const diskFd = openSync(host.data.dir, constants.O_RDWR | O_TMPFILE, 0o600);
       writeSync(diskFd, new Uint8Array(1 << 20).fill(7));
-      snapshot = { memoryFd: -1, openState: () => openSync("/dev/null", "r"), diskFd };
+      snapshot = { openState: () => openSync("/dev/null", "r"), diskFd };
       host.cgroups.favourJoins();
     }, 30_000);
     afterAll(async () => {
@@ -124,7 +124,8 @@ if (gate("root")) {
     });
 
     test("that fails half-way leaves nothing, whatever the step", async () => {
-      const broken = (change: Partial<Snapshot>) => ask("sb_broken", { snapshot: { ...snapshot, ...change } });
+      const broken = (change: Partial<LeaseAsk["snapshot"]>) =>
+        ask("sb_broken", { snapshot: { ...snapshot, ...change } });
       const noState = () => {
         throw new Error("no state");
       };

@@ -18,18 +18,33 @@ export const PLACEHOLDER_DRIVES = 4;
 export interface FdNumbers {
   readonly qmp: number;
   readonly agents: readonly number[];
+  /** Where the host asks the library in ffi/preload. */
+  readonly control: number;
   readonly memory: number;
   readonly diskRw: number;
   readonly diskRo: number;
-  /** Device state: read from when restoring, written to when baking. */
+  /** Device state to restore. */
   readonly state: number;
+  /** Nothing, until a device state is to be written: the file is then put in this place. */
+  readonly saved: number;
+  /** Nothing, until a volume is attached. */
+  readonly volumes: readonly number[];
+  /** Of a boot; else -1. */
   readonly kernel: number;
   readonly initrd: number;
+  /** Of a restore; else -1. The image's table, and its second layer, where the third follows. */
+  readonly table: number;
+  readonly layers: number;
   readonly tap: number;
 }
 
-/** The descriptor set that a saved device state is written to. */
-export const STATE_FDSET = "/dev/fdset/2";
+/** Descriptor sets: the root disk, the file that a device state is saved to, and from 3 on one for each placeholder drive. */
+const DISK_SET = 1;
+export const SAVED_SET = 2;
+const FIRST_VOLUME_SET = 3;
+export function fdsetPath(set: number): string {
+  return `/dev/fdset/${set}`;
+}
 
 /** Paths as the jailed VMM sees them. */
 export interface VmmPaths {
@@ -49,16 +64,7 @@ function machineArgs({ machine, start }: VmPlan, fds: FdNumbers): string[] {
       : ["-accel", "kvm", "-cpu", "host"];
   const boot =
     start.kind === "boot"
-      ? [
-          "-kernel",
-          proc(fds.kernel),
-          "-initrd",
-          proc(fds.initrd),
-          "-append",
-          start.commandLine,
-          "-add-fd",
-          `set=2,fd=${fds.state}`,
-        ]
+      ? ["-kernel", proc(fds.kernel), "-initrd", proc(fds.initrd), "-append", start.commandLine]
       : [];
   const incoming = start.kind === "restore" ? ["-incoming", "defer"] : [];
   return ["-M", type, ...speed, "-smp", String(cpu), "-m", `${memoryMib}M`, ...boot, ...incoming, "-S"];
@@ -70,14 +76,14 @@ function proc(fd: number): string {
 
 function memoryArgs({ machine, memory }: VmPlan, fds: FdNumbers): string[] {
   // No reserve=off: QEMU asks /proc/sys for it, which the jail does not show; under heuristic overcommit it changes nothing.
-  const mode = memory.shared ? "share=on" : "share=off";
+  const mode = memory.kind === "shared" ? "share=on" : "share=off";
   return ["-object", `memory-backend-file,id=mem,mem-path=${proc(fds.memory)},size=${machine.memoryMib}M,${mode}`];
 }
 
 function diskArgs(fds: FdNumbers): string[] {
   // The set holds the disk twice: QEMU opens an incoming disk read-only before it opens it to write.
   const root = [
-    ...["-add-fd", `set=1,fd=${fds.diskRw}`, "-add-fd", `set=1,fd=${fds.diskRo}`],
+    ...["-add-fd", `set=${DISK_SET},fd=${fds.diskRw}`, "-add-fd", `set=${DISK_SET},fd=${fds.diskRo}`],
     ...[
       "-drive",
       "if=none,id=root,file=/dev/fdset/1,format=raw,cache=unsafe,aio=threads,discard=unmap,file.locking=off",
@@ -89,7 +95,11 @@ function diskArgs(fds: FdNumbers): string[] {
     ...["-blockdev", `driver=raw,node-name=v${i},file=v${i}f`],
     ...["-device", `virtio-blk-device,drive=v${i},serial=volume${i},share-rw=on`],
   ]).flat();
-  return [...root, ...placeholders];
+  const sets = [
+    ...["-add-fd", `set=${SAVED_SET},fd=${fds.saved}`],
+    ...fds.volumes.flatMap((fd, i) => ["-add-fd", `set=${FIRST_VOLUME_SET + i},fd=${fd}`]),
+  ];
+  return [...root, ...placeholders, ...sets];
 }
 
 function channelArgs(fds: FdNumbers): string[] {

@@ -2,15 +2,15 @@
 import { closeSync, fstatSync, statSync } from "node:fs";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { adoptJailed } from "../../host/jail/adopt.ts";
-import { jailInit } from "../../host/jail/init.ts";
+import { jailInit, memoryLibrary } from "../../host/jail/init.ts";
 import { type Jailed, spawnJailed } from "../../host/jail/jail.ts";
 import { listenIn } from "../../host/jail/sockets.ts";
 import { hostBootId } from "../../host/slots/process-name.ts";
-import { LIMITS } from "../../limits.ts";
 import type { Driver, Vmm, VmPlan, VmRef } from "../driver.ts";
-import { DEVICES, type FdNumbers, qemuArgv, TAP_MAC } from "./argv.ts";
+import { DEVICES, qemuArgv, TAP_MAC } from "./argv.ts";
+import { descriptorsOf, memorySetting, SOCKETS, STATE_FD } from "./descriptors.ts";
 import { type VmmRoot, vmmRoot } from "./root.ts";
-import { agentSocket, descriptorsOf, QemuVmm, QMP_SOCKET } from "./vmm.ts";
+import { QemuVmm } from "./vmm.ts";
 
 export interface QemuOptions {
   /** Where the VMM's root and other built parts are kept. */
@@ -20,28 +20,12 @@ export interface QemuOptions {
   readonly clock?: Clock;
 }
 
-const SOCKETS = [QMP_SOCKET, ...Array.from({ length: LIMITS.agentPorts }, (_, i) => agentSocket(i))];
-/** Connections that may wait for the one that a port serves. */
 /** More than any device state takes (0.1 MB). */
 const STATE_BYTES = 64 * 1024 * 1024;
+/** Connections that may wait for the one that a port serves. */
 const BACKLOG = 4;
-/** The first three descriptors are stdin, stdout, stderr; then the sockets. */
-const FIRST = 3;
-
-export function fdNumbers(tap: number): FdNumbers {
-  const after = FIRST + SOCKETS.length;
-  return {
-    qmp: FIRST,
-    agents: SOCKETS.slice(1).map((_, i) => FIRST + 1 + i),
-    memory: after,
-    diskRw: after + 1,
-    diskRo: after + 2,
-    state: after + 3,
-    kernel: after + 4,
-    initrd: after + 5,
-    tap,
-  };
-}
+/** Where the library that holds the guest's memory lies in the VMM's root. */
+const LIBRARY = "lib/warren-memory.so";
 
 function macBytes(mac: string): Uint8Array {
   return Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16));
@@ -54,19 +38,19 @@ function kvmGroup(): number | null {
 }
 
 /** A VMM that has been taken over may fill its disk, and not the host's: no file of its may grow beyond that. */
-function largestFile({ disk }: VmPlan): number {
-  return Math.max(fstatSync(disk.rwFd).size, STATE_BYTES);
+function largestFile({ disk, machine }: VmPlan): number {
+  return Math.max(fstatSync(disk.rwFd).size, machine.memoryMib * 2 ** 20, STATE_BYTES);
 }
 
 async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock): Promise<Jailed> {
   using sockets = new DisposableStack();
   const listening = SOCKETS.map((name) => sockets.adopt(listenIn(plan.socketDir, name, BACKLOG), closeSync));
-  const { fds, tap } = descriptorsOf(plan, listening);
+  const { fds, numbers } = descriptorsOf(plan, listening);
   const kvm = plan.machine.accel.kind === "kvm";
   return await spawnJailed({
     init,
-    argv: qemuArgv(plan, fdNumbers(tap), { binary: "/qemu", data: "/data" }),
-    env: ["LD_LIBRARY_PATH=/lib", "QEMU_MODULE_DIR=/modules"],
+    argv: qemuArgv(plan, numbers, { binary: "/qemu", data: "/data" }),
+    env: ["LD_LIBRARY_PATH=/lib", "QEMU_MODULE_DIR=/modules", `LD_PRELOAD=/${LIBRARY}`, memorySetting(numbers)],
     fds,
     jail: plan.jail,
     root: root.dir,
@@ -82,7 +66,10 @@ export function qemuDriver(options: QemuOptions): Driver {
   const clock = options.clock ?? systemClock;
   let parts: Promise<[VmmRoot, string]> | null = null;
   const ready = (): Promise<[VmmRoot, string]> => {
-    parts ??= Promise.all([vmmRoot(options.dataDir, options.binary), jailInit(options.dataDir)]);
+    parts ??= (async () => {
+      const library = await memoryLibrary(options.dataDir);
+      return [await vmmRoot(options.dataDir, options.binary, { [LIBRARY]: library }), await jailInit(options.dataDir)];
+    })();
     parts.catch(() => (parts = null)); // QEMU may be installed meanwhile
     return parts;
   };
@@ -98,7 +85,7 @@ export function qemuDriver(options: QemuOptions): Driver {
       const jailed = await spawnQemu(root, init, plan, clock);
       const { pid, startTicks } = jailed;
       const ref = { id: plan.id, pid, startTicks, hostBootId: hostBootId(), socketDir: plan.socketDir };
-      const vmm = new QemuVmm(jailed, ref, clock, fdNumbers(0).state);
+      const vmm = new QemuVmm(jailed, ref, clock, plan.start.kind === "restore" ? STATE_FD : null);
       try {
         await vmm.ready(signal);
         return vmm;

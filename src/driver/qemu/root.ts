@@ -58,7 +58,7 @@ async function versionOf(binary: string): Promise<string> {
   });
 }
 
-async function fill(dir: string, binary: string): Promise<void> {
+async function fill(dir: string, binary: string, extra: Readonly<Record<string, string>>): Promise<void> {
   for (const name of ["lib", "lib64", "modules", "data", "proc", "dev"]) await mkdir(join(dir, name), { mode: 0o755 });
   const moduleDir = await Promise.all(
     ["/usr/lib/x86_64-linux-gnu/qemu", join(dirname(binary), "../lib/x86_64-linux-gnu/qemu")].map(async (path) =>
@@ -67,6 +67,7 @@ async function fill(dir: string, binary: string): Promise<void> {
   );
   const modules = moduleDir.find((path) => path !== null) ?? null;
   const files = new Map<string, string>([
+    ...Object.entries(extra),
     ["qemu", binary],
     [INTERPRETER.slice(1), INTERPRETER],
   ]);
@@ -84,10 +85,15 @@ async function fill(dir: string, binary: string): Promise<void> {
 }
 
 /**
- * The root for a QEMU binary, made when this build of it has none yet.
+ * The root for a QEMU binary and `extra` files (place in the root → path here, which names a version), made when there is
+ * none yet.
  * @throws {WarrenError} `host_unsupported` – no QEMU, or one without microvm firmware.
  */
-export async function vmmRoot(dataDir: string, configured: string | null): Promise<VmmRoot> {
+export async function vmmRoot(
+  dataDir: string,
+  configured: string | null,
+  extra: Readonly<Record<string, string>>,
+): Promise<VmmRoot> {
   const named = configured ?? "qemu-system-x86_64";
   const found = Bun.which(named);
   if (found === null) {
@@ -100,10 +106,10 @@ export async function vmmRoot(dataDir: string, configured: string | null): Promi
   const facts = await stat(binary);
   // A build is told apart by where it is and when it was written; hashing 30 MB at every start would cost more than a create.
   const key = new Bun.CryptoHasher("sha256")
-    .update(`2 ${binary} ${facts.size} ${facts.mtimeMs}`)
+    .update(`3 ${binary} ${facts.size} ${facts.mtimeMs} ${JSON.stringify(extra)}`)
     .digest("hex")
     .slice(0, 16);
-  const dir = await published(join(dataDir, `vmm-${key}`), (partial) => fill(partial, binary));
+  const dir = await published(join(dataDir, `vmm-${key}`), (partial) => fill(partial, binary, extra));
   await chmod(dir, 0o755); // the VMM's uid has to enter it; the folders above it stay closed
   return { dir, identity: (await Bun.file(join(dir, "identity.json")).json()) as Record<string, string> };
 }

@@ -1,21 +1,27 @@
 /** One QEMU process: its monitor, its sockets, its end. The effectful half; the argument list is made in argv.ts. */
+import { fstatSync } from "node:fs";
 import type { Clock } from "../../base/clock.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import type { Jailed } from "../../host/jail/jail.ts";
-import type { Link, VmExit, Vmm, VmPlan, VmRef } from "../driver.ts";
+import type { Captured, Link, VmExit, Vmm, VmRef } from "../driver.ts";
 import { connectUnix } from "../socket.ts";
-import { STATE_FDSET } from "./argv.ts";
+import { fdsetPath, SAVED_SET } from "./argv.ts";
+import { capture, place } from "./control.ts";
+import { agentSocket, QMP_SOCKET } from "./descriptors.ts";
 import { Qmp } from "./qmp.ts";
-
-export const QMP_SOCKET = "q";
-export function agentSocket(index: number): string {
-  return `a${index}`;
-}
 
 /** What QEMU answers to query-status, as far as it matters here. */
 function statusOf(answer: unknown): string {
   const status = (answer as { status?: unknown } | null)?.status;
   return typeof status === "string" ? status : "unknown";
+}
+
+/** The number of a set's only descriptor in the answer to query-fdsets. @throws {WarrenError} `driver_failed` */
+function fdInSet(answer: unknown, set: number): number {
+  const sets = Array.isArray(answer) ? (answer as { "fdset-id"?: unknown; fds?: { fd?: unknown }[] }[]) : [];
+  const fd = sets.find((one) => one?.["fdset-id"] === set)?.fds?.[0]?.fd;
+  if (typeof fd !== "number") throw new WarrenError("driver_failed", `the VMM has no descriptor set ${set}`);
+  return fd;
 }
 
 export class QemuVmm implements Vmm {
@@ -80,11 +86,23 @@ export class QemuVmm implements Vmm {
     await this.#explained(qmp.command("stop"));
   }
 
-  async save(signal?: AbortSignal): Promise<void> {
+  async save(stateFd: number, signal?: AbortSignal): Promise<void> {
     const qmp = await this.#monitor(signal);
-    if (this.#stateFd === null) throw new WarrenError("unsupported", "an adopted VMM has nowhere to write its state");
+    await this.#put(qmp, SAVED_SET, stateFd);
     // Despite its name it needs no Xen: it writes the devices without RAM, which is mapped and needs no writing.
-    await this.#explained(qmp.command("xen-save-devices-state", { filename: STATE_FDSET, live: false }));
+    await this.#explained(qmp.command("xen-save-devices-state", { filename: fdsetPath(SAVED_SET), live: false }));
+  }
+
+  async capture(memoryFd: number, signal?: AbortSignal): Promise<Captured> {
+    signal?.throwIfAborted();
+    const { size } = fstatSync(memoryFd);
+    return await this.#explained(capture({ socketDir: this.ref.socketDir, clock: this.#clock }, memoryFd, size));
+  }
+
+  /** Makes a descriptor what QEMU finds in one of its sets. QEMU moved those it was started with, and says to where. */
+  async #put(qmp: Qmp, set: number, fd: number): Promise<void> {
+    const number = fdInSet(await this.#explained(qmp.command("query-fdsets")), set);
+    await place({ socketDir: this.ref.socketDir, clock: this.#clock }, number, fd);
   }
 
   setDeadline(deadlineNs: bigint | null): void {
@@ -129,15 +147,4 @@ export class QemuVmm implements Vmm {
       });
     }
   }
-}
-
-/** What `VmPlan` leaves to the driver: which descriptor goes where. Restores carry no kernel, so the tap comes after what is there. */
-export function descriptorsOf(
-  plan: VmPlan,
-  sockets: readonly number[],
-): { readonly fds: (number | null)[]; readonly tap: number } {
-  const { start, memory, disk } = plan;
-  const fds = [null, null, null, ...sockets, memory.fd, disk.rwFd, disk.roFd, start.stateFd];
-  if (start.kind === "boot") fds.push(start.kernelFd, start.initrdFd);
-  return { fds, tap: fds.length };
 }

@@ -1,6 +1,6 @@
 /** Listening Unix sockets for VMMs: made by root outside, inherited by descriptor, so that the VMM needs no path. */
 import { closeFd, openFd } from "../../../ffi/files.ts";
-import { listenUnix } from "../../../ffi/sockets.ts";
+import { listenUnix, sendDescriptor } from "../../../ffi/sockets.ts";
 
 /**
  * A listening socket `dir/name`; `dir` may be a path of any length. The caller closes it, and removes the name with `dir`.
@@ -11,6 +11,19 @@ export function listenIn(dir: string, name: string, backlog: number): number {
   const dirFd = openFd(dir, "directory");
   try {
     return listenUnix(dirFd, name, backlog);
+  } finally {
+    closeFd(dirFd);
+  }
+}
+
+/**
+ * Sends one request with a descriptor to the socket `dir/name`; the caller reads the answer from what is returned, and closes it.
+ * @throws {NativeError} `ECONNREFUSED`, `ENOENT` – nobody listens there
+ */
+export function askWithDescriptor(dir: string, name: string, request: Uint8Array<ArrayBuffer>, fd: number): number {
+  const dirFd = openFd(dir, "directory");
+  try {
+    return sendDescriptor(dirFd, name, request, fd);
   } finally {
     closeFd(dirFd);
   }

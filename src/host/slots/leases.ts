@@ -103,8 +103,8 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
     group.closeFds();
   };
   undo.defer(closeForVmm);
-  const stateFd = ask.snapshot.openState();
-  forVmm.push(stateFd);
+  const stateFd = ask.snapshot.openState?.() ?? -1;
+  if (stateFd >= 0) forVmm.push(stateFd);
   const held = undo.move();
   const give = once(() => held.disposeAsync());
   return {

@@ -132,7 +132,9 @@ static struct vm start(void) {
   if (ioctl(rw, FICLONE, base)) die("FICLONE");
   close(base);
   vm.state = open_in(template_dir, "state", O_RDONLY);
-  int fds[] = {listener("q"), listener("a0"), listener("a1"), listener("a2"), listener("a3"), memory_fd, rw, ro, vm.state, tap()};
+  int fds[] = {listener("q"), listener("a0"), listener("a1"), listener("a2"), listener("a3"), memory_fd, rw, ro, vm.state, tap(),
+               /* where a state would be saved to and volumes attached: five times nothing */
+               open("/dev/null", O_RDWR), open("/dev/null", O_RDWR), open("/dev/null", O_RDWR), open("/dev/null", O_RDWR), open("/dev/null", O_RDWR)};
   int count = sizeof fds / sizeof *fds;
   vm.pid = vfork();
   if (vm.pid == 0) {
