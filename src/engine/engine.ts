@@ -206,8 +206,8 @@ export class Engine implements AsyncDisposable {
     const live = this.#own(account, id);
     if (live !== null) return this.#lifecycle.end(live, "closed");
     const record = await this.#neighbours.find(account, id);
-    if (record === null) throw notFound(id);
-    await this.#neighbours.end(record);
+    if (record !== null) return this.#neighbours.end(record);
+    if (!this.#neighbours.knew(account, id)) throw notFound(id);
   }
 
   async #reach(account: string, id: string): Promise<Reached> {

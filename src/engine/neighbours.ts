@@ -29,6 +29,8 @@ interface Contact {
 export class Neighbours {
   readonly #parts: NeighbourParts;
   readonly #contacts = new Map<string, Promise<Contact>>();
+  /** Found here once, oldest first: whoever has such an id may close it although it has ended by itself meanwhile. */
+  readonly #seen = new Set<string>();
 
   constructor(parts: NeighbourParts) {
     this.#parts = parts;
@@ -37,7 +39,16 @@ export class Neighbours {
   /** The record of a sandbox made elsewhere; null when there is none for this account. */
   async find(account: string, id: string): Promise<SandboxRecord | null> {
     const record = await this.#parts.registry.get(id);
-    return record?.account === account ? record : null;
+    if (record?.account !== account) return null;
+    this.#seen.add(`${account} ${id}`);
+    const [oldest] = this.#seen;
+    if (oldest !== undefined && this.#seen.size > LIMITS.endedSandboxes) this.#seen.delete(oldest);
+    return record;
+  }
+
+  /** True when this account found it here before: then it is not unknown, but over. */
+  knew(account: string, id: string): boolean {
+    return this.#seen.has(`${account} ${id}`);
   }
 
   async list(account: string): Promise<SandboxRecord[]> {
