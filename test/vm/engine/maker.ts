@@ -2,8 +2,8 @@
  * What `detached.test.ts` starts and ends: makes one sandbox in the test home, says one line of JSON about it and goes
  * (`exit`) or waits to be killed (`hold`). `bun maker.ts exit|hold OPTIONS`, the options of `Sandbox.create` as JSON.
  */
-import { Sandbox } from "../../src/sandbox.ts";
-import { openTestWarren } from "../harness/vm.ts";
+import { Sandbox } from "../../../src/sandbox.ts";
+import { openTestWarren } from "../../harness/vm.ts";
 
 const [mode, options = "{}"] = process.argv.slice(2);
 const warren = await openTestWarren({ prepared: 0 });

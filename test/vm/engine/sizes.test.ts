@@ -3,14 +3,14 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import type { Warren } from "../../src/compose.ts";
-import type { BakeEvent } from "../../src/contract/routes/templates.ts";
-import { LIMITS } from "../../src/limits.ts";
-import { Sandbox } from "../../src/sandbox.ts";
-import { gate } from "../harness/gates.ts";
-import { guardLeaks } from "../harness/leak-guard.ts";
-import { expectNoLeaks, traces } from "../harness/leaks.ts";
-import { openTestWarren, TEST_HOME, VM_BAKE_MS, VM_TEST_MS } from "../harness/vm.ts";
+import type { Warren } from "../../../src/compose.ts";
+import type { BakeEvent } from "../../../src/contract/routes/templates.ts";
+import { LIMITS } from "../../../src/limits.ts";
+import { Sandbox } from "../../../src/sandbox.ts";
+import { gate } from "../../harness/gates.ts";
+import { guardLeaks } from "../../harness/leak-guard.ts";
+import { expectNoLeaks, traces } from "../../harness/leaks.ts";
+import { openTestWarren, TEST_HOME, VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
 
 const SIZE = { cpu: 2, memoryMb: 384 } as const;
 

@@ -6,18 +6,18 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../src/base/clock.ts";
-import type { Warren } from "../../src/compose.ts";
-import type { SandboxInfo } from "../../src/contract/routes/sandboxes.ts";
-import type { VmRef } from "../../src/driver/driver.ts";
-import { startTicksOf } from "../../src/host/slots/process-name.ts";
-import { type CreateOptions, Sandbox } from "../../src/sandbox.ts";
-import { cli } from "../harness/cli.ts";
-import { gate } from "../harness/gates.ts";
-import { guardLeaks } from "../harness/leak-guard.ts";
-import { expectNoLeaks, type Traces, traces } from "../harness/leaks.ts";
-import { until } from "../harness/until.ts";
-import { openTestWarren, TEST_HOME, VM_TEST_MS } from "../harness/vm.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import type { Warren } from "../../../src/compose.ts";
+import type { SandboxInfo } from "../../../src/contract/routes/sandboxes.ts";
+import type { VmRef } from "../../../src/driver/driver.ts";
+import { startTicksOf } from "../../../src/host/slots/process-name.ts";
+import { type CreateOptions, Sandbox } from "../../../src/sandbox.ts";
+import { cli } from "../../harness/cli.ts";
+import { gate } from "../../harness/gates.ts";
+import { guardLeaks } from "../../harness/leak-guard.ts";
+import { expectNoLeaks, type Traces, traces } from "../../harness/leaks.ts";
+import { until } from "../../harness/until.ts";
+import { openTestWarren, TEST_HOME, VM_TEST_MS } from "../../harness/vm.ts";
 
 interface Made {
   readonly maker: number;

@@ -3,16 +3,16 @@
  * reserve. BURST_CREATES is how many (default 200: about 25 s on two cores under emulation).
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { systemClock } from "../../src/base/clock.ts";
-import type { Warren } from "../../src/compose.ts";
-import type { Move } from "../../src/contract/move.ts";
-import { isWarrenError } from "../../src/errors.ts";
-import { LIMITS } from "../../src/limits.ts";
-import { Sandbox } from "../../src/sandbox.ts";
-import { gate } from "../harness/gates.ts";
-import { guardLeaks } from "../harness/leak-guard.ts";
-import { expectNoLeaks, traces } from "../harness/leaks.ts";
-import { openTestWarren, TEST_HOME, VM_BAKE_MS, VM_TEST_MS } from "../harness/vm.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import type { Warren } from "../../../src/compose.ts";
+import type { Move } from "../../../src/contract/move.ts";
+import { isWarrenError } from "../../../src/errors.ts";
+import { LIMITS } from "../../../src/limits.ts";
+import { Sandbox } from "../../../src/sandbox.ts";
+import { gate } from "../../harness/gates.ts";
+import { guardLeaks } from "../../harness/leak-guard.ts";
+import { expectNoLeaks, traces } from "../../harness/leaks.ts";
+import { openTestWarren, TEST_HOME, VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
 
 const CREATES = Number(process.env["BURST_CREATES"] ?? 200);
 /** The smallest that is allowed. */
