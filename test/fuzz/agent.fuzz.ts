@@ -1,7 +1,7 @@
 /**
  * The guest agent, as a process under AddressSanitizer and UBSan, under random and nearly right frames from its host's side.
  * It sits in an empty root, in namespaces of its own. Run by hand for long:
- * `bun test/fuzz/agent.fuzz.ts --runs 200000 --seed 1`; a short run is part of the tests.
+ * `bun test/fuzz/agent.fuzz.ts --runs 200000 --seed 1 [--record]`; a short run is part of the tests.
  *
  * Holds: it lives on; all it says decodes; whatever came before, padding and a greeting bring it back; its memory is bounded.
  */
@@ -12,7 +12,8 @@ import { encodeFrame, type Frame, FrameDecoder } from "../../src/guest/codec.ts"
 import { decodeFields, encodeFields, type Field } from "../../src/guest/fields.ts";
 import { ASK, EXEC_FLAG, HEADER_BYTES, RESYNC_BYTES, SAY, TAG } from "../../src/guest/protocol.ts";
 import { type AgentProcess, binaries, compile, startAgent } from "../guest/process.ts";
-import { numberArgument, Random } from "./random.ts";
+import { campaign } from "./campaign.ts";
+import { Random } from "./random.ts";
 
 const TYPES = Object.values(ASK);
 const TAGS = Object.values(TAG);
@@ -161,7 +162,7 @@ async function talkIn(root: string): Promise<void> {
   for (const dir of ["dev", "a", "tmp", "work"]) mkdirSync(join(root, dir), { mode: 0o777 });
 }
 
-async function rounds(agent: AgentProcess, random: Random, report: AgentReport): Promise<void> {
+async function rounds(agent: AgentProcess, random: Random, report: AgentReport, tick: () => void): Promise<void> {
   const listener = new Listener(report);
   const listening = listener.listen(agent);
   listening.catch(() => undefined); // awaited below; until then a failure must not end the process
@@ -174,6 +175,7 @@ async function rounds(agent: AgentProcess, random: Random, report: AgentReport):
       whole &&= !breaks;
       await agent.link.write(breaks ? random.mutate(bytes) : bytes);
       report.frames++;
+      tick();
     }
     if (whole) {
       // Gives the commands of this round the time that one takes; the greeting will end those that are left.
@@ -192,7 +194,7 @@ async function rounds(agent: AgentProcess, random: Random, report: AgentReport):
 }
 
 /** @throws {Error} what does not hold, with what the sanitizers said. */
-export async function fuzzAgent(runs: number, seed: number): Promise<AgentReport> {
+export async function fuzzAgent(runs: number, seed: number, tick: () => void = () => undefined): Promise<AgentReport> {
   const report: AgentReport = { runs, frames: 0, answers: 0, exits: 0, errors: 0 };
   await binaries();
   const root = mkdtempSync(join(tmpdir(), "warren-fuzz-"));
@@ -200,7 +202,7 @@ export async function fuzzAgent(runs: number, seed: number): Promise<AgentReport
   const apart = ["unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child"];
   const agent = await startAgent(["--root", root], apart, "detect_leaks=0");
   try {
-    await rounds(agent, new Random(seed), report);
+    await rounds(agent, new Random(seed), report, tick);
     await agent.end();
     const said = await agent.stderr;
     if ((await agent.exited) !== 0 || /Sanitizer|runtime error/.test(said)) throw new Error("it ended badly");
@@ -216,8 +218,13 @@ export async function fuzzAgent(runs: number, seed: number): Promise<AgentReport
 }
 
 if (import.meta.main) {
-  const started = performance.now();
-  const report = await fuzzAgent(numberArgument("runs", 20_000), numberArgument("seed", 1));
-  console.log(JSON.stringify({ ...report, seconds: Math.round((performance.now() - started) / 100) / 10 }));
-  process.exit(0);
+  await campaign({
+    name: "agent under sanitizers",
+    file: "agent.fuzz.ts",
+    blockRuns: 20_000,
+    block: async (runs, seed, tick) => {
+      const { answers, exits, errors } = await fuzzAgent(runs, seed, tick);
+      return { answers, exits, errors };
+    },
+  });
 }

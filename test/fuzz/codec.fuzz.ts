@@ -1,6 +1,6 @@
 /**
  * The host's decoder of guest frames under random and nearly right bytes. Run by hand for long:
- * `bun test/fuzz/codec.fuzz.ts --runs 1000000 --seed 1`; a short run is part of the tests.
+ * `bun test/fuzz/codec.fuzz.ts --runs 1000000 --seed 1 [--record]`; a short run is part of the tests.
  *
  * Holds: nothing but `guest_protocol` is ever thrown; what comes out does not depend on where the bytes were cut; what is
  * held of an unfinished frame is bounded; what one call holds unread is bounded by its window.
@@ -20,7 +20,8 @@ import {
 } from "../../src/guest/records.ts";
 import { Condition } from "../../src/guest/waiting.ts";
 import { LIMITS } from "../../src/limits.ts";
-import { numberArgument, Random } from "./random.ts";
+import { campaign } from "./campaign.ts";
+import { Random } from "./random.ts";
 
 export interface FuzzReport {
   runs: number;
@@ -146,7 +147,8 @@ function round(random: Random, report: FuzzReport): void {
   report.refused += whole.refused || refusedByCall ? 1 : 0;
 }
 
-export function fuzzCodec(runs: number, seed: number): FuzzReport {
+/** @throws {Error} what does not hold, with the input's number. */
+export function fuzzCodec(runs: number, seed: number, tick: () => void = () => undefined): FuzzReport {
   const random = new Random(seed);
   const report: FuzzReport = { runs, bytes: 0, frames: 0, refused: 0 };
   for (let run = 0; run < runs; run++) {
@@ -155,12 +157,19 @@ export function fuzzCodec(runs: number, seed: number): FuzzReport {
     } catch (error) {
       throw new Error(`run ${run} of seed ${seed}: ${String(error)}`, { cause: error });
     }
+    tick();
   }
   return report;
 }
 
 if (import.meta.main) {
-  const started = performance.now();
-  const report = fuzzCodec(numberArgument("runs", 100_000), numberArgument("seed", 1));
-  console.log(JSON.stringify({ ...report, seconds: Math.round((performance.now() - started) / 100) / 10 }));
+  await campaign({
+    name: "guest decoder",
+    file: "codec.fuzz.ts",
+    blockRuns: 10_000,
+    block: (runs, seed, tick) => {
+      const { bytes, frames, refused } = fuzzCodec(runs, seed, tick);
+      return { bytes, frames, refused };
+    },
+  });
 }

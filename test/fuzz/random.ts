@@ -62,9 +62,3 @@ export class Random {
     return out;
   }
 }
-
-/** `--name N` of a command line, else the default. */
-export function numberArgument(name: string, fallback: number): number {
-  const at = process.argv.indexOf(`--${name}`);
-  return at === -1 ? fallback : Number(process.argv[at + 1]);
-}
