@@ -9,7 +9,7 @@ import { FakeGuest, type GuestFault, type GuestStep } from "./fake/guest.ts";
 import { pipe } from "./fake/pipe.ts";
 
 export type { GuestFault, GuestStep } from "./fake/guest.ts";
-export type VmmStep = "prepare" | "load" | "resume" | "pause" | "connect";
+export type VmmStep = "prepare" | "load" | "resume" | "pause" | "connect" | "save" | "capture";
 
 export interface FakeHooks {
   /** Before a step of the VMM; may throw, or take its time. */
@@ -82,11 +82,12 @@ export class FakeVmm implements Vmm {
   }
 
   async save(): Promise<void> {
-    throw new WarrenError("unsupported", "the fake driver takes no snapshots");
+    await this.#step("save");
   }
 
   async capture(): Promise<Captured> {
-    throw new WarrenError("unsupported", "the fake driver takes no snapshots");
+    await this.#step("capture");
+    return { runs: [{ offset: 0, length: 4096 }], error: null };
   }
 
   setDeadline(deadlineNs: bigint | null): void {

@@ -9,6 +9,7 @@ export interface TemplateSize {
   readonly memoryMib: number;
 }
 
+/** What clones are restored from: a template's snapshot, or a point in a sandbox's life. */
 export interface OpenTemplate {
   readonly size: TemplateSize;
   readonly machine: Machine;
@@ -17,6 +18,8 @@ export interface OpenTemplate {
   readonly digest: string;
   /** MiB that a clone of it was measured to dirty, guest and VMM together; what admission counts per clone. */
   readonly workingSetMib: number;
+  /** Keeps its descriptors open until what it returns is called, once. */
+  hold(): () => void;
   /** Modules that the warm interpreter has imported; empty when the template has none. */
   readonly warm: boolean;
 }

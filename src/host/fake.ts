@@ -1,13 +1,17 @@
 /** A host in memory for fast tests: leases without anything behind them, books on what is lent, and a register. */
 import type { Clock } from "../base/clock.ts";
+import type { Run } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
-import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
+import type { Capacity, Checkpoint, CheckpointAsk, Host, Layer, Lease, LeaseAsk, OwnSnapshot } from "./host.ts";
 
 export interface FakeHostHooks {
   /** Before a lease is made; may throw, or take its time. */
   readonly lease?: (ask: LeaseAsk) => void | Promise<void>;
   /** While a lease is given back; may throw. */
   readonly give?: (id: string) => void | Promise<void>;
+  /** Before the files of a checkpoint are made, and before its disk is taken; may throw. */
+  readonly checkpoint?: (ask: CheckpointAsk) => void;
+  readonly takeDisk?: () => void;
 }
 
 const ROOMY: Capacity = {
@@ -28,6 +32,8 @@ export class FakeHost implements Host {
   made = 0;
   given = 0;
   reclaimed = 0;
+  /** Numbers that stand for open files of checkpoints and layers; empty when nothing leaks. */
+  readonly openFiles = new Set<number>();
   #room: Capacity = ROOMY;
 
   constructor(clock: Clock) {
@@ -69,9 +75,84 @@ export class FakeHost implements Host {
     if (this.lent.delete(id)) this.reclaimed += 1;
   }
 
+  checkpoint(ask: CheckpointAsk): Checkpoint {
+    this.hooks.checkpoint?.(ask);
+    return new FakeCheckpoint(this.openFiles, this.hooks);
+  }
+
+  async flushDisk(): Promise<void> {}
+
   bootTimeNs(): bigint {
     return BigInt(Math.round(this.#clock.monotonicMs() * 1e6));
   }
+}
+
+let nextFile = 1_000_000;
+
+class FakeCheckpoint implements Checkpoint {
+  readonly memoryFd: number;
+  readonly stateFd: number;
+  readonly #open: Set<number>;
+  readonly #hooks: FakeHostHooks;
+  readonly #own = new Set<number>();
+
+  constructor(open: Set<number>, hooks: FakeHostHooks) {
+    this.#open = open;
+    this.#hooks = hooks;
+    this.memoryFd = this.#file();
+    this.stateFd = this.#file();
+  }
+
+  takeDisk(): void {
+    this.#hooks.takeDisk?.();
+    this.#file();
+  }
+
+  layer(runs: readonly Run[]): Layer {
+    this.#own.delete(this.memoryFd);
+    return fakeLayer(this.#open, this.memoryFd, runs);
+  }
+
+  snapshot(layers: readonly Layer[]): OwnSnapshot {
+    const own = [...this.#own];
+    this.#own.clear();
+    for (const layer of layers) layer.hold();
+    return {
+      memory: { layerFds: layers.map(({ fd }) => fd), tableFd: -1 },
+      layers,
+      diskFd: own.at(-1) ?? -1,
+      openState: () => -1,
+      release: () => {
+        for (const fd of own) this.#open.delete(fd);
+        for (const layer of layers) layer.release();
+      },
+    };
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.#own) this.#open.delete(fd);
+  }
+
+  #file(): number {
+    const fd = nextFile++;
+    this.#own.add(fd);
+    this.#open.add(fd);
+    return fd;
+  }
+}
+
+function fakeLayer(open: Set<number>, fd: number, runs: readonly Run[]): Layer {
+  let holds = 1;
+  return {
+    fd,
+    runs,
+    hold: () => void (holds += 1),
+    release() {
+      holds -= 1;
+      if (holds < 0) throw new Error("a layer was released once too often");
+      if (holds === 0) open.delete(fd);
+    },
+  };
 }
 
 /** A register in memory; several engines of one process may share it as if they were several processes. */

@@ -2,12 +2,26 @@
  * What this machine lends out, as the engine sees it: leases of a slot (uid), disk clone, cgroup and socket directory,
  * and room for them. One implementation on Linux (`linux.ts`), one in memory for fast tests (`fake.ts`).
  */
-import type { JailPlan, MemoryImage } from "../driver/driver.ts";
+import type { JailPlan, MemoryImage, Run } from "../driver/driver.ts";
+
+/**
+ * One file of guests' memory, of the guest's size, and the stretches of it that count. Everyone who stands on it holds it;
+ * the file is closed with the last hold.
+ */
+export interface Layer {
+  readonly fd: number;
+  /** Sorted, apart, in whole pages. */
+  readonly runs: readonly Run[];
+  hold(): void;
+  release(): void;
+}
 
 /** Open descriptors of one snapshot; whoever opened it closes them. */
 export interface Snapshot {
   /** Every clone maps it private; its layers are sealed memfds (`F_SEAL_WRITE|GROW|SHRINK|SEAL`) or files open for reading only. */
   readonly memory: MemoryImage;
+  /** What `memory` is made of, lowest first. */
+  readonly layers: readonly Layer[];
   /** Opens the device state anew, since each VMM needs an offset of its own; null for a cold boot, which has none. */
   readonly openState: (() => number) | null;
   /** The root disk that clones are reflinked from. */
@@ -18,7 +32,7 @@ export interface LeaseAsk {
   readonly id: string;
   readonly memoryMib: number;
   readonly cpu: number;
-  readonly snapshot: Omit<Snapshot, "memory">;
+  readonly snapshot: Pick<Snapshot, "openState" | "diskFd">;
   readonly detached: boolean;
 }
 
@@ -36,6 +50,31 @@ export interface Lease extends AsyncDisposable {
   memoryMib(): number | null;
   /** CPU time really used, milliseconds; null where it cannot be read. */
   cpuMs(): number | null;
+}
+
+/** A snapshot of one's own: `release` closes what it holds, once. */
+export interface OwnSnapshot extends Snapshot {
+  release(): void;
+}
+
+/** Files for what one guest is at one instant; memory and state are written by its VMM while it is paused. */
+export interface Checkpoint extends Disposable {
+  /** Empty, of the guest's size. */
+  readonly memoryFd: number;
+  /** Empty, open for writing only. */
+  readonly stateFd: number;
+  /** Takes the guest's disk as it is now. @throws {WarrenError} `storage_exhausted` */
+  takeDisk(): void;
+  /** The memory file, sealed, as a layer that its caller holds. Once. */
+  layer(runs: readonly Run[]): Layer;
+  /** All of it, over these layers, each of which it holds too; the caller releases it. @throws {WarrenError} `capacity_exhausted` */
+  snapshot(layers: readonly Layer[]): OwnSnapshot;
+}
+
+export interface CheckpointAsk {
+  readonly memoryMib: number;
+  /** The running guest's disk. */
+  readonly diskFd: number;
 }
 
 /** How much this host can still carry. */
@@ -57,6 +96,10 @@ export interface Host {
    * `capacity_exhausted` – no slot left.
    */
   lease(ask: LeaseAsk): Promise<Lease>;
+  /** Disposing closes what was not handed on. @throws {WarrenError} `storage_exhausted`, `capacity_exhausted` */
+  checkpoint(ask: CheckpointAsk): Checkpoint;
+  /** Writes a disk's pages out, so that taking it later stops its guest for less. */
+  flushDisk(diskFd: number): Promise<void>;
   /** `CLOCK_BOOTTIME` in nanoseconds: the clock of deadlines; it goes on while the host sleeps. */
   bootTimeNs(): bigint;
 }

@@ -5,19 +5,37 @@
  */
 import { closeSync, writeSync } from "node:fs";
 import { dataExtents } from "../../ffi/memfd.ts";
+import { assert } from "../base/assert.ts";
 import type { MemoryImage, Run } from "../driver/driver.ts";
+import type { Layer } from "./host.ts";
 import { createMemory, sealMemory } from "./memory.ts";
-
-export interface Layer {
-  /** A file of the guest's size; only what `runs` name is read from it. */
-  readonly fd: number;
-  /** Sorted, apart from each other, in whole pages. */
-  readonly runs: readonly Run[];
-}
 
 /** One stretch of memory and the layer that it comes from, at the same offset there. */
 export interface Stretch extends Run {
   readonly layer: number;
+}
+
+/** Held as often as someone stands on it; the last release closes it. Starts with one hold. */
+export class HeldLayer implements Layer {
+  readonly fd: number;
+  readonly runs: readonly Run[];
+  #holds = 1;
+
+  constructor(fd: number, runs: readonly Run[]) {
+    this.fd = fd;
+    this.runs = runs;
+  }
+
+  hold(): void {
+    assert(this.#holds > 0, "a layer was held after its end");
+    this.#holds += 1;
+  }
+
+  release(): void {
+    assert(this.#holds > 0, "a layer was released once too often");
+    this.#holds -= 1;
+    if (this.#holds === 0) closeSync(this.fd);
+  }
 }
 
 /** Clean pages between two stretches of data that are taken along rather than mapped apart: 64 KiB. */
@@ -75,7 +93,7 @@ function over(below: readonly Stretch[], runs: readonly Run[], layer: number): S
  * The image of these layers, lowest first; it keeps their descriptors but does not own them. The caller closes `tableFd`.
  * @throws {WarrenError} `capacity_exhausted`
  */
-export function imageOf(layers: readonly Layer[]): MemoryImage {
+export function imageOf(layers: readonly Pick<Layer, "fd" | "runs">[]): MemoryImage {
   const stretches = flatten(layers.map(({ runs }) => runs));
   const bytes = new DataView(new ArrayBuffer(stretches.length * STRETCH_BYTES));
   for (const [i, { offset, length, layer }] of stretches.entries()) {

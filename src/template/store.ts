@@ -281,7 +281,9 @@ export class Templates implements TemplateStore {
     if (sha256 !== parts.state.sha256)
       throw new WarrenError("template_invalid", "its device state is not the one that was written");
     const memoryFd = await loadMemory(join(dir, "memory"), parts.memory);
-    const memory = imageOf([{ fd: memoryFd, runs: runsOf(memoryFd, parts.memory.bytes) }]);
+    const nothing = (): void => undefined; // an open template stays open for the life of the process
+    const base = { fd: memoryFd, runs: runsOf(memoryFd, parts.memory.bytes), hold: nothing, release: nothing };
+    const memory = imageOf([base]);
     const diskFd = openSync(join(dir, "disk"), constants.O_RDONLY);
     const stateFd = openSync(join(dir, "state"), constants.O_RDONLY);
     this.#closing.push(() => {
@@ -291,10 +293,16 @@ export class Templates implements TemplateStore {
       size,
       machine: { cpu: fit.cpu, memoryMib: fit.memoryMib, accel: { kind: fit.accel } },
       // Opened again by descriptor: the directory may be replaced meanwhile, the snapshot in use is not.
-      snapshot: { memory, diskFd, openState: () => openSync(`/proc/self/fd/${stateFd}`, constants.O_RDONLY) },
+      snapshot: {
+        memory,
+        layers: [base],
+        diskFd,
+        openState: () => openSync(`/proc/self/fd/${stateFd}`, constants.O_RDONLY),
+      },
       digest: manifest.digest,
       workingSetMib: manifest.workingSetMib,
       warm: fit.warm.length > 0,
+      hold: () => nothing,
     };
   }
 

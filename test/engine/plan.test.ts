@@ -22,7 +22,7 @@ test("notesOn tells when more vCPUs than cores were granted", () => {
 });
 
 test("vmPlan maps the template private and puts the lease's jail around it", async () => {
-  const snapshot = { memory: { layerFds: [7], tableFd: 6 }, openState: () => 8, diskFd: 9 };
+  const snapshot = { memory: { layerFds: [7], tableFd: 6 }, layers: [], openState: () => 8, diskFd: 9 };
   const machine = { cpu: 1, memoryMib: 512, accel: { kind: "tcg" } } as const;
   const template: OpenTemplate = {
     ...{
@@ -32,12 +32,18 @@ test("vmPlan maps the template private and puts the lease's jail around it", asy
       digest: "d",
       workingSetMib: 1,
       warm: false,
+      hold: () => () => undefined,
     },
   };
   const host = new FakeHost(new FakeClock());
   const lease = await host.lease({ id: "sb_x", cpu: 1, memoryMib: 512, snapshot, detached: false });
   const plan = vmPlan(template, lease, { deadlineNs: 5n, detached: false });
-  expect(plan).toMatchObject({ id: "sb_x", machine, memory: { kind: "image", image: { layerFds: [7], tableFd: 6 } }, start: { kind: "restore" } });
+  expect(plan).toMatchObject({
+    id: "sb_x",
+    machine,
+    memory: { kind: "image", image: { layerFds: [7], tableFd: 6 } },
+    start: { kind: "restore" },
+  });
   expect(plan.jail).toMatchObject({ uid: lease.jail.uid, hostname: "sb-x", deadlineNs: 5n, detached: false });
 });
 

@@ -46,10 +46,11 @@ export class FakeTemplates implements TemplateStore {
     const made: OpenTemplate = {
       size,
       machine: { cpu, memoryMib, accel: { kind: "tcg" } },
-      snapshot: { memory: { layerFds: [-1], tableFd: -1 }, openState: () => -1, diskFd: -1 },
+      snapshot: { memory: { layerFds: [-1], tableFd: -1 }, layers: [], openState: () => -1, diskFd: -1 },
       digest,
       workingSetMib: this.workingSetMib,
       warm: this.warm,
+      hold: () => () => undefined,
     };
     this.#open.set(digest, made);
     return made;
@@ -110,6 +111,8 @@ export class World {
     const host: Host = {
       capacity: () => this.host.capacity(),
       bootTimeNs: () => this.host.bootTimeNs(),
+      checkpoint: (ask) => this.host.checkpoint(ask),
+      flushDisk: () => this.host.flushDisk(),
       lease: async (ask) => {
         this.#makers.set(ask.id, engine);
         const lease = await this.host.lease(ask);

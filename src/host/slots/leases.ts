@@ -37,7 +37,8 @@ export function cleanLeftover(ground: { readonly data: Folders; readonly cgroups
   return true;
 }
 
-function cloneDisk(data: Data, diskFd: number): { readonly rwFd: number; readonly roFd: number } {
+/** A file without a name that shares all blocks of a disk. @throws {WarrenError} `storage_exhausted` */
+export function cloneDisk(data: Data, diskFd: number): { readonly rwFd: number; readonly roFd: number } {
   const rwFd = openUnnamed(data.dir);
   try {
     if (data.kind === "copy") {
@@ -95,7 +96,8 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
     if (left.length > 0) ground.log.warn("a control group is still in use", { left });
   });
   const disk = cloneDisk(data, ask.snapshot.diskFd);
-  const forVmm = [disk.rwFd, disk.roFd];
+  undo.defer(() => closeFd(disk.roFd)); // kept: the disk can be taken while its guest runs
+  const forVmm = [disk.rwFd];
   let handed = false;
   const closeForVmm = (): void => {
     if (!handed) closeAll(forVmm);
