@@ -3,11 +3,15 @@
  * VMM, or nothing prepared. It ends with a clone that may run a user's code, or with nothing left.
  */
 
+import type { VmExit, Vmm } from "../../driver/driver.ts";
+import { isWarrenError, WarrenError } from "../../errors.ts";
 import type { OpenTemplate } from "../templates.ts";
+import { soon } from "../watch.ts";
 import {
   type AwakeClone,
   type Clone,
   type CloneParts,
+  endedTooEarly,
   identify,
   type Life,
   prepareClone,
@@ -68,9 +72,22 @@ async function finish(
     signal.throwIfAborted();
     return awake;
   } catch (cause) {
+    const why = isWarrenError(cause, "sandbox_lost") ? await whyLost(parts, clone.vmm, cause) : cause;
     await undoAll(clone.undo, parts.log, order.id);
-    throw cause;
+    throw why;
   }
+}
+
+/** A guest that hangs up usually is its VMM's end, heard before the VMM's own word; that word is the better one. */
+async function whyLost({ clock }: CloneParts, vmm: Vmm, cause: WarrenError): Promise<WarrenError> {
+  const ended: VmExit[] = [];
+  await soon(
+    vmm.exited.then((exit) => ended.push(exit)),
+    clock,
+  );
+  const [exit] = ended;
+  if (exit !== undefined) return endedTooEarly(exit);
+  return new WarrenError("guest_unresponsive", "the guest's agent hung up before the sandbox was ready", { cause });
 }
 
 async function resumeReady(parts: CloneParts, clone: AwakeClone, signal: AbortSignal): Promise<AwakeClone> {

@@ -87,10 +87,12 @@ export async function identify(parts: CloneParts, clone: AwakeClone, signal: Abo
 /** Aborts with `signal`, and when the VMM ends. */
 export function whileRunning(vmm: Vmm, signal: AbortSignal): AbortSignal {
   const gone = new AbortController();
-  void vmm.exited.then((exit) =>
-    gone.abort(new WarrenError("driver_failed", `the VMM ended too early: ${describeExit(exit)}`)),
-  );
+  void vmm.exited.then((exit) => gone.abort(endedTooEarly(exit)));
   return AbortSignal.any([signal, gone.signal]);
+}
+
+export function endedTooEarly(exit: VmExit): WarrenError {
+  return new WarrenError("driver_failed", `the VMM ended too early: ${describeExit(exit)}`);
 }
 
 /** Why a VMM is gone, for people; holds no byte that a guest chose. */
