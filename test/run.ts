@@ -23,6 +23,7 @@ const GROUPS: readonly Group[] = [
       ...[
         "base",
         "batch",
+        "bench",
         "cli",
         "contract",
         "driver",

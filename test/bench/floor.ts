@@ -13,7 +13,7 @@ export interface FloorRun {
 }
 
 export interface Floor extends AsyncDisposable {
-  /** One run: `restore`, `prepared`, or `pair N`. @throws when the harness failed; its last words are on stderr. */
+  /** One run: `restore`, `prepared`, or `pair N`. @throws when the harness failed, with its last words and QEMU's. */
   run(word: string): Promise<FloorRun>;
 }
 
@@ -36,15 +36,17 @@ export async function openFloor(warren: Warren, template: string): Promise<Floor
   const child = Bun.spawn([program, ARGV, await snapshotDir(warren, template), firmware, work], {
     stdin: "pipe",
     stdout: "pipe",
-    stderr: "inherit",
+    stderr: "pipe",
   });
+  // QEMU prints "Failed to fallocate" for stretches of guest memory all along: of use only where a run has failed.
+  const said = lastWords(child.stderr);
   const lines = linesOf(child.stdout);
   return {
     async run(word) {
       child.stdin.write(`${word}\n`);
       await child.stdin.flush();
       const { value, done } = await lines.next();
-      if (done === true) throw new Error(`the floor harness ended with ${await child.exited}`);
+      if (done === true) throw new Error(`the floor harness ended with ${await child.exited}:\n${await said}`);
       return JSON.parse(value) as FloorRun;
     },
     async [Symbol.asyncDispose]() {
@@ -63,4 +65,14 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
     held = parts.pop() ?? "";
     yield* parts;
   }
+}
+
+const LAST_WORDS = 4096;
+
+/** The end of what a stream said, once it has ended. */
+async function lastWords(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let end = "";
+  for await (const chunk of stream) end = (end + decoder.decode(chunk, { stream: true })).slice(-LAST_WORDS);
+  return end;
 }

@@ -1,35 +1,72 @@
 /**
  * `warren bench`: the product beside the floor, interleaved, so that a machine whose speed drifts does so for both. Prints the
- * promises with what was measured; `--record` appends the line to results.ndjson. Options: --template NAME --rounds N
- * --skip boot,memory,batch --json --record.
+ * promises with what was measured; `--record` appends the line to results.ndjson.
  */
-import { cpus, release, totalmem } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openWarren, type Warren } from "../../src/compose.ts";
-import { runOk } from "../../src/host/run.ts";
 import { type Floor, openFloor } from "./floor.ts";
 import { batchItems, type CloneMemory, cellAgainstCold, coldBoot, createToExec, idleMemory } from "./measures.ts";
 import { type Promised, promises, table } from "./promises.ts";
+import { machineFacts, RESULTS, record, recorded } from "./record.ts";
 import { pairRatio, round, type Summary, summary } from "./stats.ts";
 
-export const RESULTS = join(import.meta.dir, "results.ndjson");
 const IDLE_CLONES = 8;
 const BATCH_ITEMS = 40;
+const PARTS = ["boot", "memory", "batch"];
+const HELP = `Measure this host: the floor beside the product, interleaved. Prints each promise with its figure.
 
-const { values: options } = parseArgs({
-  options: {
-    template: { type: "string", default: "code-interpreter" },
-    rounds: { type: "string", default: "30" },
-    skip: { type: "string", default: "" },
-    json: { type: "boolean", default: false },
-    record: { type: "boolean", default: false },
-  },
-});
-const template = options.template;
-const rounds = Number(options.rounds);
-if (!Number.isInteger(rounds) || rounds < 3) throw new Error(`--rounds: got ${options.rounds}, allowed is 3 or more`);
-const skip = new Set(options.skip.split(","));
+Usage: warren bench [options]
+
+  --template NAME   what is restored (default code-interpreter; baked first when it is missing)
+  --rounds N        samples of each figure, 3 or more (default 30)
+  --skip LIST       leave out any of ${PARTS.join(",")}
+  --json            the line and the promises as JSON
+  --record          append the line to test/bench/results.ndjson
+  --help            this text`;
+
+interface Options {
+  readonly template: string;
+  readonly rounds: number;
+  readonly skip: ReadonlySet<string>;
+  readonly json: boolean;
+  readonly record: boolean;
+}
+
+/** Text is what is wrong with the call; null asks for help. */
+function parseOptions(): Options | string | null {
+  try {
+    const { values } = parseArgs({
+      options: {
+        template: { type: "string", default: "code-interpreter" },
+        rounds: { type: "string", default: "30" },
+        skip: { type: "string", default: "" },
+        json: { type: "boolean", default: false },
+        record: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    });
+    if (values.help) return null;
+    const rounds = Number(values.rounds);
+    if (!Number.isInteger(rounds) || rounds < 3) return `--rounds: got ${values.rounds}, allowed is 3 or more`;
+    const skip = new Set(values.skip.split(",").filter((part) => part !== ""));
+    const unknown = [...skip].find((part) => !PARTS.includes(part));
+    if (unknown !== undefined) return `--skip: got ${unknown}, allowed are ${PARTS.join(", ")}`;
+    return { ...values, rounds, skip };
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+const options = parseOptions();
+if (options === null) {
+  console.log(HELP);
+  process.exit(0);
+}
+if (typeof options === "string") {
+  process.stderr.write(`${options}\n\n${HELP}\n`);
+  process.exit(2);
+}
+const { template, rounds, skip } = options;
 
 function say(text: string): void {
   process.stderr.write(`${text}\n`);
@@ -64,22 +101,11 @@ async function interleaved(floor: Floor, none: Warren, pooled: Warren, ready: Wa
   return s;
 }
 
-async function machineFacts(warren: Warren): Promise<Record<string, unknown>> {
-  const commit = await runOk(["git", "-C", import.meta.dir, "rev-parse", "--short", "HEAD"], {
-    deadlineMs: 5_000,
-  }).catch(
-    () => "unknown\n", // not a checkout
-  );
+async function facts(warren: Warren): Promise<Record<string, unknown>> {
   return {
-    commit: commit.trim(),
-    at: new Date().toISOString(),
-    cpu: cpus()[0]?.model ?? "unknown",
-    cores: cpus().length,
-    memoryGib: round(totalmem() / 2 ** 30, 0),
-    kernel: release(),
+    ...(await machineFacts()),
     accel: (await warren.templates.acceleration()).kind,
     vmm: (await warren.driver.identity())["version"],
-    bun: Bun.version,
   };
 }
 
@@ -128,30 +154,23 @@ async function measure(): Promise<Record<string, unknown>> {
       pairs.map(({ hand }) => hand),
     );
   }
-  return { bench: "create", template, rounds, ...(await machineFacts(none)), ...figures, ratios };
+  return { bench: "create", template, rounds, ...(await facts(none)), ...figures, ratios };
 }
 
 /** F may not grow between recorded runs of one machine by over a tenth: a slower floor would make everything look better. */
-async function floorBefore(line: Record<string, unknown>): Promise<number | null> {
-  const file = Bun.file(RESULTS);
-  if (!(await file.exists())) return null;
-  const same = (await file.text())
-    .split("\n")
-    .filter((text) => text !== "")
-    .map((text) => JSON.parse(text) as Record<string, unknown>)
-    .filter((old) => old["bench"] === "create" && old["template"] === template && old["cpu"] === line["cpu"]);
+function floorBefore(line: Record<string, unknown>): number | null {
+  const same = recorded().filter(
+    (old) => old["bench"] === "create" && old["template"] === template && old["cpu"] === line["cpu"],
+  );
   return (same.at(-1)?.["floorMs"] as Summary | undefined)?.p50 ?? null;
 }
 
 const line = await measure();
-const before = await floorBefore(line);
+const before = floorBefore(line);
 const rows: Promised[] = promises(line, before);
 if (options.json) console.log(JSON.stringify({ ...line, promises: rows }, null, 2));
 else console.log(table(rows));
 if (options.record) {
-  const old = await Bun.file(RESULTS)
-    .text()
-    .catch(() => ""); // the first line of the file
-  await Bun.write(RESULTS, `${old}${JSON.stringify(line)}\n`);
+  record(line);
   say(`recorded in ${RESULTS}`);
 }

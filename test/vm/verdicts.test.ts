@@ -5,20 +5,20 @@
  * (default 60; `all` is the recorded run, which appends its rate to test/bench/results.ndjson).
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { appendFileSync, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { batch } from "../../src/batch/batch.ts";
 import { batchParts, type Warren } from "../../src/compose.ts";
 import { run } from "../../src/host/run.ts";
+import { machineFacts, record } from "../bench/record.ts";
 import { gate } from "../harness/gates.ts";
 import { guardLeaks } from "../harness/leak-guard.ts";
 import { openTestWarren, VM_BAKE_MS } from "../harness/vm.ts";
 
 const DATA = process.env["VERDICTS_DATA"] ?? "";
 const WANTED = process.env["VERDICTS_ITEMS"] ?? "60";
-const RESULTS = join(import.meta.dir, "../bench/results.ndjson");
 const TIMEOUT_SECONDS = 20;
 
 interface Program {
@@ -80,16 +80,8 @@ async function compare(warren: Warren, name: string, programs: readonly Program[
   const rate = programs.length / seconds;
   console.log(`${name}: ${ok} of ${programs.length} pass, as on the host; ${rate.toFixed(2)} items a second`);
   if (WANTED === "all") {
-    const line = {
-      bench: "verdicts",
-      set: name,
-      items: programs.length,
-      ok,
-      seconds,
-      itemsPerSecond: rate,
-      at: new Date().toISOString(),
-    };
-    appendFileSync(RESULTS, `${JSON.stringify(line)}\n`);
+    const facts = await machineFacts();
+    record({ bench: "verdicts", set: name, items: programs.length, ok, seconds, itemsPerSecond: rate, ...facts });
   }
   return ok;
 }
