@@ -51,6 +51,7 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
     mirror: config.mirror,
     kernelPath: config.kernel,
     accel: config.accel,
+    ensureRoom: (bytes) => host.data.ensureRoom(bytes),
   });
   const { registry } = host;
   const engine = new Engine({ driver, host, templates, registry, clock, log }, options);

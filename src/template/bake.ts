@@ -10,6 +10,7 @@ import { nonce, randomBytes, uuid } from "../base/id.ts";
 import type { Machine, Vmm } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
 import { GuestAgent } from "../guest/agent.ts";
+import { partialOf } from "../host/home/publish.ts";
 import { imageOf, runsOf } from "../host/layers.ts";
 import { copySparse, createMemory, digestSparse, reflink, sealMemory } from "../host/memory.ts";
 import { LIMITS } from "../limits.ts";
@@ -206,7 +207,7 @@ export async function bakeSnapshot(
   say: Say,
   signal: AbortSignal,
 ): Promise<string> {
-  const dir = join(templateDir, `.partial-${nonce()}`);
+  const dir = partialOf(`${templateDir}/`);
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const bytes = fit.memoryMib * 1024 * 1024;
   const memoryFd = createMemory("warren-bake", bytes);
@@ -238,8 +239,9 @@ export async function bakeSnapshot(
     await rm(dir, { recursive: true, force: true });
     if (signal.aborted) throw signal.reason;
     const why = error instanceof Error ? error.message : String(error);
+    const isFull = error instanceof Error && "code" in error && error.code === "ENOSPC";
     throw new WarrenError(
-      "bake_failed",
+      isFull ? "storage_exhausted" : "bake_failed",
       `the template ${fit.template} (${fit.cpu} vCPU, ${fit.memoryMib} MiB) could not be baked: ${why}`,
       { cause: error },
     );

@@ -17,6 +17,8 @@ export const Recipe = Type.Object(
     /** Size baked first, and that of a create that names none. */
     cpu: Type.Integer({ minimum: 1, maximum: LIMITS.cpuMax }),
     memoryMib: Type.Integer({ minimum: LIMITS.memoryMibMin, maximum: LIMITS.memoryMibMax }),
+    /** What building its images takes on the host at its peak; measured, with a reserve. */
+    roomMib: Type.Integer({ minimum: 1 }),
     /** Size of the root disk; a clone takes only what it writes. */
     diskMib: Type.Integer({ minimum: 512, maximum: 1024 * 1024 }),
   },

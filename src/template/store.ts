@@ -12,6 +12,7 @@ import { WarrenError } from "../errors.ts";
 import { lockFile } from "../host/home/lock.ts";
 import { imageOf, runsOf } from "../host/layers.ts";
 import { copySparse, createMemory, digestSparse, sealMemory } from "../host/memory.ts";
+import { LIMITS } from "../limits.ts";
 import { type BakeParts, bakeSnapshot, interpreterDigest } from "./bake.ts";
 import type { BakeTools } from "./boot.ts";
 import { cpuModel, tscKhz } from "./cpu.ts";
@@ -32,6 +33,14 @@ export interface StoreOptions extends BakeTools {
   readonly kernelPath: string | null;
   readonly accel: "auto" | "kvm" | "tcg";
   readonly log: Log;
+  /** Makes sure of so much room in `dataDir`. @throws {WarrenError} `storage_exhausted` */
+  readonly ensureRoom: (bytes: number) => Promise<void>;
+}
+
+/** What a guest boots from. */
+interface BootFiles {
+  readonly vmlinux: Kernel;
+  readonly initrd: string;
 }
 
 interface Found {
@@ -104,10 +113,10 @@ export class Templates implements TemplateStore {
   }
 
   /** How guests are run on this host; boots a probe the first time. */
-  acceleration(steps = new Steps(STEPS, this.#options.clock, () => undefined)): Promise<AccelerationFacts> {
+  acceleration(boot: () => Promise<BootFiles> = () => this.#boot(this.#silent())): Promise<AccelerationFacts> {
     const { dataDir, accel } = this.#options;
     this.#acceleration ??= acceleration(this.#options, dataDir, accel, async () => {
-      const { vmlinux, initrd } = await this.#boot(steps);
+      const { vmlinux, initrd } = await boot();
       return { vmlinux: vmlinux.vmlinux, initrd };
     });
     this.#acceleration.catch(() => (this.#acceleration = null)); // missing packages may be there the next time
@@ -117,6 +126,10 @@ export class Templates implements TemplateStore {
   close(): void {
     for (const close of this.#closing.splice(0)) close();
     this.#open.clear();
+  }
+
+  #silent(): Steps {
+    return new Steps(STEPS, this.#options.clock, () => undefined);
   }
 
   #tscKhz(): Promise<number> {
@@ -132,7 +145,7 @@ export class Templates implements TemplateStore {
     return join(this.#options.dataDir, "templates", name);
   }
 
-  async #boot(steps: Steps, signal?: AbortSignal): Promise<{ vmlinux: Kernel; initrd: string }> {
+  async #boot(steps: Steps, signal?: AbortSignal): Promise<BootFiles> {
     const { mirror, kernelPath } = this.#options;
     await mkdir(this.#images(), { recursive: true, mode: 0o700 });
     const vmlinux = await kernel(this.#images(), { mirror, path: kernelPath }, steps.part("kernel"), signal);
@@ -154,8 +167,7 @@ export class Templates implements TemplateStore {
 
   /** The newest snapshot that fits this host, baked when there is none; two processes bake it once. */
   async #found(recipe: Recipe, size: TemplateSize, steps: Steps, signal?: AbortSignal): Promise<Found> {
-    const wanted = await this.#wantedIfImagesExist(recipe, size);
-    const there = wanted === null ? null : await this.#search(wanted);
+    const there = await this.#ready(recipe, size);
     if (there !== null) return there;
     const locks = join(this.#options.dataDir, "locks");
     await mkdir(locks, { recursive: true, mode: 0o700 });
@@ -166,15 +178,28 @@ export class Templates implements TemplateStore {
       waits,
       ...(signal === undefined ? {} : { signal }),
     });
-    const { fit, parts } = await this.#prepare(recipe, size, steps, signal);
-    const meanwhile = await this.#search(fit);
+    const meanwhile = await this.#ready(recipe, size);
     if (meanwhile !== null) return meanwhile;
+    await this.#makeRoom(recipe, size);
+    const { fit, parts } = await this.#prepare(recipe, size, steps, signal);
     const stop = signal ?? new AbortController().signal;
     await bakeSnapshot(this.#options, fit, parts, this.#dirOf(recipe.name), (says) => steps.next(says), stop);
     const baked = await this.#search(fit);
     if (baked === null) throw new WarrenError("bake_failed", `the new snapshot of ${recipe.name} is not usable`);
     await this.#sweep(recipe.name, baked);
     return baked;
+  }
+
+  /** What need not be baked. */
+  async #ready(recipe: Recipe, size: TemplateSize): Promise<Found | null> {
+    const wanted = await this.#wantedIfImagesExist(recipe, size);
+    return wanted === null ? null : await this.#search(wanted);
+  }
+
+  /** Before anything is built, rather than in the midst of it. @throws {WarrenError} `storage_exhausted` */
+  async #makeRoom(recipe: Recipe, size: TemplateSize): Promise<void> {
+    const images = (await this.#haveImages(recipe)) ? 0 : recipe.roomMib;
+    await this.#options.ensureRoom((images + size.memoryMib) * 2 ** 20 + LIMITS.diskReserveBytes);
   }
 
   /** Builds what is missing of kernel, initramfs and root disk, all at once: most of it waits for the network. */
@@ -188,31 +213,34 @@ export class Templates implements TemplateStore {
     const stop = new AbortController();
     const either = AbortSignal.any([stop.signal, ...(signal === undefined ? [] : [signal])]);
     steps.next(`building the image of ${recipe.name}: ${recipe.packages.length} packages and what they need`);
+    const boot = this.#boot(steps, either);
+    const disk = rootfs(this.#images(), recipe, this.#options.mirror, steps.part("root"), either);
+    const acceleration = this.acceleration(() => boot);
     try {
-      const [{ vmlinux, initrd }, disk, accel] = await Promise.all([
-        this.#boot(steps, either),
-        rootfs(this.#images(), recipe, this.#options.mirror, steps.part("root"), either),
-        this.acceleration(steps),
-      ]);
+      const [{ vmlinux, initrd }, diskPath, accel] = await Promise.all([boot, disk, acceleration]);
       steps.next(accel.says);
       const fit = await this.#fit(recipe, size, vmlinux, initrd, accel);
-      return { fit, parts: { vmlinux: vmlinux.vmlinux, initrd, disk, warm: recipe.warm } };
+      return { fit, parts: { vmlinux: vmlinux.vmlinux, initrd, disk: diskPath, warm: recipe.warm } };
     } catch (error) {
-      stop.abort(); // one part failed: the others need not go on
+      stop.abort(); // one part failed: the others need not go on, but have to clear up
+      await Promise.allSettled([boot, disk, acceleration]);
       throw error;
     }
   }
 
   /** What a snapshot would have to fit, without building anything; null when parts of it do not exist yet. */
   async #wantedIfImagesExist(recipe: Recipe, size: TemplateSize): Promise<Fit | null> {
-    const images = await entries(this.#images());
-    const complete = ["kernel-", "initramfs-", `rootfs-${recipe.name}-`].every((part) =>
-      images.some((dir) => dir.startsWith(part)),
-    );
-    if (!complete) return null;
-    const silent = new Steps(STEPS, this.#options.clock, () => undefined);
-    const [{ vmlinux, initrd }, accel] = await Promise.all([this.#boot(silent), this.acceleration(silent)]);
+    if (!(await this.#haveImages(recipe))) return null;
+    const silent = this.#silent();
+    const [{ vmlinux, initrd }, accel] = await Promise.all([this.#boot(silent), this.acceleration()]);
     return await this.#fit(recipe, size, vmlinux, initrd, accel);
+  }
+
+  /** True when there are whole ones; those that are being built have `.partial-` in their names. */
+  async #haveImages(recipe: Recipe): Promise<boolean> {
+    const images = (await entries(this.#images())).filter((dir) => !dir.includes(".partial-"));
+    const parts = ["kernel-", "initramfs-", `rootfs-${recipe.name}-`];
+    return parts.every((part) => images.some((dir) => dir.startsWith(part)));
   }
 
   async #fit(recipe: Recipe, size: TemplateSize, from: Kernel, initrd: string, accel: AccelerationFacts): Promise<Fit> {

@@ -37,10 +37,12 @@ export interface Data extends Folders {
   /** Free bytes for clones, never more than the host can really hold. */
   freeBytes(): number;
   /**
-   * Grows the image when less than `LIMITS.dataLowBytes` is free and the host has room. Cheap when there is enough.
-   * @throws {WarrenError} `storage_exhausted` – less than `LIMITS.diskReserveBytes` can be had
+   * Grows the image when less than `LIMITS.dataLowBytes`, or than is needed, is free and the host has room. Cheap when there
+   * is enough.
+   * @param bytes default `LIMITS.diskReserveBytes`
+   * @throws {WarrenError} `storage_exhausted` – less than that can be had
    */
-  ensureRoom(): Promise<void>;
+  ensureRoom(bytes?: number): Promise<void>;
 }
 
 export interface Ground {
@@ -103,15 +105,17 @@ export async function openData(homePath: string, ground: Ground): Promise<Data> 
     kind,
     degraded,
     freeBytes,
-    async ensureRoom() {
-      if (kind === "image" && availableIn(dir) < LIMITS.dataLowBytes) {
-        await locked(join(home, "data.lock"), ground.clock, () => growImage(home));
+    async ensureRoom(bytes = LIMITS.diskReserveBytes) {
+      const low = Math.max(LIMITS.dataLowBytes, bytes);
+      if (kind === "image" && availableIn(dir) < low) {
+        await locked(join(home, "data.lock"), ground.clock, () => growImage(home, low));
       }
       const free = freeBytes();
-      if (free >= LIMITS.diskReserveBytes) return;
-      const mib = Math.max(0, Math.floor(free / 2 ** 20));
-      throw new WarrenError("storage_exhausted", `only ${mib} MiB are left for disks of sandboxes in ${home}`, {
-        details: { freeBytes: free, path: home },
+      if (free >= bytes) return;
+      const [mib, neededMib] = [Math.max(0, Math.floor(free / 2 ** 20)), Math.ceil(bytes / 2 ** 20)];
+      const says = `only ${mib} MiB are left for templates and disks in ${home}, and ${neededMib} MiB are needed`;
+      throw new WarrenError("storage_exhausted", says, {
+        details: { freeBytes: free, neededBytes: bytes, path: home },
       });
     },
   };

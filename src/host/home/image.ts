@@ -103,10 +103,10 @@ export async function mountImage(home: string): Promise<void> {
   }
 }
 
-/** Grows the image as far as sensible; under the lock. Does nothing when another process just has, or there is no room. */
-export async function growImage(home: string): Promise<void> {
+/** Grows an image with less than `lowBytes` free as far as sensible; under the lock. Does nothing when another process just has, or there is no room. */
+export async function growImage(home: string, lowBytes: number = LIMITS.dataLowBytes): Promise<void> {
   const data = join(home, "data");
-  if (availableIn(data) >= LIMITS.dataLowBytes) return;
+  if (availableIn(data) >= lowBytes) return;
   const { size, blocks } = statSync(join(home, IMAGE));
   const holds = blocks * 512 + availableIn(home) - LIMITS.hostDiskReserveBytes;
   const wanted = Math.min(size + Math.max(Math.floor(size / 2), 4 * LIMITS.dataLowBytes), holds);

@@ -2,7 +2,7 @@
  * What crashes leave, removed: found through the home's slot entries, decided by the slots' locks. A slot whose lock can be
  * taken has no owner and no jail. One that cannot has a living owner, or a detached sandbox with a record, or is an orphan.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { closeFd } from "../../../ffi/files.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -97,7 +97,10 @@ export async function sweep(ground: SweepGround): Promise<Swept> {
     closeFd(fd);
     return gone;
   });
-  for (const dir of [data.home, join(data.home, "bin"), data.dir, join(data.dir, "bin")]) removePartials(dir);
+  const templates = join(data.dir, "templates");
+  const baked = existsSync(templates) ? readdirSync(templates).map((name) => join(templates, name)) : [];
+  const filled = [data.home, join(data.home, "bin"), data.dir, join(data.dir, "bin"), join(data.dir, "images")];
+  for (const dir of [...filled, ...baked]) removePartials(dir);
   const swept = { freed, killed: killed.size };
   if (freed + killed.size > 0) ground.log.info("removed what an ended process left", swept);
   return swept;

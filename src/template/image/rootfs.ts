@@ -9,7 +9,7 @@ import { published } from "../../host/home/publish.ts";
 import { run } from "../../host/run.ts";
 import { digestOf } from "../manifest.ts";
 import { type Recipe, SUITE } from "../recipes.ts";
-import { fetchPackages, type Say } from "./source.ts";
+import { fetchPackages, isFull, type Say } from "./source.ts";
 
 /** Bumped when the files below change. */
 const LAYOUT = 1;
@@ -62,7 +62,7 @@ async function makeImage(root: string, image: string, diskMib: number): Promise<
   const done = await run(["mke2fs", ...EXT4, "-d", root, image, `${diskMib}M`], { deadlineMs: 600_000 });
   if (done.exitCode !== 0) {
     throw new WarrenError(
-      "bake_failed",
+      isFull(done.stderr) ? "storage_exhausted" : "bake_failed",
       `the root disk of ${diskMib} MiB could not be made: ${done.stderr.slice(-1000).trim()}`,
     );
   }

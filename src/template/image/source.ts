@@ -2,6 +2,7 @@
  * Where images come from: one Debian release, its main component, one mirror that configuration may change; the host's own
  * package sources are never read. Signatures are checked against debian-archive-keyring, on Ubuntu too.
  */
+import { dirname } from "node:path";
 import { WarrenError } from "../../errors.ts";
 import { run } from "../../host/run.ts";
 import { SUITE } from "../recipes.ts";
@@ -46,7 +47,12 @@ function shown(line: string): string | null {
   return unpacked === null ? null : `${unpacked[1]?.toLowerCase()} ${unpacked[2]}`;
 }
 
-/** Downloads packages into a directory or tar. @throws {WarrenError} `bake_failed` – with the last lines of its output. */
+/** What commands say when a file system is full. */
+export function isFull(output: string): boolean {
+  return output.includes("No space left on device");
+}
+
+/** Downloads packages into a directory or tar. @throws {WarrenError} `storage_exhausted`; `bake_failed` – with the end of its output */
 export async function fetchPackages(ask: FetchAsk, say: Say, signal?: AbortSignal): Promise<void> {
   const tail: string[] = [];
   const onLine = (line: string): void => {
@@ -57,6 +63,12 @@ export async function fetchPackages(ask: FetchAsk, say: Say, signal?: AbortSigna
   };
   const done = await run(argv(ask), { deadlineMs: FETCH_MS, onLine, ...(signal === undefined ? {} : { signal }) });
   if (done.exitCode !== 0) {
+    if (isFull(tail.join("\n"))) {
+      throw new WarrenError(
+        "storage_exhausted",
+        `the disk filled up while packages were unpacked to ${dirname(ask.target)}`,
+      );
+    }
     throw new WarrenError(
       "bake_failed",
       `Debian packages could not be installed from ${ask.mirror} (mmdebstrap ${done.exitCode === null ? done.kind : `ended with ${done.exitCode}`}); is the mirror reachable? WARREN_MIRROR sets another.\n${tail.join("\n")}`,
