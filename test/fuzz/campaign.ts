@@ -90,6 +90,7 @@ export async function campaign(target: Target): Promise<never> {
   }
   let stop = false;
   process.once("SIGINT", () => (stop = true));
+  const facts = await machineFacts(); // the commit that runs, whatever the checkout becomes meanwhile
   const started = performance.now();
   const found = await blocks(target, runs, seed, () => stop).catch((error: unknown) => {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
@@ -97,7 +98,7 @@ export async function campaign(target: Target): Promise<never> {
   });
   if (found === null) process.exit(1);
   const seconds = Math.round((performance.now() - started) / 100) / 10;
-  const line = { bench: "fuzz", target: target.name, ...found, seconds, faults: 0, ...(await machineFacts()) };
+  const line = { bench: "fuzz", target: target.name, ...found, seconds, faults: 0, ...facts };
   console.log(JSON.stringify(line));
   if (values.record) record(line);
   if (found.runs < runs)

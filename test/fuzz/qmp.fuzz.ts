@@ -93,7 +93,9 @@ function checkMeaning(lines: readonly Line[], length: number, { heard, refused }
 
 /** Where the chunks end. */
 function cuts(bytes: Uint8Array, random: Random): number[] {
-  const most = bytes.length > 10_000 ? 100_000 : random.pick([1, 3, 40, 40, 400, 10_000]);
+  const most = random.pick(
+    bytes.length > 10_000 ? [50_000, 500_000, 50_000_000, 50_000_000] : [1, 3, 40, 40, 400, 10_000],
+  );
   const ends: number[] = [];
   for (let at = 0; at < bytes.length; ends.push(at)) at = Math.min(bytes.length, at + 1 + random.below(most));
   return ends;
