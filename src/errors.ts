@@ -26,6 +26,8 @@ export const ERRORS = {
   permission_denied: { fault: "host", retry: false },
   template_invalid: { fault: "host", retry: true },
   bake_failed: { fault: "host", retry: true },
+  snapshot_in_use: { fault: "state", retry: true },
+  snapshot_invalid: { fault: "host", retry: false },
   sandbox_lost: { fault: "guest", retry: true },
   guest_protocol: { fault: "guest", retry: false },
   guest_unresponsive: { fault: "guest", retry: true },

@@ -9,6 +9,11 @@ export function sandboxId(): string {
   return `sb_${short()}`;
 }
 
+/** `snap_` and 16 such characters. */
+export function snapshotId(): string {
+  return `snap_${short()}`;
+}
+
 /** A name for a temporary file or a lease; 79 bits. */
 export function nonce(): string {
   return short();

@@ -20,6 +20,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   guest: ["shared", "src/driver/driver.ts"],
   images: ["shared"],
   template: ["shared", "guest", "driver", "host", "images", "src/engine/templates.ts"],
+  snapshot: ["shared", "driver", "host", "template", "src/engine/templates.ts", "src/engine/snapshots.ts"],
   engine: ["shared", "guest", "src/driver/driver.ts", "src/host/host.ts"],
   sandbox: ["shared"],
   meter: ["shared"],

@@ -1,0 +1,81 @@
+/**
+ * What the engine needs of durable snapshots: a point in a sandbox's life kept on disk and opened again, by this process or
+ * a later one. A snapshot is immutable and may be restored any number of times; the image of a hibernated sandbox belongs to
+ * that sandbox alone, and waking uses it up.
+ */
+import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
+import type { OpenTemplate, TemplateSize } from "./templates.ts";
+
+export interface SnapshotMeta {
+  readonly id: string;
+  readonly account: string;
+  readonly name: string | null;
+  /** The sandbox that it is of. */
+  readonly sandboxId: string;
+  /** The template that this sandbox came from in the first place. */
+  readonly template: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Defaults of every exec in what is restored from it. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly workdir: string | null;
+  /** Milliseconds for which the sandbox stood still. */
+  readonly pauseMs: number;
+  /** RFC 3339, UTC. */
+  readonly createdAt: string;
+  /** The snapshot that its sandbox was restored from. */
+  readonly parentSnapshotId: string | null;
+}
+
+/** What is known of a snapshot without opening it. */
+export interface SavedSnapshot {
+  readonly meta: SnapshotMeta;
+  readonly size: TemplateSize;
+  readonly info: SnapshotInfo;
+}
+
+/** An open snapshot with one hold that is the caller's; disposing gives it back. Closed when nobody holds it any more. */
+export interface HeldPoint extends OpenTemplate, Disposable {}
+
+/** The image of a hibernated sandbox in the hands of one process: nobody else can take it. */
+export interface TakenImage {
+  readonly saved: SavedSnapshot;
+  /** @throws {WarrenError} `snapshot_invalid`, `storage_exhausted`, `capacity_exhausted` */
+  open(signal?: AbortSignal): Promise<HeldPoint>;
+  /** The wake failed before its guest ran: the image is there again. */
+  putBack(): Promise<void>;
+  /** Gone for good. To be called before the guest's first instruction: its disk is the newer one from there on. */
+  consume(): Promise<void>;
+}
+
+export interface SnapshotStore {
+  /**
+   * Writes a point to disk; it is listed whole or not at all. The point may be released right after.
+   * @throws {WarrenError} `storage_exhausted`, `already_exists` – the id; the signal's reason
+   */
+  save(point: OpenTemplate, meta: SnapshotMeta, signal?: AbortSignal): Promise<SnapshotInfo>;
+  /** By id or, the newest first, by name. @throws {WarrenError} `not_found`, also for another account's */
+  find(account: string, idOrName: string): Promise<SavedSnapshot>;
+  /** Newest first. */
+  list(account: string, sandboxId?: string): Promise<SavedSnapshot[]>;
+  /**
+   * Verified once in a process's life. While the point, or a VMM restored from it, is there, the snapshot cannot be removed.
+   * @throws {WarrenError} `not_found`, `snapshot_invalid` – damaged, or of another host
+   */
+  open(account: string, idOrName: string, signal?: AbortSignal): Promise<HeldPoint>;
+  /** @throws {WarrenError} `not_found`, `snapshot_in_use` */
+  remove(account: string, id: string): Promise<void>;
+  /** Makes a template of it, which stays when the snapshot is removed. @throws {WarrenError} `not_found`, `already_exists` */
+  promote(account: string, id: string, name: string): Promise<void>;
+  /** Removes what crashes left and what nobody refers to; puts back images whose takers ended. @returns how many were removed */
+  collect(): Promise<number>;
+
+  /** Keeps a sandbox that hibernates, under its id. @throws {WarrenError} `storage_exhausted`, `already_exists` */
+  saveImage(point: OpenTemplate, meta: SnapshotMeta, signal?: AbortSignal): Promise<SnapshotInfo>;
+  /** Null when there is none, or someone has taken it. */
+  findImage(sandboxId: string): Promise<SavedSnapshot | null>;
+  listImages(account: string): Promise<SavedSnapshot[]>;
+  /** Null when there is none, or someone else has taken it: of two that try, one gets it. */
+  takeImage(sandboxId: string): Promise<TakenImage | null>;
+  /** Of a sandbox that is closed while it hibernates; none is fine. */
+  removeImage(sandboxId: string): Promise<void>;
+}
