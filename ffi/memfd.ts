@@ -117,6 +117,11 @@ export function copySparse(from: number, to: number, sizeBytes: number): number 
   return copied;
 }
 
+/** Copies [start, end) between two files, in the kernel. Stops this thread for 0.5 ms per MiB. @throws {NativeError} */
+export function copyRange(from: number, to: number, start: number, end: number): void {
+  copyExtent(byRange, from, to, start, end);
+}
+
 /** Reads exactly `into.length` bytes at `offset`. @throws {NativeError}, or {Error} when the file ends before */
 export function readExactly(fd: number, into: Uint8Array<ArrayBuffer>, offset: number): void {
   for (let done = 0; done < into.length; ) {

@@ -45,6 +45,10 @@ export const LIMITS = {
   vcpusPerCore: 16,
   /** Creates waiting for room, in order, before `queue_full`. */
   createQueue: 10_000,
+  /** Children of one fork. More come from forking again. */
+  forkChildren: 16,
+  /** Files of memory under one guest before all but the lowest are merged: each is a descriptor of every VMM that stands on it. */
+  layerDepth: 8,
   /** A create waits this long for room before `create_timeout`: a full queue on a slow host drains within the hour. */
   createWaitMs: 3_600_000,
   /** Restores under way at once per host core. They are bound by the CPU: with 4, a burst of 200 took as long, and each create 2.5 times. */

@@ -2,10 +2,17 @@
 import type { Calls, Contract } from "./route.ts";
 import { execRoutes } from "./routes/exec.ts";
 import { fileRoutes } from "./routes/files.ts";
+import { forkRoutes } from "./routes/forks.ts";
 import { sandboxRoutes } from "./routes/sandboxes.ts";
 import { templateRoutes } from "./routes/templates.ts";
 
-export const routes = { ...sandboxRoutes, ...execRoutes, ...fileRoutes, ...templateRoutes } as const satisfies Contract;
+export const routes = {
+  ...sandboxRoutes,
+  ...execRoutes,
+  ...fileRoutes,
+  ...forkRoutes,
+  ...templateRoutes,
+} as const satisfies Contract;
 
 /** What a handle talks to; it cannot tell whether the engine or an HTTP client is behind it. */
 export type SandboxHost = Calls<typeof routes>;

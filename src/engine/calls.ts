@@ -4,7 +4,8 @@
  */
 import { parse } from "../contract/parse.ts";
 import type { Body, CallOptions } from "../contract/route.ts";
-import type { Exec } from "../contract/routes/exec.ts";
+import type { Exec, execRoutes } from "../contract/routes/exec.ts";
+import type { fileRoutes } from "../contract/routes/files.ts";
 import { routes, type SandboxHost } from "../contract/routes.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
 import type { GuestAgent } from "../guest/agent.ts";
@@ -21,10 +22,7 @@ export interface Reached {
 }
 export type Reach = (id: string) => Promise<Reached>;
 
-type GuestCalls = Omit<
-  SandboxHost,
-  "create" | "get" | "list" | "close" | "templates" | "bake" | "removeTemplate" // the engine's own
->;
+type GuestCalls = Pick<SandboxHost, keyof typeof execRoutes | keyof typeof fileRoutes>;
 type Name = keyof GuestCalls;
 type InputOf<K extends Name> = Parameters<GuestCalls[K]>[0];
 

@@ -17,12 +17,14 @@ import { guestCalls, type Reached } from "./calls.ts";
 import { Admission } from "./create/admit.ts";
 import { Creates } from "./create/creates.ts";
 import { Pool } from "./create/pool.ts";
+import { Forks } from "./fork/forks.ts";
 import { Hold } from "./hold.ts";
 import { isTerminal, Lifecycle } from "./lifecycle.ts";
 import type { Live } from "./live.ts";
 import { MoveLog } from "./log.ts";
 import { Neighbours } from "./neighbours.ts";
 import { DEFAULT_TEMPLATE } from "./plan.ts";
+import { explain, notFound, notRunning } from "./reached.ts";
 import type { Registry } from "./registry.ts";
 import { templateCalls } from "./template-calls.ts";
 import type { TemplateStore } from "./templates.ts";
@@ -65,6 +67,7 @@ export class Engine implements AsyncDisposable {
   readonly #lifecycle: Lifecycle;
   readonly #neighbours: Neighbours;
   readonly #creates: Creates;
+  readonly #forks: Forks;
   readonly #hold: Hold;
   #closed: Promise<void> | null = null;
 
@@ -91,6 +94,7 @@ export class Engine implements AsyncDisposable {
       waitMs: options.createWaitMs ?? LIMITS.createWaitMs,
       onBake: options.onBake ?? (() => undefined),
     });
+    this.#forks = new Forks(clones, this.#lifecycle, this.#creates);
   }
 
   /** The engine as one account sees it; sandboxes of others do not exist there. */
@@ -104,6 +108,13 @@ export class Engine implements AsyncDisposable {
         }),
       get: (input) => hold.during(async () => this.#get(account, parse(routes.get.input, input).id)),
       list: (input) => hold.during(async () => this.#list(account, parse(routes.list.input, input))),
+      fork: (input, options = {}) =>
+        hold.during(async () => {
+          const asked = parse(routes.fork.input, input);
+          return this.#forks.fork(await this.#mine(account, asked.id), asked, options);
+        }),
+      pause: (input) => this.#onOwn(account, parse(routes.pause.input, input).id, (live) => this.#forks.pause(live)),
+      resume: (input) => this.#onOwn(account, parse(routes.resume.input, input).id, (live) => this.#forks.resume(live)),
       close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
       ...guestCalls((id) => this.#reach(account, id), hold),
       ...templateCalls(this.#parts.templates, hold),
@@ -137,7 +148,7 @@ export class Engine implements AsyncDisposable {
   memoryMib(): number | null {
     const charged = this.#lifecycle
       .all()
-      .filter((live) => live.info.state === "running")
+      .filter((live) => live.body !== null)
       .map((live) => live.body?.lease.memoryMib() ?? null)
       .filter((mib) => mib !== null);
     return charged.length === 0 ? null : charged.reduce((sum, mib) => sum + mib, 0);
@@ -176,6 +187,21 @@ export class Engine implements AsyncDisposable {
   #own(account: string, id: string): Live | null {
     const live = this.#lifecycle.get(id);
     return live?.account === account ? live : null;
+  }
+
+  #onOwn<T>(account: string, id: string, job: (live: Live) => Promise<T>): Promise<T> {
+    return this.#hold.during(async () => job(await this.#mine(account, id)));
+  }
+
+  /** A sandbox of this process. @throws {WarrenError} `not_found`; `unsupported` – another process made it */
+  async #mine(account: string, id: string): Promise<Live> {
+    this.#refuseWhenClosed();
+    const live = this.#own(account, id);
+    if (live !== null) return live;
+    if ((await this.#neighbours.find(account, id)) === null) throw notFound(id);
+    throw new WarrenError("unsupported", `sandbox ${id} was made by another process: only its maker can do that`, {
+      details: { id },
+    });
   }
 
   async #get(account: string, id: string): Promise<SandboxInfo> {
@@ -221,26 +247,4 @@ export class Engine implements AsyncDisposable {
     if (info.state !== "running" || body === null) throw notRunning(info);
     return { agent: body.agent, env: spec.env, workdir: spec.workdir, explain: (cause) => explain(live, cause) };
   }
-}
-
-function notFound(id: string): WarrenError {
-  return new WarrenError("not_found", `there is no sandbox ${id}`, { details: { id } });
-}
-
-function notRunning({ id, state, reason }: SandboxInfo): WarrenError {
-  const details = { id, state, reason };
-  if (state === "failed") return new WarrenError("sandbox_lost", `sandbox ${id} failed: ${reason}`, { details });
-  const why = reason === null ? "" : `: ${reason}`;
-  return new WarrenError("wrong_state", `sandbox ${id} is ${state}${why}`, { details });
-}
-
-/** A lost connection is told as the end of the sandbox that caused it, which may be heard of a moment later. */
-async function explain(live: Live, cause: unknown): Promise<unknown> {
-  if (!(cause instanceof WarrenError) || cause.code !== "sandbox_lost" || live.released) return cause;
-  await live.left.promise;
-  const { id, state, reason } = live.info;
-  return new WarrenError("sandbox_lost", `sandbox ${id} ended during the call: ${reason}`, {
-    details: { id, state, reason },
-    cause,
-  });
 }

@@ -1,6 +1,7 @@
 /** One sandbox of this process: its state as last moved, what it stands on, and who waits for its end. */
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { WarrenError } from "../errors.ts";
+import type { Layer } from "../host/host.ts";
 import type { AwakeClone } from "./create/clone.ts";
 import type { SandboxSpec } from "./plan.ts";
 import type { SandboxEvent, Verdict } from "./state.ts";
@@ -22,12 +23,14 @@ export class Live {
   info: SandboxInfo;
   /** Set when the create has succeeded; given back once. */
   body: AwakeClone | null = null;
+  /** Files under its memory, lowest first; the last ones are its own, held by `body`. */
+  layers: readonly Layer[] = [];
   readonly posted: Posted[] = [];
   /** Ends the create at its next step. */
   readonly creating = new AbortController();
   /** The create is over: `body` is set, or all it took is given back. */
   readonly created = Promise.withResolvers<void>();
-  /** It takes no more calls: it has left `creating` and `running`. */
+  /** It takes no more calls, for good. */
   readonly left = Promise.withResolvers<void>();
   /** In a terminal state, and nothing of it is left on the host. */
   readonly ended = Promise.withResolvers<void>();

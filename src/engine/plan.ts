@@ -91,6 +91,7 @@ export function newInfo(
     readonly cores: number;
     readonly ownerPid: number;
     readonly path: SandboxInfo["createPath"];
+    readonly parentId: string | null;
   },
 ): SandboxInfo {
   return {
@@ -106,6 +107,7 @@ export function newInfo(
     expiresAt: spec.ttlSeconds === null ? null : new Date(at.wallMs + spec.ttlSeconds * 1000).toISOString(),
     createMs: 0,
     createPath: at.path,
+    parentId: at.parentId,
     ownerPid: at.ownerPid,
     notes: notesOn(spec, at.cores),
   };

@@ -4,24 +4,56 @@
  *
  *   creating ──booted──▶ running ──close, expire──▶ stopping ──reaped──▶ deleted
  *       │ └──close, expire──────────────────────────▲
- *       └─bootFailed, exited, lost──▶ failed ◀──exited, lost── running
+ *       └─bootFailed, exited, lost──▶ failed ◀──exited, lost── running ◀──resumed── paused (and back by paused)
+ *
+ * A paused sandbox ends as a running one does. Both ──hibernated──▶ hibernated ──woken──▶ running; it has no machine
+ * meanwhile, so nothing but close and expire ends it.
  */
 import type { SandboxState } from "../contract/routes/sandboxes.ts";
 
 /** Asked for: by a caller, or by the sandbox's own deadline. Accepted or ignored in every state. */
 export const ASKED = ["close", "expire"] as const;
 /** Observed: already true when the engine hears of it, so judged before what is asked for. */
-export const OBSERVED = ["booted", "bootFailed", "exited", "lost", "reaped"] as const;
+export const OBSERVED = [
+  "booted",
+  "bootFailed",
+  "paused",
+  "resumed",
+  "hibernated",
+  "woken",
+  "exited",
+  "lost",
+  "reaped",
+] as const;
 
 export type SandboxEvent = (typeof ASKED)[number] | (typeof OBSERVED)[number];
 /** `refused`: it cannot happen there, so whoever sent it has a bug. */
 type Decision = SandboxState | "ignored" | "refused";
+
+/** How every state that holds a machine ends; whatever else is a bug there unless it is said. */
+const ends = {
+  close: "stopping",
+  expire: "stopping",
+  booted: "refused",
+  bootFailed: "refused",
+  paused: "refused",
+  resumed: "refused",
+  hibernated: "refused",
+  woken: "refused",
+  exited: "failed",
+  lost: "failed",
+  reaped: "refused",
+} as const satisfies Record<SandboxEvent, Decision>;
 
 const settled = {
   close: "ignored",
   expire: "ignored",
   booted: "ignored",
   bootFailed: "ignored",
+  paused: "ignored",
+  resumed: "ignored",
+  hibernated: "ignored",
+  woken: "ignored",
   exited: "ignored",
   lost: "ignored",
   reaped: "ignored",
@@ -29,22 +61,26 @@ const settled = {
 
 export const DECISIONS = {
   creating: {
-    close: "stopping",
-    expire: "stopping",
+    ...ends,
     booted: "running",
     bootFailed: "failed",
-    exited: "failed",
-    lost: "failed",
-    reaped: "refused",
   },
   running: {
-    close: "stopping",
-    expire: "stopping",
-    booted: "refused",
-    bootFailed: "refused",
-    exited: "failed",
-    lost: "failed",
-    reaped: "refused",
+    ...ends,
+    paused: "paused",
+    hibernated: "hibernated",
+  },
+  paused: {
+    ...ends,
+    resumed: "running",
+    hibernated: "hibernated",
+  },
+  /** No machine is left that could end by itself; what its last one did as it went is known. */
+  hibernated: {
+    ...ends,
+    woken: "running",
+    exited: "ignored",
+    lost: "ignored",
   },
   stopping: { ...settled, reaped: "deleted" },
   deleted: settled,

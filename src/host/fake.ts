@@ -80,6 +80,16 @@ export class FakeHost implements Host {
     return new FakeCheckpoint(this.openFiles, this.hooks);
   }
 
+  async mergeLayers(_: number, layers: readonly Layer[]): Promise<Layer> {
+    const fd = nextFile++;
+    this.openFiles.add(fd);
+    return fakeLayer(
+      this.openFiles,
+      fd,
+      layers.flatMap(({ runs }) => runs),
+    );
+  }
+
   async flushDisk(): Promise<void> {}
 
   bootTimeNs(): bigint {
@@ -146,7 +156,9 @@ function fakeLayer(open: Set<number>, fd: number, runs: readonly Run[]): Layer {
   return {
     fd,
     runs,
-    hold: () => void (holds += 1),
+    hold() {
+      holds += 1;
+    },
     release() {
       holds -= 1;
       if (holds < 0) throw new Error("a layer was released once too often");

@@ -98,6 +98,8 @@ export interface Host {
   lease(ask: LeaseAsk): Promise<Lease>;
   /** Disposing closes what was not handed on. @throws {WarrenError} `storage_exhausted`, `capacity_exhausted` */
   checkpoint(ask: CheckpointAsk): Checkpoint;
+  /** These layers, lowest first, as one that its caller holds. @throws {WarrenError} `capacity_exhausted` */
+  mergeLayers(memoryMib: number, layers: readonly Layer[]): Promise<Layer>;
   /** Writes a disk's pages out, so that taking it later stops its guest for less. */
   flushDisk(diskFd: number): Promise<void>;
   /** `CLOCK_BOOTTIME` in nanoseconds: the clock of deadlines; it goes on while the host sleeps. */

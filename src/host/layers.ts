@@ -8,7 +8,7 @@ import { dataExtents } from "../../ffi/memfd.ts";
 import { assert } from "../base/assert.ts";
 import type { MemoryImage, Run } from "../driver/driver.ts";
 import type { Layer } from "./host.ts";
-import { createMemory, sealMemory } from "./memory.ts";
+import { copyPart, createMemory, sealMemory } from "./memory.ts";
 
 /** One stretch of memory and the layer that it comes from, at the same offset there. */
 export interface Stretch extends Run {
@@ -87,6 +87,46 @@ function over(below: readonly Stretch[], runs: readonly Run[], layer: number): S
   }
   belowUntil(Number.POSITIVE_INFINITY);
   return result;
+}
+
+/** Bytes copied before others get a turn. */
+const TURN_BYTES = 16 * 1024 * 1024;
+
+/** One layer with what a guest sees of these, lowest first; the caller holds it. @throws {WarrenError} `capacity_exhausted` */
+export async function mergeLayers(
+  memoryMib: number,
+  layers: readonly Pick<Layer, "fd" | "runs">[],
+): Promise<HeldLayer> {
+  const stretches = flatten(layers.map(({ runs }) => runs));
+  const fd = createMemory("warren-layer", memoryMib * 2 ** 20);
+  try {
+    let sinceTurn = 0;
+    for (const { offset, length, layer } of stretches) {
+      for (let at = offset; at < offset + length; at += TURN_BYTES) {
+        copyPart(layers[layer]!.fd, fd, at, Math.min(at + TURN_BYTES, offset + length));
+        sinceTurn += TURN_BYTES;
+        if (sinceTurn < 4 * TURN_BYTES && length < TURN_BYTES) continue;
+        sinceTurn = 0;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+    sealMemory(fd);
+    return new HeldLayer(fd, joined(stretches));
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** The same stretches, whichever layer they came from. */
+function joined(stretches: readonly Stretch[]): Run[] {
+  const runs: { offset: number; length: number }[] = [];
+  for (const { offset, length } of stretches) {
+    const last = runs.at(-1);
+    if (last !== undefined && last.offset + last.length === offset) last.length += length;
+    else runs.push({ offset, length });
+  }
+  return runs;
 }
 
 /**

@@ -10,6 +10,7 @@ import { checkpoint } from "./checkpoint.ts";
 import { type Data, openData } from "./home/data.ts";
 import { FileRegistry } from "./home/registry.ts";
 import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
+import { mergeLayers } from "./layers.ts";
 import { refuseWithoutRoot } from "./rights.ts";
 import { Cgroups } from "./slots/cgroups.ts";
 import { lease } from "./slots/leases.ts";
@@ -58,6 +59,7 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
     },
     lease: (ask: LeaseAsk): Promise<Lease> => lease(ground, ask),
     checkpoint: (ask) => checkpoint(data, ask),
+    mergeLayers: (memoryMib, layers) => mergeLayers(memoryMib, layers),
     flushDisk: (diskFd) => promisify(fdatasync)(diskFd),
     bootTimeNs,
     registry: new FileRegistry(ground),

@@ -1,7 +1,7 @@
 /** Memory images as the layers above see them: memfds and files, sparse, sealed, digested. Descriptors are plain numbers; whoever makes one closes it. */
 import { readSync } from "node:fs";
 import { reflink as cloneBlocks } from "../../ffi/files.ts";
-import { copySparse as copy, createMemfd, dataExtents, sealForever } from "../../ffi/memfd.ts";
+import { copySparse as copy, copyRange, createMemfd, dataExtents, sealForever } from "../../ffi/memfd.ts";
 import { hasCode } from "../../ffi/native.ts";
 import { WarrenError } from "../errors.ts";
 
@@ -40,6 +40,15 @@ export function sealMemory(fd: number): void {
 export async function copySparse(from: number, to: number, sizeBytes: number): Promise<number> {
   try {
     return await copy(from, to, sizeBytes);
+  } catch (error) {
+    throw explained(error, "copying a memory image");
+  }
+}
+
+/** Copies [start, end) to the same place of another file. @throws {WarrenError} `storage_exhausted`, `capacity_exhausted` */
+export function copyPart(from: number, to: number, start: number, end: number): void {
+  try {
+    copyRange(from, to, start, end);
   } catch (error) {
     throw explained(error, "copying a memory image");
   }

@@ -10,6 +10,8 @@ export const CHARGED = {
   /** The guest does not run yet; the move to `running` carries the instant at which it first does. */
   creating: { vcpu: false, memory: false },
   running: { vcpu: true, memory: true },
+  paused: { vcpu: false, memory: true },
+  hibernated: { vcpu: false, memory: false },
   /** Ending is our time, not the caller's. */
   stopping: { vcpu: false, memory: false },
   deleted: { vcpu: false, memory: false },

@@ -10,7 +10,7 @@ import type { Body } from "../../src/contract/route.ts";
 import type { Exec, ExecEvent } from "../../src/contract/routes/exec.ts";
 import type { FileInfo } from "../../src/contract/routes/files.ts";
 import type { SandboxCreate, SandboxInfo, SandboxState } from "../../src/contract/routes/sandboxes.ts";
-import type { SandboxHost } from "../../src/contract/routes.ts";
+import { routes, type SandboxHost } from "../../src/contract/routes.ts";
 import { WarrenError } from "../../src/errors.ts";
 
 export interface StubSandbox {
@@ -78,7 +78,10 @@ export class StubHost {
     const refuse = async () => {
       throw new WarrenError("unsupported", "the stub has no such call");
     };
+    // Every row of the contract; those that a batch uses follow.
+    const none = Object.fromEntries(Object.keys(routes).map((name) => [name, refuse])) as unknown as SandboxHost;
     return {
+      ...none,
       create: async (input, options) => {
         this.created += 1;
         const number = this.created;
@@ -105,6 +108,7 @@ export class StubHost {
           expiresAt: null,
           createMs: 1,
           createPath: "none",
+          parentId: null,
           ownerPid: process.pid,
           notes: [],
         };
@@ -156,15 +160,7 @@ export class StubHost {
         return (async function* () {})();
       },
       removeTemplate: async () => undefined,
-      listDirectory: refuse,
-      mkdir: refuse,
-      rename: refuse,
-      chmod: refuse,
-      stdin: refuse,
-      processes: refuse,
-      attach: refuse,
-      signal: refuse,
-    } as SandboxHost;
+    };
   }
 
   async *#tar({ files }: StubSandbox, root: string): AsyncGenerator<Uint8Array> {

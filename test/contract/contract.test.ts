@@ -65,7 +65,7 @@ describe("parse", () => {
     expect(error.details).toMatchObject({ field: "cpu" });
     expect(fails(routes.create.input, { metadata: { a: 1 } }).message).toContain("metadata.a: got 1");
     expect(fails(routes.get.input, {}).message).toBe("id: is required");
-    expect(fails(routes.list.input, { state: "paused" }).message).toContain('"creating", "running"');
+    expect(fails(routes.list.input, { state: "asleep" }).message).toContain('"creating", "running"');
   });
 
   test("never shows more than a little of what came", () => {

@@ -60,7 +60,7 @@ test("newIdentity is new at every call, and in the forms the guest's files have"
 });
 
 test("newInfo has its times in UTC", () => {
-  const at = { wallMs: Date.UTC(2031, 1, 3), cores: 2, ownerPid: 1, path: "none" } as const;
+  const at = { wallMs: Date.UTC(2031, 1, 3), cores: 2, ownerPid: 1, path: "none", parentId: null } as const;
   const info = newInfo("sb_x", resolve({ ttlSeconds: 90 }, own), at);
   expect([info.createdAt, info.expiresAt]).toEqual(["2031-02-03T00:00:00.000Z", "2031-02-03T00:01:30.000Z"]);
 });

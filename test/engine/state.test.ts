@@ -33,7 +33,7 @@ describe("judge", () => {
     for (const state of STATES) {
       for (const event of EVENTS) expect(["move", "ignored", "refused"]).toContain(judge(state, event).kind);
     }
-    expect(STATES.length * EVENTS.length).toBe(35);
+    expect(STATES.length * EVENTS.length).toBe(77);
   });
 
   test("accepts or ignores close and expire in every state", () => {
@@ -56,9 +56,14 @@ describe("judge", () => {
       seen.add(last);
       const ended = states.findIndex((s) => TERMINAL.has(s));
       if (ended >= 0) expect(new Set(states.slice(ended)).size).toBe(1);
-      // Running is reached once, by booted, and never after an end was asked for.
+      // Running is reached once by booted, then only from a standstill, and never after an end was asked for.
       if (last === "running")
         expect(path.filter((e) => e === "booted" || e === "close" || e === "expire")).toEqual(["booted"]);
+      const stood = states.filter(
+        (state, i) => state !== states[i - 1] && (state === "paused" || state === "hibernated"),
+      );
+      const rose = states.filter((state, i) => state === "running" && states[i - 1] !== "running");
+      expect(rose.length).toBeLessThanOrEqual(1 + stood.length);
       // A sandbox is deleted only through stopping, so what it held was given back first.
       if (last === "deleted") expect(states).toContain("stopping");
     });

@@ -112,6 +112,7 @@ export class World {
       capacity: () => this.host.capacity(),
       bootTimeNs: () => this.host.bootTimeNs(),
       checkpoint: (ask) => this.host.checkpoint(ask),
+      mergeLayers: (memoryMib, layers) => this.host.mergeLayers(memoryMib, layers),
       flushDisk: () => this.host.flushDisk(),
       lease: async (ask) => {
         this.#makers.set(ask.id, engine);

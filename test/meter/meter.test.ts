@@ -83,9 +83,11 @@ describe("fold", () => {
       }),
     );
   });
-  test("charges for a running guest only", () => {
-    const charged = Object.entries(CHARGED).filter(([, what]) => what.vcpu || what.memory);
-    expect(charged.map(([state]) => state)).toEqual(["running"]);
+  test("charges vCPUs while a guest runs, and memory while it has any", () => {
+    const states = (of: "vcpu" | "memory") =>
+      Object.entries(CHARGED).flatMap(([state, what]) => (what[of] ? [state] : []));
+    expect(states("vcpu")).toEqual(["running"]);
+    expect(states("memory")).toEqual(["running", "paused"]);
   });
 });
 

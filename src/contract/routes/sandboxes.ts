@@ -6,6 +6,10 @@ import type { Contract } from "../route.ts";
 export const SandboxState = Type.Union([
   Type.Literal("creating"),
   Type.Literal("running"),
+  /** Its processes stand still; its memory stays where it is. */
+  Type.Literal("paused"),
+  /** Memory and disk are an image on the host's disk; any call wakes it. */
+  Type.Literal("hibernated"),
   Type.Literal("stopping"),
   Type.Literal("deleted"),
   Type.Literal("failed"),
@@ -63,6 +67,8 @@ export const SandboxInfo = Type.Object({
   /** Milliseconds from admission to the agent's confirmation, and which of the three paths it took. */
   createMs: Type.Number(),
   createPath: Type.Union([Type.Literal("none"), Type.Literal("prepared"), Type.Literal("ready")]),
+  /** The sandbox that it was forked from. */
+  parentId: Type.Union([Type.String(), Type.Null()]),
   /** Host process that owns it; for `warren ls`. */
   ownerPid: Type.Integer(),
   /** What was granted with a reservation, for people: for instance more vCPUs than the host has cores. */

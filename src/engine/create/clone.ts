@@ -25,6 +25,8 @@ export interface Clone {
   readonly id: string;
   readonly lease: Lease;
   readonly vmm: Vmm;
+  /** What it was restored from. */
+  readonly origin: OpenTemplate;
   readonly undo: AsyncDisposableStack;
 }
 
@@ -53,12 +55,13 @@ export async function prepareClone(
   try {
     const { cpu, memoryMib } = template.size;
     const ask = { id, cpu, memoryMib, snapshot: template.snapshot, detached: life.detached };
+    undo.defer(template.hold());
     const lease = undo.use(await parts.host.lease(ask));
     signal.throwIfAborted();
     const vmm = await parts.driver.prepare(vmPlan(template, lease, life), signal);
     undo.defer(() => vmm.kill());
     lease.handedOver();
-    return { id, lease, vmm, undo };
+    return { id, lease, vmm, origin: template, undo };
   } catch (cause) {
     await undoAll(undo, parts.log, id);
     throw cause;

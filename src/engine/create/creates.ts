@@ -31,6 +31,17 @@ export interface CreateOptions {
   readonly onBake: (event: BakeEvent) => void;
 }
 
+/** What a clone of a point in a sandbox's life is made of. */
+export interface Fork {
+  readonly origin: OpenTemplate;
+  readonly spec: SandboxSpec;
+  readonly parentId: string | null;
+}
+
+interface Wish extends Fork {
+  readonly account: string;
+}
+
 /** A create that has its place on this host. */
 interface Granted {
   readonly live: Live;
@@ -66,32 +77,55 @@ export class Creates {
     return made;
   }
 
+  /** A clone of a point in another sandbox's life. @throws {WarrenError} as the contract's `create` says */
+  fork(account: string, from: Fork, options: CallOptions): Promise<SandboxInfo> {
+    const made = this.#cancellable(options, async (signal) => {
+      this.#refuseFull();
+      return this.#make({ account, ...from }, signal);
+    }).finally(() => this.#running.delete(made));
+    this.#running.add(made);
+    return made;
+  }
+
   /** Cancels what is under way and waits for it. */
   async close(): Promise<void> {
     this.#closing.abort(new WarrenError("cancelled", "the engine was closed while the sandbox was being created"));
     await Promise.allSettled(this.#running);
   }
 
-  async #create(account: string, input: SandboxCreate, options: CallOptions): Promise<SandboxInfo> {
-    const asked = parse(routes.create.input, input);
-    const spec = resolve(asked, (name) => this.#parts.templates.defaults(name));
+  #create(account: string, input: SandboxCreate, options: CallOptions): Promise<SandboxInfo> {
+    return this.#cancellable(options, async (signal) => {
+      const asked = parse(routes.create.input, input);
+      const spec = resolve(asked, (name) => this.#parts.templates.defaults(name));
+      signal.throwIfAborted();
+      const origin = await this.#open(spec, signal);
+      return await this.#make({ account, spec, origin, parentId: null }, signal);
+    });
+  }
+
+  async #make(wish: Wish, signal: AbortSignal): Promise<SandboxInfo> {
+    signal.throwIfAborted();
+    return await this.#bring(await this.#admitted(wish, signal), wish, signal);
+  }
+
+  async #cancellable<T>(options: CallOptions, job: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { signal: closing } = this.#closing;
     const signal = options.signal === undefined ? closing : AbortSignal.any([options.signal, closing]);
     try {
-      signal.throwIfAborted();
-      const template = await this.#open(spec, signal);
-      const granted = await this.#admitted(account, spec, template, signal);
-      return await this.#bring(granted, template, signal);
+      return await job(signal);
     } catch (cause) {
       if (isWarrenError(cause) || !signal.aborted) throw asWarrenError(cause, "the sandbox could not be created");
       throw cancelled(cause);
     }
   }
 
+  #refuseFull(): void {
+    if (this.#opening + this.#admission.waiting < this.#options.queue) return;
+    throw new WarrenError("queue_full", `${this.#options.queue} creates are already waiting on this host`);
+  }
+
   async #open(spec: SandboxSpec, signal: AbortSignal): Promise<OpenTemplate> {
-    if (this.#opening + this.#admission.waiting >= this.#options.queue) {
-      throw new WarrenError("queue_full", `${this.#options.queue} creates are already waiting on this host`);
-    }
+    this.#refuseFull();
     this.#opening += 1;
     try {
       return await this.#parts.templates.open(sizeOf(spec), this.#options.onBake, signal);
@@ -101,16 +135,16 @@ export class Creates {
   }
 
   /** Waits for room, in turn. The sandbox exists from the instant it is granted. */
-  async #admitted(account: string, spec: SandboxSpec, template: OpenTemplate, signal: AbortSignal): Promise<Granted> {
-    signal.throwIfAborted();
+  async #admitted(wish: Wish, signal: AbortSignal): Promise<Granted> {
+    const { account, spec, origin } = wish;
     const { promise, resolve: granted, reject } = Promise.withResolvers<Granted>();
-    const mayPool = !spec.detached;
+    const mayPool = !spec.detached && wish.parentId === null;
     const leave = this.#admission.enter(account, {
       need: () => ({
         vcpus: spec.cpu,
-        memoryMib: mayPool && this.#pool.hasReady(template) ? 0 : template.workingSetMib,
+        memoryMib: mayPool && this.#pool.hasReady(origin) ? 0 : origin.workingSetMib,
       }),
-      grant: (ticket) => granted(this.#begin(account, spec, mayPool ? this.#pool.take(template) : null, ticket)),
+      grant: (ticket) => granted(this.#begin(wish, mayPool ? this.#pool.take(origin) : null, ticket)),
     });
     const stop = (why: unknown) => {
       leave();
@@ -129,13 +163,14 @@ export class Creates {
     }
   }
 
-  #begin(account: string, spec: SandboxSpec, pooled: Pooled | null, ticket: Ticket): Granted {
+  #begin({ account, spec, parentId }: Wish, pooled: Pooled | null, ticket: Ticket): Granted {
     const { clock, host } = this.#parts;
     const at = {
       wallMs: clock.wallMs(),
       cores: host.capacity().cores,
       ownerPid: process.pid,
       path: pooled?.path ?? ("none" as const),
+      parentId,
     };
     const live = this.#lifecycle.open(account, spec, newInfo(pooled?.clone.id ?? sandboxId(), spec, at));
     if (spec.ttlSeconds !== null) {
@@ -146,16 +181,16 @@ export class Creates {
     return { live, pooled, ticket, grantedMs: clock.monotonicMs() };
   }
 
-  async #bring(granted: Granted, template: OpenTemplate, signal: AbortSignal): Promise<SandboxInfo> {
+  async #bring(granted: Granted, { origin, parentId }: Wish, signal: AbortSignal): Promise<SandboxInfo> {
     const { live, ticket } = granted;
     const onAbort = () => live.abandon(cancelled(signal.reason));
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
     try {
-      await this.#boot(granted, template);
+      await this.#boot(granted, origin);
       if (signal.aborted) throw cancelled(signal.reason);
       ticket.settled();
-      this.#pool.touch(template);
+      if (parentId === null) this.#pool.touch(origin);
       return live.info;
     } catch (cause) {
       await this.#lifecycle.end(live, "its create did not succeed");
@@ -178,6 +213,7 @@ export class Creates {
       throw failure;
     }
     live.body = body;
+    live.layers = body.origin.snapshot.layers;
     live.info = { ...live.info, createMs: this.#parts.clock.monotonicMs() - grantedMs };
     live.created.resolve();
     const verdict = await this.#lifecycle.post(live, "booted", null, body.resumedMs);

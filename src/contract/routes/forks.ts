@@ -1,0 +1,67 @@
+/** A running sandbox in several: forks with its memory and its disk, trees of them, and standing still. */
+import { type Static, Type } from "@sinclair/typebox";
+import { LIMITS } from "../../limits.ts";
+import type { Contract } from "../route.ts";
+import { ById, Metadata, SandboxInfo } from "./sandboxes.ts";
+
+export const Fork = Type.Object(
+  {
+    id: ById.properties.id,
+    /** Children; all of them come to be, or none. */
+    count: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.forkChildren })),
+    metadata: Type.Optional(Metadata),
+    /** Seconds from now; at most what the parent has left, which is the default. */
+    ttlSeconds: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.ttlSecondsMax })),
+  },
+  { additionalProperties: false },
+);
+export type Fork = Static<typeof Fork>;
+
+export const ForkResult = Type.Object({
+  parentId: Type.String(),
+  children: Type.Array(SandboxInfo),
+  /** Milliseconds for which the parent stood still. */
+  pauseMs: Type.Number(),
+  /** Bytes of memory that the parent had changed since it was restored or last forked: what the children share with it. */
+  changedBytes: Type.Integer(),
+});
+export type ForkResult = Static<typeof ForkResult>;
+
+const NOT_NOW = ["not_found", "invalid_request", "wrong_state", "sandbox_lost", "unsupported"] as const;
+
+export const forkRoutes = {
+  fork: {
+    method: "POST",
+    path: "/v1/sandboxes/:id/fork",
+    says: "Fork a running sandbox, memory and disk of one instant; it goes on running",
+    input: Fork,
+    returns: ForkResult,
+    errors: [
+      ...NOT_NOW,
+      "capacity_exhausted",
+      "queue_full",
+      "create_timeout",
+      "storage_exhausted",
+      "driver_failed",
+      "guest_unresponsive",
+      "guest_protocol",
+      "cancelled",
+    ],
+  },
+  pause: {
+    method: "POST",
+    path: "/v1/sandboxes/:id/pause",
+    says: "Stop a sandbox where it stands; memory stays, no vCPU is billed; pausing it twice is fine",
+    input: ById,
+    returns: "nothing",
+    errors: [...NOT_NOW, "driver_failed"],
+  },
+  resume: {
+    method: "POST",
+    path: "/v1/sandboxes/:id/resume",
+    says: "Let a paused sandbox go on; of a running one this is no error",
+    input: ById,
+    returns: "nothing",
+    errors: [...NOT_NOW, "driver_failed"],
+  },
+} as const satisfies Contract;

@@ -1,0 +1,111 @@
+/**
+ * One instant of a live sandbox: its memory since the last one, its devices and its disk, taken inside one pause. What comes
+ * of it is something to restore clones from, as a template is. The sandbox stands on the new layer from then on.
+ */
+import { nonce } from "../../base/id.ts";
+import type { Vmm } from "../../driver/driver.ts";
+import { WarrenError } from "../../errors.ts";
+import type { Checkpoint, Host, OwnSnapshot } from "../../host/host.ts";
+import { LIMITS } from "../../limits.ts";
+import type { AwakeClone, CloneParts } from "../create/clone.ts";
+import type { Live } from "../live.ts";
+import { sizeOf } from "../plan.ts";
+import type { OpenTemplate } from "../templates.ts";
+
+export interface ForkPoint {
+  readonly origin: OpenTemplate;
+  /** Milliseconds for which the guest stood still; of a paused one, those of the taking. */
+  readonly pauseMs: number;
+  /** Bytes of memory in the new layer. */
+  readonly changedBytes: number;
+  /** Gives up the caller's hold; clones that stand on it keep theirs. */
+  release(): void;
+}
+
+/**
+ * Takes a checkpoint; the guest runs again when this returns, unless it was paused before. One at a time per sandbox.
+ * @throws {WarrenError} `storage_exhausted`, `capacity_exhausted`, `driver_failed`, `guest_unresponsive`; the sandbox goes on
+ */
+export async function takeCheckpoint(
+  parts: CloneParts,
+  live: Live,
+  body: AwakeClone,
+  signal?: AbortSignal,
+): Promise<ForkPoint> {
+  const { host } = parts;
+  const running = live.info.state === "running";
+  if (live.layers.length >= LIMITS.layerDepth) await merge(host, live, body);
+  using files = host.checkpoint({ memoryMib: live.spec.memoryMib, diskFd: body.lease.disk.roFd });
+  if (running) await body.agent.freeze(signal);
+  let taken: { readonly pauseMs: number; readonly changedBytes: number };
+  try {
+    await host.flushDisk(body.lease.disk.roFd);
+    taken = await whilePaused(parts, body.vmm, running, () => take(live, body, files));
+  } finally {
+    // Whatever went wrong: a guest must not stay frozen. One that is gone says so to whoever calls it next.
+    if (running) await body.agent.thaw().catch(() => undefined);
+  }
+  return { ...taken, ...shared(live, body, files.snapshot(live.layers)) };
+}
+
+async function whilePaused<T extends object>(
+  { clock }: CloneParts,
+  vmm: Vmm,
+  running: boolean,
+  job: () => Promise<T>,
+): Promise<T & { readonly pauseMs: number }> {
+  const startMs = clock.monotonicMs();
+  if (running) await vmm.pause();
+  try {
+    const result = await job();
+    if (running) await vmm.resume();
+    return { ...result, pauseMs: clock.monotonicMs() - startMs };
+  } catch (cause) {
+    if (running) await vmm.resume().catch(() => undefined); // of a VMM that is gone, which `cause` tells
+    throw cause;
+  }
+}
+
+async function take(live: Live, body: AwakeClone, files: Checkpoint): Promise<{ readonly changedBytes: number }> {
+  const { vmm } = body;
+  const { runs, error } = await vmm.capture(files.memoryFd);
+  const layer = files.layer(runs);
+  if (live.body !== body) {
+    layer.release();
+    throw new WarrenError("sandbox_lost", `sandbox ${live.id} ended while it was being taken`);
+  }
+  // From here on the guest stands on it, whatever becomes of the rest.
+  live.layers = [...live.layers, layer];
+  body.undo.defer(() => layer.release());
+  if (error !== null) throw error;
+  await vmm.save(files.stateFd);
+  files.takeDisk();
+  return { changedBytes: runs.reduce((sum, { length }) => sum + length, 0) };
+}
+
+/** Everything above the lowest layer as one: else each fork of a fork would make maps and descriptors more. */
+async function merge(host: Host, live: Live, body: AwakeClone): Promise<void> {
+  const [base, ...above] = live.layers;
+  if (base === undefined) return;
+  const merged = await host.mergeLayers(live.spec.memoryMib, above);
+  live.layers = [base, merged];
+  body.undo.defer(() => merged.release());
+}
+
+function shared(live: Live, body: AwakeClone, snapshot: OwnSnapshot): Pick<ForkPoint, "origin" | "release"> {
+  const { machine, workingSetMib, warm } = body.origin;
+  let users = 0;
+  const hold = (): (() => void) => {
+    users += 1;
+    let holds = true;
+    return () => {
+      if (!holds) return;
+      holds = false;
+      users -= 1;
+      if (users === 0) snapshot.release();
+    };
+  };
+  const digest = `${live.id} ${nonce()}`;
+  const origin = { size: sizeOf(live.spec), machine, snapshot, digest, workingSetMib, warm, hold };
+  return { origin, release: hold() };
+}

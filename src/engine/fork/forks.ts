@@ -1,0 +1,115 @@
+/**
+ * What changes a sandbox as a whole while it lives: forks of it, and standing still. One such job at a time per sandbox, in
+ * order, beside its ordinary calls.
+ */
+import { Mailbox } from "../../base/mailbox.ts";
+import type { CallOptions } from "../../contract/route.ts";
+import type { Fork, ForkResult } from "../../contract/routes/forks.ts";
+import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
+import { WarrenError } from "../../errors.ts";
+import type { AwakeClone, CloneParts } from "../create/clone.ts";
+import type { Creates } from "../create/creates.ts";
+import type { Lifecycle } from "../lifecycle.ts";
+import type { Live } from "../live.ts";
+import type { SandboxSpec } from "../plan.ts";
+import { notRunning } from "../reached.ts";
+import { type ForkPoint, takeCheckpoint } from "./checkpoint.ts";
+
+export class Forks {
+  readonly #parts: CloneParts;
+  readonly #lifecycle: Lifecycle;
+  readonly #creates: Creates;
+  readonly #lane = new Mailbox<string>();
+
+  constructor(parts: CloneParts, lifecycle: Lifecycle, creates: Creates) {
+    this.#parts = parts;
+    this.#lifecycle = lifecycle;
+    this.#creates = creates;
+  }
+
+  /** All children or none. @throws {WarrenError} as the contract's `fork` says */
+  async fork(live: Live, input: Fork, options: CallOptions): Promise<ForkResult> {
+    const spec = this.#childSpec(live, input);
+    const point = await this.checkpoint(live, options.signal);
+    try {
+      const children = await this.#children(live, spec, point, input.count ?? 1, options);
+      return { parentId: live.id, children, pauseMs: point.pauseMs, changedBytes: point.changedBytes };
+    } finally {
+      point.release();
+    }
+  }
+
+  /** This instant of a running or paused sandbox; the caller releases it. */
+  checkpoint(live: Live, signal?: AbortSignal): Promise<ForkPoint> {
+    return this.#lane.run(live.id, async () => {
+      signal?.throwIfAborted();
+      return takeCheckpoint(this.#parts, live, bodyOf(live, "running", "paused"), signal);
+    });
+  }
+
+  pause(live: Live): Promise<void> {
+    return this.#lane.run(live.id, async () => {
+      if (live.info.state === "paused") return;
+      await bodyOf(live, "running").vmm.pause();
+      await this.#lifecycle.post(live, "paused", null);
+    });
+  }
+
+  resume(live: Live): Promise<void> {
+    return this.#lane.run(live.id, async () => {
+      if (live.info.state === "running") return;
+      await bodyOf(live, "paused").vmm.resume();
+      await this.#lifecycle.post(live, "resumed", null);
+    });
+  }
+
+  async #children(
+    live: Live,
+    spec: SandboxSpec,
+    { origin }: ForkPoint,
+    count: number,
+    options: CallOptions,
+  ): Promise<SandboxInfo[]> {
+    // One that fails ends its siblings, those under way included.
+    const siblings = new AbortController();
+    const signal = options.signal === undefined ? siblings.signal : AbortSignal.any([options.signal, siblings.signal]);
+    const from = { origin, spec, parentId: live.id };
+    const made = Array.from({ length: count }, () =>
+      this.#creates.fork(live.account, from, { signal }).catch((cause: unknown) => {
+        siblings.abort(cause);
+        throw cause;
+      }),
+    );
+    const ends = await Promise.allSettled(made);
+    if (!siblings.signal.aborted) return ends.flatMap((end) => (end.status === "fulfilled" ? [end.value] : []));
+    for (const end of ends) {
+      const child = end.status === "fulfilled" ? this.#lifecycle.get(end.value.id) : undefined;
+      if (child !== undefined) await this.#lifecycle.end(child, "a sibling could not be made");
+    }
+    throw siblings.signal.reason;
+  }
+
+  /** What a child inherits; it may only be given less. */
+  #childSpec(live: Live, { ttlSeconds, metadata }: Fork): SandboxSpec {
+    const { expiresAt } = live.info;
+    const leftSeconds = expiresAt === null ? null : (Date.parse(expiresAt) - this.#parts.clock.wallMs()) / 1000;
+    if (leftSeconds !== null && leftSeconds <= 0) throw notRunning({ ...live.info, reason: "its time is over" });
+    if (ttlSeconds !== undefined && leftSeconds !== null && ttlSeconds > leftSeconds) {
+      const says = `ttlSeconds: a child lives no longer than its parent: got ${ttlSeconds}, allowed is up to ${Math.floor(leftSeconds)}`;
+      throw new WarrenError("invalid_request", says, {
+        details: { field: "ttlSeconds", got: ttlSeconds, max: leftSeconds },
+      });
+    }
+    return {
+      ...live.spec,
+      ttlSeconds: ttlSeconds ?? leftSeconds,
+      metadata: { ...live.spec.metadata, ...metadata },
+    };
+  }
+}
+
+/** What the sandbox stands on, in one of these states. @throws {WarrenError} `wrong_state`, `sandbox_lost` */
+function bodyOf(live: Live, ...states: readonly SandboxInfo["state"][]): AwakeClone {
+  if (!states.includes(live.info.state) || live.body === null) throw notRunning(live.info);
+  return live.body;
+}
