@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { TEST_HOME } from "./vm.ts";
 
-const MAIN = join(import.meta.dir, "../../src/cli/main.ts");
+export const MAIN = join(import.meta.dir, "../../src/cli/main.ts");
 
 export interface CliOptions {
   /** In place of, or beside, this process's environment. */
