@@ -21,12 +21,14 @@ export type { BakeEvent, TemplateInfo } from "./contract/routes/templates.ts";
 export type { SandboxHost } from "./contract/routes.ts";
 export { ERRORS, type ErrorCode, type Fault, isWarrenError, WarrenError } from "./errors.ts";
 export type { ExecResult } from "./sandbox/collect.ts";
+export type { Candidate, Exploration, ExploreOptions, Outcome } from "./sandbox/explore.ts";
 export type { SandboxFiles } from "./sandbox/files.ts";
 export type { SandboxProcess } from "./sandbox/process.ts";
 export {
   type Command,
   type CreateOptions,
   type ExecOptions,
+  type ForkOptions,
   type ListOptions,
   type PythonOptions,
   Sandbox,

@@ -4,11 +4,13 @@
  */
 import type { Body, CallOptions } from "./contract/route.ts";
 import type { Exec, ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.ts";
+import type { PromoteResult } from "./contract/routes/forks.ts";
 import type { SandboxCreate, SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
 import type { SandboxHost } from "./contract/routes.ts";
 import { WarrenError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
 import { collect, type ExecResult, feed } from "./sandbox/collect.ts";
+import { type Candidate, type Exploration, type ExploreOptions, explore } from "./sandbox/explore.ts";
 import { SandboxFiles } from "./sandbox/files.ts";
 import { SandboxProcess } from "./sandbox/process.ts";
 
@@ -48,6 +50,13 @@ export interface ListOptions extends CallOptions {
   readonly state?: SandboxState;
   readonly template?: string;
   readonly limit?: number;
+}
+
+export interface ForkOptions extends CallOptions {
+  /** Added to the parent's. */
+  readonly metadata?: Record<string, string>;
+  /** At most what the parent has left, which is the default. */
+  readonly ttlSeconds?: number;
 }
 
 type OpenHost = () => Promise<SandboxHost>;
@@ -156,6 +165,58 @@ export class Sandbox implements AsyncDisposable {
     const found = (await this.processes()).find((p) => p.process === process);
     if (found !== undefined) return new SandboxProcess(this.#host, this.id, process, found.pid);
     throw new WarrenError("process_not_found", `sandbox ${this.id} has no process ${process}`);
+  }
+
+  /**
+   * Forks it as it runs, memory and disk of one instant: the child goes on from there by itself, and so does this one.
+   * Commands that someone is waiting for here are cancelled in the child; background ones and services live on in it.
+   */
+  async fork(options: ForkOptions = {}): Promise<Sandbox> {
+    const [child] = await this.forks(1, options);
+    if (child === undefined) throw new WarrenError("internal", `sandbox ${this.id} was forked without a child`);
+    return child;
+  }
+
+  /** Several forks of one instant: all of them, or none. */
+  async forks(count: number, options: ForkOptions = {}): Promise<Sandbox[]> {
+    const { signal, ...input } = options;
+    const call = signal === undefined ? {} : { signal };
+    const { children } = await this.#host.fork({ id: this.id, count, ...input }, call);
+    return children.map(({ id }) => new Sandbox(this.#host, id));
+  }
+
+  /** Forks that know their siblings; see {@link Sandbox.promote}. */
+  async forkTree(
+    count: number,
+    options: ForkOptions = {},
+  ): Promise<{ readonly treeId: string; readonly children: Sandbox[] }> {
+    const { signal, ...input } = options;
+    const call = signal === undefined ? {} : { signal };
+    const { treeId, children } = await this.#host.forkTree({ id: this.id, count, ...input }, call);
+    return { treeId, children: children.map(({ id }) => new Sandbox(this.#host, id)) };
+  }
+
+  /** Makes a child of a tree stand alone; `cleanupSiblings` ends the others. */
+  promote(options: { readonly treeId?: string; readonly cleanupSiblings?: boolean } = {}): Promise<PromoteResult> {
+    return this.#host.promote({ id: this.id, ...options });
+  }
+
+  /**
+   * Best of N over forks: tries every candidate from this instant, keeps the winner, ends the losers.
+   * @example
+   * const { winner } = await sb.explore(["python3 greedy.py", "python3 exact.py"], { score: (_, o) => -o.durationMs });
+   */
+  explore(candidates: readonly (Candidate | string)[], options: ExploreOptions = {}): Promise<Exploration> {
+    return explore(this, candidates, options);
+  }
+
+  /** Stops it where it stands; its memory stays. Calls are refused until `resume`. */
+  pause(): Promise<void> {
+    return this.#host.pause({ id: this.id });
+  }
+
+  resume(): Promise<void> {
+    return this.#host.resume({ id: this.id });
   }
 
   /** Ends the sandbox and frees all it held; doing so twice is fine. */

@@ -2,10 +2,11 @@
  * The engine: sandboxes of this process and, through the register, of its home, as each account sees them. It implements
  * the contract for embedded use; the API mounts the same object.
  */
+import type { Static, TObject, TString } from "@sinclair/typebox";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { parse } from "../contract/parse.ts";
-import type { CallOptions } from "../contract/route.ts";
+import type { CallOptions, Input, Route } from "../contract/route.ts";
 import type { SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
 import type { BakeEvent } from "../contract/routes/templates.ts";
 import { routes, type SandboxHost } from "../contract/routes.ts";
@@ -109,12 +110,13 @@ export class Engine implements AsyncDisposable {
       get: (input) => hold.during(async () => this.#get(account, parse(routes.get.input, input).id)),
       list: (input) => hold.during(async () => this.#list(account, parse(routes.list.input, input))),
       fork: (input, options = {}) =>
-        hold.during(async () => {
-          const asked = parse(routes.fork.input, input);
-          return this.#forks.fork(await this.#mine(account, asked.id), asked, options);
-        }),
-      pause: (input) => this.#onOwn(account, parse(routes.pause.input, input).id, (live) => this.#forks.pause(live)),
-      resume: (input) => this.#onOwn(account, parse(routes.resume.input, input).id, (live) => this.#forks.resume(live)),
+        this.#onOwn(account, routes.fork, input, (live, asked) => this.#forks.fork(live, asked, options)),
+      forkTree: (input, options = {}) =>
+        this.#onOwn(account, routes.forkTree, input, (live, asked) => this.#forks.forkTree(live, asked, options)),
+      promote: (input) =>
+        this.#onOwn(account, routes.promote, input, (live, asked) => this.#forks.promote(live, asked)),
+      pause: (input) => this.#onOwn(account, routes.pause, input, (live) => this.#forks.pause(live)),
+      resume: (input) => this.#onOwn(account, routes.resume, input, (live) => this.#forks.resume(live)),
       close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
       ...guestCalls((id) => this.#reach(account, id), hold),
       ...templateCalls(this.#parts.templates, hold),
@@ -189,8 +191,17 @@ export class Engine implements AsyncDisposable {
     return live?.account === account ? live : null;
   }
 
-  #onOwn<T>(account: string, id: string, job: (live: Live) => Promise<T>): Promise<T> {
-    return this.#hold.during(async () => job(await this.#mine(account, id)));
+  /** A call on a sandbox of this process, its input checked by the row's schema. */
+  #onOwn<R extends Route & { readonly input: TObject<{ id: TString }> }, T>(
+    account: string,
+    route: R,
+    input: Input<R>,
+    job: (live: Live, asked: Static<R["input"]>) => Promise<T>,
+  ): Promise<T> {
+    return this.#hold.during(async () => {
+      const asked = parse(route.input, input) as Static<R["input"]>;
+      return job(await this.#mine(account, asked.id), asked);
+    });
   }
 
   /** A sandbox of this process. @throws {WarrenError} `not_found`; `unsupported` – another process made it */

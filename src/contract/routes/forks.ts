@@ -27,7 +27,47 @@ export const ForkResult = Type.Object({
 });
 export type ForkResult = Static<typeof ForkResult>;
 
+export const ForkTreeResult = Type.Composite([ForkResult, Type.Object({ treeId: Type.String() })]);
+export type ForkTreeResult = Static<typeof ForkTreeResult>;
+
+export const Promote = Type.Object(
+  {
+    id: ById.properties.id,
+    /** Default: the tree that its own metadata names. */
+    treeId: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+    /** Ends every other child of the tree. */
+    cleanupSiblings: Type.Optional(Type.Boolean()),
+  },
+  { additionalProperties: false },
+);
+export type Promote = Static<typeof Promote>;
+
+export const PromoteResult = Type.Object({
+  winner: Type.String(),
+  treeId: Type.Union([Type.String(), Type.Null()]),
+  /** Siblings that were ended. */
+  deleted: Type.Array(Type.String()),
+  /** Those that could not be: id → why. */
+  failures: Type.Record(Type.String(), Type.String()),
+});
+export type PromoteResult = Static<typeof PromoteResult>;
+
+/** Metadata of a tree's children that names it. */
+export const TREE_KEY = "fork_tree_id";
+
 const NOT_NOW = ["not_found", "invalid_request", "wrong_state", "sandbox_lost", "unsupported"] as const;
+
+const FORK_ERRORS = [
+  ...NOT_NOW,
+  "capacity_exhausted",
+  "queue_full",
+  "create_timeout",
+  "storage_exhausted",
+  "driver_failed",
+  "guest_unresponsive",
+  "guest_protocol",
+  "cancelled",
+] as const;
 
 export const forkRoutes = {
   fork: {
@@ -36,17 +76,23 @@ export const forkRoutes = {
     says: "Fork a running sandbox, memory and disk of one instant; it goes on running",
     input: Fork,
     returns: ForkResult,
-    errors: [
-      ...NOT_NOW,
-      "capacity_exhausted",
-      "queue_full",
-      "create_timeout",
-      "storage_exhausted",
-      "driver_failed",
-      "guest_unresponsive",
-      "guest_protocol",
-      "cancelled",
-    ],
+    errors: FORK_ERRORS,
+  },
+  forkTree: {
+    method: "POST",
+    path: "/v1/sandboxes/:id/fork-tree",
+    says: "Fork, with children that know their siblings: each has the tree's id in its metadata",
+    input: Fork,
+    returns: ForkTreeResult,
+    errors: FORK_ERRORS,
+  },
+  promote: {
+    method: "POST",
+    path: "/v1/sandboxes/:id/promote",
+    says: "Make a child of a tree stand alone, and end its siblings when asked to; doing so twice is fine",
+    input: Promote,
+    returns: PromoteResult,
+    errors: ["not_found", "invalid_request"],
   },
   pause: {
     method: "POST",

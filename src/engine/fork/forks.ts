@@ -2,14 +2,22 @@
  * What changes a sandbox as a whole while it lives: forks of it, and standing still. One such job at a time per sandbox, in
  * order, beside its ordinary calls.
  */
+import { nonce } from "../../base/id.ts";
 import { Mailbox } from "../../base/mailbox.ts";
 import type { CallOptions } from "../../contract/route.ts";
-import type { Fork, ForkResult } from "../../contract/routes/forks.ts";
+import {
+  type Fork,
+  type ForkResult,
+  type ForkTreeResult,
+  type Promote,
+  type PromoteResult,
+  TREE_KEY,
+} from "../../contract/routes/forks.ts";
 import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import { WarrenError } from "../../errors.ts";
 import type { AwakeClone, CloneParts } from "../create/clone.ts";
 import type { Creates } from "../create/creates.ts";
-import type { Lifecycle } from "../lifecycle.ts";
+import { isTerminal, type Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
 import type { SandboxSpec } from "../plan.ts";
 import { notRunning } from "../reached.ts";
@@ -37,6 +45,37 @@ export class Forks {
     } finally {
       point.release();
     }
+  }
+
+  async forkTree(live: Live, input: Fork, options: CallOptions): Promise<ForkTreeResult> {
+    const treeId = nonce();
+    const metadata = { ...input.metadata, [TREE_KEY]: treeId };
+    return { treeId, ...(await this.fork(live, { ...input, metadata }, options)) };
+  }
+
+  /** `siblings` are the account's sandboxes. */
+  async promote(live: Live, { treeId, cleanupSiblings }: Promote): Promise<PromoteResult> {
+    const own = live.info.metadata[TREE_KEY] ?? null;
+    if (treeId !== undefined && treeId !== own) {
+      const says = `treeId: sandbox ${live.id} is of ${own === null ? "no tree" : `the tree ${own}`}, not of ${treeId}`;
+      throw new WarrenError("invalid_request", says, { details: { field: "treeId", got: treeId } });
+    }
+    const siblings = this.#lifecycle
+      .all()
+      .filter((other) => other.account === live.account && other.id !== live.id && !isTerminal(other))
+      .filter((other) => own !== null && other.info.metadata[TREE_KEY] === own);
+    const deleted: string[] = [];
+    const failures: Record<string, string> = {};
+    const end = async (sibling: Live): Promise<void> => {
+      try {
+        await this.#lifecycle.end(sibling, `its sibling ${live.id} was promoted`);
+        deleted.push(sibling.id);
+      } catch (cause) {
+        failures[sibling.id] = cause instanceof Error ? cause.message : String(cause);
+      }
+    };
+    if (cleanupSiblings === true) await Promise.all(siblings.map(end));
+    return { winner: live.id, treeId: own, deleted, failures };
   }
 
   /** This instant of a running or paused sandbox; the caller releases it. */
