@@ -5,6 +5,7 @@
 import { LIMITS } from "../limits.ts";
 import { type Frame, NO_BYTES, violation } from "./codec.ts";
 import { decodeFields, encodeFields, type Fields } from "./fields.ts";
+import { PIECE_BYTES, type Piece, Pieces } from "./pieces.ts";
 import { ASK, SAY, TAG } from "./protocol.ts";
 import type { Condition, Waiter } from "./waiting.ts";
 
@@ -20,8 +21,6 @@ export interface Sender {
   send(type: number, channel: number, payload: Uint8Array): Promise<void>;
 }
 
-/** Small pieces are joined up to this, or a guest writing single bytes would cost a hundred times their size here. */
-const JOIN_BYTES = 4096;
 /** Consumed bytes are granted again in steps, so that a stream costs few CREDIT frames. */
 const GRANT_STEP_BYTES = LIMITS.streamWindowBytes / 4;
 /** More than any honest guest grants; keeps the count an exact integer. */
@@ -29,17 +28,17 @@ const CREDIT_MAX = 1024 * LIMITS.streamWindowBytes;
 const DATA: ReadonlySet<number> = new Set([SAY.OUT, SAY.ERR, SAY.CHUNK]);
 const LAST: ReadonlySet<number> = new Set([SAY.DONE, SAY.ERROR, SAY.EXIT, SAY.PONG]);
 
-interface Joined {
-  readonly type: number;
-  readonly buffer: Uint8Array;
-  fill: number;
+/** A gap's count is kept as a piece of its own type. */
+function small({ type, bytes }: Piece): Answer {
+  if (type !== SAY.GAP) return { kind: "data", type, bytes };
+  return { kind: "gap", bytes: new DataView(bytes.buffer).getFloat64(0) };
 }
 
 export class Call {
   readonly id: number;
   readonly #sender: Sender;
   readonly #changed: Condition;
-  readonly #answers: (Answer | Joined)[] = [];
+  readonly #answers: (Answer | Pieces)[] = [];
   /** Bytes that the guest may still send. */
   #window: number = LIMITS.streamWindowBytes;
   #consumed = 0;
@@ -99,22 +98,28 @@ export class Call {
     if (payload.length === 0) throw violation("an empty piece of output");
     this.#window -= payload.length;
     if (this.#window < 0) throw violation("more output than was asked for");
-    const tail = this.#answers.at(-1);
-    if (tail !== undefined && "buffer" in tail && tail.type === type && tail.fill + payload.length <= JOIN_BYTES) {
-      tail.buffer.set(payload, tail.fill);
-      tail.fill += payload.length;
-    } else if (payload.length <= JOIN_BYTES / 4) {
-      const buffer = new Uint8Array(JOIN_BYTES);
-      buffer.set(payload);
-      this.#answers.push({ type, buffer, fill: payload.length });
-    } else this.#answers.push({ kind: "data", type, bytes: payload });
+    if (payload.length <= PIECE_BYTES) this.#put(type, payload, true);
+    else this.#answers.push({ kind: "data", type, bytes: payload });
   }
 
   #takeGap(bytes: number): void {
     const tail = this.#answers.at(-1);
-    if (tail !== undefined && "kind" in tail && tail.kind === "gap") {
-      this.#answers[this.#answers.length - 1] = { kind: "gap", bytes: tail.bytes + bytes };
-    } else this.#answers.push({ kind: "gap", bytes });
+    const before = tail instanceof Pieces ? tail.newest(SAY.GAP) : null;
+    if (before !== null) {
+      before.setFloat64(0, before.getFloat64(0) + bytes);
+      return;
+    }
+    const count = new Uint8Array(8);
+    new DataView(count.buffer).setFloat64(0, bytes);
+    this.#put(SAY.GAP, count, false);
+  }
+
+  #put(type: number, bytes: Uint8Array, join: boolean): void {
+    const tail = this.#answers.at(-1);
+    if (tail instanceof Pieces && tail.put(type, bytes, join)) return;
+    const fresh = new Pieces();
+    fresh.put(type, bytes, join);
+    this.#answers.push(fresh);
   }
 
   /**
@@ -123,14 +128,12 @@ export class Call {
    */
   async next(waiter: Waiter): Promise<Answer> {
     await this.#changed.until(() => this.#answers.length > 0, waiter);
-    const answer = this.#answers.shift();
+    const answer = this.#answers[0];
     if (answer === undefined) throw violation("no answer"); // `until` has just seen one
-    if (!("buffer" in answer)) {
-      if (answer.kind === "data") this.#grant(answer.bytes.length);
-      return answer;
-    }
-    this.#grant(answer.fill);
-    return { kind: "data", type: answer.type, bytes: answer.buffer.slice(0, answer.fill) };
+    const read = answer instanceof Pieces ? small(answer.take()) : answer;
+    if (!(answer instanceof Pieces) || answer.empty) this.#answers.shift();
+    if (read.kind === "data") this.#grant(read.bytes.length);
+    return read;
   }
 
   #grant(bytes: number): void {
