@@ -1,6 +1,6 @@
 /*
- * The guest agent: PID 1 of a microVM, or (`agent --fd N [--root DIR] [--warm FILE]`) an ordinary process that serves one connection on an
- * inherited socket, for tests. Either way one event loop does everything.
+ * The guest agent: PID 1 of a microVM, or (`agent --fd N [--root DIR] [--warm FILE] [--freeze MOUNT]`) an ordinary process that serves one
+ * connection on an inherited socket, for tests. Either way one event loop does everything.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "freeze/freeze.h"
 #include "process/process.h"
 #include "warm/warm.h"
 
@@ -64,6 +65,7 @@ static void run_as_init(void) {
     agent.is_init = true;
     umask(022);
     boot();
+    disks_open();
     fill_standard_fds();
     take_precedence();
     identity_open();
@@ -75,7 +77,7 @@ static void run_as_init(void) {
 }
 
 static int usage(void) {
-    fputs("usage: agent --fd N [--root DIR] [--warm FILE]\n", stderr);
+    fputs("usage: agent --fd N [--root DIR] [--warm FILE] [--freeze MOUNT]\n", stderr);
     return 2;
 }
 
@@ -87,6 +89,8 @@ static int run_as_process(int argc, char **argv) {
             fd = atoi(argv[i + 1]);
         } else if (strcmp(argv[i], "--warm") == 0) {
             warm_script(argv[i + 1]);
+        } else if (strcmp(argv[i], "--freeze") == 0) {
+            disks_only(argv[i + 1]);
         } else if (strcmp(argv[i], "--root") == 0) {
             if (chroot(argv[i + 1]) != 0 || chdir("/") != 0) give_up("chroot: %s", strerror(errno));
         } else {

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 
+#include "freeze/freeze.h"
 #include "warm/fits.h"
 #include "warm/warm.h"
 
@@ -20,6 +21,7 @@ typedef void (*handler)(struct port *port, const struct frame *frame, const stru
 
 static void handle_hello(struct port *port, const struct frame *frame, const struct fields *fields) {
     uint64_t version = 0;
+    freeze_end(); /* whoever froze is gone, or was the parent of this guest; and first, for what follows may write */
     port_restart(port);
     if (!fields_u64(fields, TAG_VERSION, &version) || version != PROTOCOL_VERSION) {
         say_error(port, frame->channel, EPROTONOSUPPORT, "this agent speaks version %d", PROTOCOL_VERSION);
@@ -100,6 +102,8 @@ static handler handler_of(uint8_t type) {
         case ASK_IDENTITY: return handle_identity;
         case ASK_WARM: return handle_warm;
         case ASK_SYNC: return handle_sync;
+        case ASK_FREEZE: return handle_freeze;
+        case ASK_THAW: return handle_thaw;
         case ASK_EXEC: return handle_exec;
         case ASK_SIGNAL: return handle_signal;
         case ASK_PROCESSES: return handle_processes;
@@ -136,7 +140,7 @@ static bool on_channel(struct port *port, const struct frame *frame) {
 }
 
 void handle_frame(struct port *port, const struct frame *frame) {
-    if (on_channel(port, frame)) return;
+    if (held_back(port, frame) || on_channel(port, frame)) return;
     if (frame->type == ASK_PING) {
         struct frame_mark mark = frame_begin(&port->out, SAY_PONG, frame->channel);
         buf_put(&port->out, frame->payload, frame->length);

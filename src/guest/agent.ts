@@ -15,7 +15,7 @@ import { Connection, type ConnectOptions } from "./connection.ts";
 import { type ExecRequest, encodeAttach, encodeExec, follow, limitsOf, processInfo, type RunLimits } from "./exec.ts";
 import { encodeFields, type Field, type Fields } from "./fields.ts";
 import { ask, listFiles, pieces, readBytes, statFile, writeBytes } from "./files.ts";
-import { ASK, SAY, SYNC_FLAG, TAG } from "./protocol.ts";
+import { ASK, SAY, SYNC_FLAG, TAG, THAW_FLAG } from "./protocol.ts";
 import { decodeProcessRecords } from "./records.ts";
 import { PROCESS_MEANING, refused } from "./refusal.ts";
 import { signalNumber } from "./signals.ts";
@@ -110,6 +110,30 @@ export class GuestAgent {
   async sync(options: { readonly light?: boolean } = {}, signal?: AbortSignal): Promise<void> {
     const fields: Field[] = options.light === true ? [[TAG.FLAGS, SYNC_FLAG.LIGHT]] : [];
     await this.#plain(ASK.SYNC, fields, { signal });
+  }
+
+  /**
+   * Writes every disk's file system out and holds all writers until {@link thaw}, so that a copy of the disk is whole. The guest
+   * thaws by itself when this connection ends, when another host greets it, and after 30 s.
+   * @throws {WarrenError} `wrong_state` – it is frozen already, or a file system cannot be; `guest_unresponsive`; nothing stays frozen
+   */
+  async freeze(signal?: AbortSignal): Promise<void> {
+    try {
+      await this.#connection.request(ASK.FREEZE, new Uint8Array(0), { signal, withinMs: LIMITS.guestFreezeMs });
+    } catch (cause) {
+      throw refused(cause, {}, "wrong_state");
+    }
+  }
+
+  /** Lets writers go on; fine when nothing is frozen. @returns whether all stayed frozen since {@link freeze} resolved */
+  async thaw(signal?: AbortSignal): Promise<boolean> {
+    try {
+      const within = { signal, withinMs: LIMITS.guestFreezeMs };
+      const done = await this.#connection.request(ASK.THAW, new Uint8Array(0), within);
+      return (done.numberOr(TAG.FLAGS, 0) & THAW_FLAG.KEPT) !== 0;
+    } catch (cause) {
+      throw refused(cause, {}, "wrong_state");
+    }
   }
 
   /**

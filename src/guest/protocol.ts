@@ -21,12 +21,16 @@
  *   WARM      0x04 {ARG* (module)}     DONE or ERROR: starts the warm interpreter with these modules imported
  *   SYNC      0x05 {FLAGS?}            DONE: file systems synced, free pages returned (not with bit 0), and the warm interpreter's
  *                                      next child forked; ready for a pause
+ *   FREEZE    0x06 {}                  DONE once every writable file system on a block device is synced and frozen (FIFREEZE): writers
+ *                                      in the guest wait. ERROR: nothing is frozen; EALREADY while another FREEZE is not over
+ *   THAW      0x07 {}                  DONE {FLAGS bit 0 = all stayed frozen from FREEZE's DONE to this THAW}; fine when nothing is
  *   EXEC      0x10 {ARG*, ENV* (K=V), CWD, USER, TIMEOUT_MS, OUTPUT_LIMIT, FLAGS, CODE}
  *                                      STARTED {PROCESS, PID}, OUT/ERR…, EXIT {…}; in the background STARTED, DONE; or ERROR
  *   DATA      0x11 raw                 on an EXEC channel: stdin; on a PUT channel: content. Needs credit; empty = end
  *   CREDIT    0x12 {BYTES}             grants the guest so many more bytes of OUT+ERR+CHUNK on the channel
  *   CANCEL    0x13 {}                  the last answer comes at once: EXEC: EXIT after SIGKILL to all it started, output not
- *                                      yet sent is dropped; PUT (nothing stays), GET, LIST, ATTACH, STDIN: ERROR {ECANCELED}
+ *                                      yet sent is dropped; PUT (nothing stays), GET, LIST, ATTACH, STDIN: ERROR {ECANCELED};
+ *                                      FREEZE: that too, and thaws, even after its DONE
  *   SIGNAL    0x14 {PROCESS, SIGNAL}   DONE or ERROR
  *   PROCESSES 0x15 {}                  CHUNK (records, see below)…, DONE
  *   ATTACH    0x16 {PROCESS}           STARTED, OUT/ERR/GAP {BYTES}…, EXIT; or ERROR. Background processes only; a reader
@@ -55,6 +59,11 @@
  * A process record: u32 length of the rest, u64 process, u32 pid, u8 flags (bit 0 background, bit 1 running), i32 exit code,
  * u8 signal, u16 command length, command. A record is never split over two CHUNKs.
  *
+ * Frozen file systems thaw by THAW, CANCEL of the FREEZE, its host's hang-up, a HELLO on any port (so a guest that is resumed
+ * with another host comes back thawed: what follows the answer may write), or after 30 s, whatever comes first. Until then requests
+ * that have the agent itself write (SYNC, PUT and its DATA, EXEC with CODE, MKDIR, RENAME, CHMOD, REMOVE) are held, in order, and
+ * done after it; all others are answered as ever.
+ *
  * Flow: a stream starts with LIMITS.streamWindowBytes (262144) of credit in the guest → host direction (OUT, ERR and CHUNK
  * of a channel together) and with what CREDIT grants in the other. Neither side buffers more than the window per channel.
  * When the host goes away from a port (hang-up), the guest cancels that port's foreground channels; background ones go on.
@@ -76,6 +85,8 @@ export const ASK = {
   IDENTITY: 0x03,
   WARM: 0x04,
   SYNC: 0x05,
+  FREEZE: 0x06,
+  THAW: 0x07,
   EXEC: 0x10,
   DATA: 0x11,
   CREDIT: 0x12,
@@ -147,4 +158,5 @@ export const TAG = {
 
 export const EXEC_FLAG = { PYTHON: 1, STDIN_OPEN: 2, BACKGROUND: 4 } as const;
 export const SYNC_FLAG = { LIGHT: 1 } as const;
+export const THAW_FLAG = { KEPT: 1 } as const;
 export const EXIT_FLAG = { TIMED_OUT: 1, STDOUT_CUT: 2, STDERR_CUT: 4 } as const;

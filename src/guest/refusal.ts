@@ -29,6 +29,7 @@ const NAMES: Readonly<Record<number, string>> = {
   95: "EOPNOTSUPP",
   105: "ENOBUFS",
   110: "ETIMEDOUT",
+  114: "EALREADY",
   122: "EDQUOT",
   125: "ECANCELED",
 };

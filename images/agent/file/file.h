@@ -17,6 +17,8 @@ bool take_path(struct port *port, const struct frame *frame, const struct fields
 void fail(struct port *port, uint32_t channel, int code, const char *path);
 /* mkdir -p of everything above the last component; -1 with errno. */
 int make_parents(const char *path, mode_t mode);
+/* Whether it is a PUT's. */
+bool is_writing(const struct channel *channel);
 void put_file_record(struct buf *out, const struct stat *facts, const char *name, const char *target);
 /* The symlink's target; empty for anything else. */
 void read_target(int dir_fd, const char *name, mode_t mode, char target[PATH_BYTES]);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "../freeze/freeze.h"
 
 /* A GET or LIST under way. */
 struct reading {
@@ -180,6 +181,7 @@ void handle_list(struct port *port, const struct frame *frame, const struct fiel
 
 static void writing_free(struct writing *writing) {
     if (writing->fd >= 0) {
+        freeze_end(); /* this cannot be put off */
         close(writing->fd);
         unlink(writing->temporary);
     }
@@ -234,6 +236,8 @@ static void writing_data(struct channel *channel, const uint8_t *bytes, uint32_t
 }
 
 static const struct channel_ops writing_channel = {.data = writing_data, .cancel = writing_cancel, .gone = writing_gone};
+
+bool is_writing(const struct channel *channel) { return channel != NULL && channel->ops == &writing_channel; }
 
 /* What a replaced file hands down: its mode and owner. Follows a symlink to what it names, as writing to it would. */
 static int inspect_target(struct writing *writing, bool mode_given, struct stat *facts) {

@@ -24,6 +24,8 @@ enum ask {
     ASK_IDENTITY = 0x03,
     ASK_WARM = 0x04,
     ASK_SYNC = 0x05,
+    ASK_FREEZE = 0x06,
+    ASK_THAW = 0x07,
     ASK_EXEC = 0x10,
     ASK_DATA = 0x11,
     ASK_CREDIT = 0x12,

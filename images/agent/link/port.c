@@ -92,6 +92,7 @@ static void drop_channels(struct port *port) {
 
 void port_restart(struct port *port) {
     drop_channels(port);
+    port->greetings++;
     port->out.end = port->out.start + port->head_left;
     port->starved = false;
 }

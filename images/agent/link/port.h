@@ -57,6 +57,7 @@ struct port {
     struct buf out;
     size_t head_left; /* of a frame whose beginning has been written already */
     uint32_t channels;
+    uint32_t greetings; /* and hang-ups: tells one host's requests from the next one's */
     struct channel *buckets[CHANNEL_BUCKETS];
 };
 

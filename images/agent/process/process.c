@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "exec.h"
+#include "../freeze/freeze.h"
 #include "../warm/warm.h"
 
 enum { REAPED_PER_TURN = 128 };
@@ -238,7 +239,7 @@ static bool reap(struct task *task) {
         struct process *process = processes;
         while (process != NULL && (process->pid != pid || process->exited)) process = process->next;
         if (process != NULL) ended(process, status);
-        else warm_reaped(pid);
+        else freeze_reaped(pid, status), warm_reaped(pid);
     }
     return true; /* a fork bomb's remains: others get their turn in between */
 }

@@ -13,7 +13,7 @@ import type { FakeProcess } from "./process.ts";
 
 /** What the guest does at a step instead of answering. */
 export type GuestFault = "answer" | "silence" | "garbage" | "exit" | "refuse";
-export type GuestStep = "hello" | "ping" | "identity" | "warm" | "exec";
+export type GuestStep = "hello" | "ping" | "identity" | "warm" | "exec" | "freeze" | "thaw";
 
 export interface GuestHooks {
   /** Asked before each of these steps; may also be slow. */
@@ -28,6 +28,8 @@ const STEPS: Readonly<Record<number, GuestStep>> = {
   [ASK.IDENTITY]: "identity",
   [ASK.WARM]: "warm",
   [ASK.EXEC]: "exec",
+  [ASK.FREEZE]: "freeze",
+  [ASK.THAW]: "thaw",
 };
 
 export class FakeGuest {
@@ -37,6 +39,8 @@ export class FakeGuest {
   /** The snapshot's name until an identity is set. */
   hostname = "localhost";
   bootNonce = new Uint8Array(16);
+  /** Whether its file systems are. */
+  frozen = false;
   readonly #hooks: GuestHooks;
   readonly #ports = new Set<FakePort>();
   #running = Promise.withResolvers<void>();

@@ -1,7 +1,7 @@
 /** One connection of the fake guest: frames in, frames out, credit kept in both directions. */
 import { encodeFrame, type Frame } from "../../guest/codec.ts";
 import { decodeFields, encodeFields, type Field, type Fields } from "../../guest/fields.ts";
-import { ASK, EXEC_FLAG, EXIT_FLAG, PROTOCOL_VERSION, SAY, TAG } from "../../guest/protocol.ts";
+import { ASK, EXEC_FLAG, EXIT_FLAG, PROTOCOL_VERSION, SAY, TAG, THAW_FLAG } from "../../guest/protocol.ts";
 import { encodeFileRecord, encodeProcessRecord } from "../../guest/records.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Link } from "../driver.ts";
@@ -11,6 +11,7 @@ import { FakeProcess, type ProcessEnd, type Sink, type Stream } from "./process.
 import { isCommand } from "./shell.ts";
 
 const ESRCH = 3;
+const EALREADY = 114;
 const ECANCELED = 125;
 const LAST: ReadonlySet<number> = new Set([SAY.DONE, SAY.ERROR, SAY.EXIT]);
 
@@ -32,6 +33,8 @@ export class FakePort {
   readonly #link: Link;
   readonly #channels = new Map<number, Channel>();
   #sending: Promise<void> = Promise.resolve();
+  /** It has frozen its guest, at some time. */
+  #freezes = false;
 
   constructor(guest: FakeGuest, link: Link) {
     this.#guest = guest;
@@ -40,6 +43,7 @@ export class FakePort {
 
   /** Cancels what was begun over this port; background commands go on. */
   hangUp(): void {
+    if (this.#freezes) this.#guest.frozen = false;
     for (const channel of this.#channels.values()) {
       channel.closed = true;
       channel.wake.resolve();
@@ -96,18 +100,30 @@ export class FakePort {
   }
 
   readonly #answers: Readonly<Record<number, Answer>> = {
-    [ASK.HELLO]: (_, channel) =>
+    [ASK.HELLO]: (_, channel) => {
+      this.#guest.frozen = false;
       this.#fields(SAY.HELLO, channel, [
         [TAG.VERSION, PROTOCOL_VERSION],
         [TAG.NONCE, this.#guest.bootNonce],
         [TAG.AGENT, "fake"],
-      ]),
+      ]);
+    },
     [ASK.IDENTITY]: (fields, channel) => {
       this.#guest.hostname = fields.text(TAG.HOSTNAME);
       this.#fields(SAY.DONE, channel, [[TAG.WALL_NS, fields.u64(TAG.WALL_NS)]]);
     },
     [ASK.WARM]: (_, channel) => this.#done(channel),
     [ASK.SYNC]: (_, channel) => this.#done(channel),
+    [ASK.FREEZE]: (_, channel) => {
+      if (this.#guest.frozen) throw new GuestError(EALREADY, "Operation already in progress");
+      this.#guest.frozen = true;
+      this.#freezes = true;
+      this.#done(channel);
+    },
+    [ASK.THAW]: (_, channel) => {
+      this.#fields(SAY.DONE, channel, [[TAG.FLAGS, this.#guest.frozen ? THAW_FLAG.KEPT : 0]]);
+      this.#guest.frozen = false;
+    },
     [ASK.EXEC]: (fields, channel) => this.#exec(fields, channel),
     [ASK.ATTACH]: (fields, channel) => this.#attach(fields, channel),
     [ASK.SIGNAL]: (fields, channel) => {
