@@ -4,11 +4,14 @@
  */
 import { expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
+import { machineFacts, record } from "../bench/record.ts";
 import { gate } from "../harness/gates.ts";
 import { guardLeaks } from "../harness/leak-guard.ts";
 import { expectNoLeaks, traces } from "../harness/leaks.ts";
 import { openTestWarren, TEST_HOME } from "../harness/vm.ts";
 
+/** From so many on it is the recorded run, which appends its line to test/bench/results.ndjson. */
+const RECORDED = 100;
 const KILLS = Number(process.env["KILLS"] ?? 12);
 const SEED = Number(process.env["KILLS_SEED"] ?? 1);
 /** From nothing made yet to several sandboxes deep. */
@@ -50,6 +53,7 @@ if (gate("vm")) {
         await _next[Symbol.asyncDispose]();
         await expectNoLeaks(before, TEST_HOME, 1_000);
       }
+      if (KILLS >= RECORDED) record({ bench: "kills", kills: KILLS, seed: SEED, left: 0, ...(await machineFacts()) });
     },
     KILLS * 20_000,
   );
