@@ -11,7 +11,6 @@ import type { OpenTemplate, TemplateSize, TemplateStore } from "../engine/templa
 import { WarrenError } from "../errors.ts";
 import { lockFile } from "../host/home/lock.ts";
 import { imageOf, runsOf } from "../host/layers.ts";
-import { copySparse, createMemory, digestSparse, sealMemory } from "../host/memory.ts";
 import { LIMITS } from "../limits.ts";
 import { type BakeParts, bakeSnapshot, interpreterDigest } from "./bake.ts";
 import type { BakeTools } from "./boot.ts";
@@ -19,6 +18,7 @@ import { cpuModel, tscKhz } from "./cpu.ts";
 import { initramfs } from "./image/initramfs.ts";
 import { type Kernel, kernel } from "./image/kernel.ts";
 import { rootfs, rootfsDigest } from "./image/rootfs.ts";
+import { loadMemory, type TemplateMemory } from "./loaded.ts";
 import { type Fit, FORMAT, type Manifest, misfits, parseManifest } from "./manifest.ts";
 import { type AccelerationFacts, acceleration } from "./probe.ts";
 import { hasRecipe, type Recipe, recipeNames, recipeOf } from "./recipes.ts";
@@ -55,6 +55,7 @@ export class Templates implements TemplateStore {
   readonly #options: StoreOptions;
   readonly #open = new Map<string, Shared<OpenTemplate>>();
   readonly #closing: (() => void)[] = [];
+  #memories: TemplateMemory[] = [];
   #acceleration: Promise<AccelerationFacts> | null = null;
   #tsc: Promise<number> | null = null;
 
@@ -123,9 +124,22 @@ export class Templates implements TemplateStore {
     return this.#acceleration;
   }
 
+  /** Memories of the open templates. */
+  get memories(): readonly TemplateMemory[] {
+    return this.#memories;
+  }
+
+  /** What a guest that was restored on this host, and its VMM, depend on here. */
+  async ground(): Promise<Pick<Fit, "accel" | "cpuModel" | "tscKhz" | "devices" | "vmm">> {
+    const [{ devices, ...vmm }, { kind }] = await Promise.all([this.#options.driver.identity(), this.acceleration()]);
+    const tscKhz = kind === "tcg" ? await this.#tscKhz() : 0;
+    return { accel: kind, cpuModel: cpuModel(kind), tscKhz, devices: devices ?? "", vmm };
+  }
+
   close(): void {
     for (const close of this.#closing.splice(0)) close();
     this.#open.clear();
+    this.#memories = [];
   }
 
   #silent(): Steps {
@@ -244,17 +258,13 @@ export class Templates implements TemplateStore {
   }
 
   async #fit(recipe: Recipe, size: TemplateSize, from: Kernel, initrd: string, accel: AccelerationFacts): Promise<Fit> {
-    const { devices, ...vmm } = await this.#options.driver.identity();
     return {
       format: FORMAT,
       template: recipe.name,
       cpu: size.cpu,
       memoryMib: size.memoryMib,
+      ...(await this.ground()),
       accel: accel.kind,
-      cpuModel: cpuModel(accel.kind),
-      tscKhz: accel.kind === "tcg" ? await this.#tscKhz() : 0,
-      devices: devices ?? "",
-      vmm,
       kernel: await Bun.file(`${from.vmlinux}.sha256`).text(),
       initrd: await Bun.file(`${initrd}.sha256`).text(),
       rootfs: rootfsDigest(recipe),
@@ -312,6 +322,7 @@ export class Templates implements TemplateStore {
     const nothing = (): void => undefined; // an open template stays open for the life of the process
     const base = { fd: memoryFd, runs: runsOf(memoryFd, parts.memory.bytes), hold: nothing, release: nothing };
     const memory = imageOf([base]);
+    this.#memories.push({ layer: base, xxh3: parts.memory.xxh3, path: join(dir, "memory") });
     const diskFd = openSync(join(dir, "disk"), constants.O_RDONLY);
     const stateFd = openSync(join(dir, "state"), constants.O_RDONLY);
     this.#closing.push(() => {
@@ -348,24 +359,6 @@ export class Templates implements TemplateStore {
     const disk = (await entries(this.#images())).find((entry) => entry.startsWith(`rootfs-${recipe.name}-`));
     const diskBytes = disk === undefined ? 0 : await allocatedBytes(join(this.#images(), disk, "disk.ext4"));
     return { name: recipe.name, description: recipe.description, baked, diskBytes };
-  }
-}
-
-async function loadMemory(path: string, expected: { readonly bytes: number; readonly xxh3: string }): Promise<number> {
-  const from = openSync(path, constants.O_RDONLY);
-  const memoryFd = createMemory("warren-template", expected.bytes);
-  try {
-    await copySparse(from, memoryFd, expected.bytes);
-    if ((await digestSparse(memoryFd, expected.bytes)) !== expected.xxh3) {
-      throw new WarrenError("template_invalid", "its memory image is not the one that was written");
-    }
-    sealMemory(memoryFd);
-    return memoryFd;
-  } catch (error) {
-    closeSync(memoryFd);
-    throw error;
-  } finally {
-    closeSync(from);
   }
 }
 

@@ -20,6 +20,11 @@ export function tryLockFile(path: string): Disposable | null {
   return null;
 }
 
+/** Locks an open file; every process that has it from this one keeps the lock. False when someone excludes it. */
+export function lockOpened(fd: number, how: "shared" | "exclusive"): boolean {
+  return tryLock(fd, how);
+}
+
 /** Waits for the lock for as long as `signal` lets it. @throws the signal's reason */
 export async function lockFile(path: string, options: LockOptions = {}): Promise<Disposable> {
   const clock = options.clock ?? systemClock;
