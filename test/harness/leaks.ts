@@ -113,7 +113,7 @@ function loops(home: string): string[] {
   for (const name of readdirSync("/sys/block")) {
     const path = `/sys/block/${name}/loop/backing_file`;
     const file = existsSync(path) ? (ifThere(() => readFileSync(path, "utf8").trim()) ?? "") : "";
-    if (file.startsWith(home)) lines.push(`loop device of ${file}`);
+    if (file.startsWith(`${home}/`)) lines.push(`loop device of ${file}`);
   }
   return lines;
 }
