@@ -233,6 +233,31 @@ if (gate("vm")) {
       VM_BAKE_MS,
     );
 
+    test(
+      "leave nothing of a bake whose process was killed: the next start removes it",
+      async () => {
+        forget();
+        const before = traces(TEST_HOME);
+        const child = Bun.spawn([process.execPath, MAIN, "templates", "bake", "base", "--memory", "192"], {
+          env: { ...process.env, WARREN_HOME: TEST_HOME },
+          stderr: "pipe",
+        });
+        let said = "";
+        for await (const chunk of child.stderr) {
+          said += new TextDecoder().decode(chunk);
+          if (said.includes("booting the guest")) child.kill("SIGKILL");
+        }
+        await child.exited;
+        expect(child.signalCode).toBe("SIGKILL");
+        const half = () => snapshots(TEST_HOME, ".partial-");
+        expect(half().length).toBe(1);
+        expect((await cli(["ls"])).code).toBe(0);
+        expect(half()).toEqual([]);
+        await expectNoLeaks(before, TEST_HOME, 1_000);
+      },
+      VM_TEST_MS,
+    );
+
     if (process.env["BAKE_FRESH"] === "1")
       test(
         "do it once on a home that holds nothing yet, images and all, and clean removes it whole",
