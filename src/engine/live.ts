@@ -26,10 +26,10 @@ export class Live {
   /** Files under its memory, lowest first; the last ones are its own, held by `body`. */
   layers: readonly Layer[] = [];
   readonly posted: Posted[] = [];
-  /** Ends the create at its next step. */
-  readonly creating = new AbortController();
-  /** The create is over: `body` is set, or all it took is given back. */
-  readonly created = Promise.withResolvers<void>();
+  /** Ends the create, or the wake, at its next step. */
+  creating = new AbortController();
+  /** The create, wake or hibernation is over: `body` is set, or all it took is given back. */
+  created = Promise.withResolvers<void>();
   /** It takes no more calls, for good. */
   readonly left = Promise.withResolvers<void>();
   /** In a terminal state, and nothing of it is left on the host. */
@@ -46,6 +46,12 @@ export class Live {
 
   get id(): string {
     return this.info.id;
+  }
+
+  /** Something that `creating` ends and `created` waits for has begun anew. */
+  begin(): void {
+    this.creating = new AbortController();
+    this.created = Promise.withResolvers();
   }
 
   /** Stops a create that is under way; later calls change nothing. */

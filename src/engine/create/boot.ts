@@ -30,6 +30,8 @@ export interface Order {
   readonly give: () => void;
   /** The VMM exists: whoever has to know of it before the guest runs is told here, and adds its undo to the clone's. */
   readonly started: (clone: Clone, path: Pooled["path"] | "none") => Promise<void>;
+  /** Called when its state is loaded, before the guest runs. */
+  readonly beforeRun?: () => Promise<void>;
 }
 
 /** @throws what the failing step threw; all that was taken, the admission included, is then given back. */
@@ -67,7 +69,10 @@ async function finish(
     signal.throwIfAborted();
     if (path !== "none" && order.life.deadlineNs !== null) clone.vmm.setDeadline(order.life.deadlineNs);
     await order.started(clone, path);
-    const awake = path === "ready" ? await resumeReady(parts, clone, signal) : await wakeClone(parts, clone, signal);
+    const awake =
+      path === "ready"
+        ? await resumeReady(parts, clone, signal)
+        : await wakeClone(parts, clone, signal, order.beforeRun);
     await identify(parts, awake, signal);
     signal.throwIfAborted();
     return awake;

@@ -68,10 +68,19 @@ export async function prepareClone(
   }
 }
 
-/** Restores a prepared clone and waits for its agent. The caller disposes `clone.undo` when it throws. */
-export async function wakeClone(parts: CloneParts, clone: Clone, signal: AbortSignal): Promise<AwakeClone> {
+/**
+ * Restores a prepared clone and waits for its agent; `beforeRun` is called in between, when there is no way back. The caller
+ * disposes `clone.undo` when it throws.
+ */
+export async function wakeClone(
+  parts: CloneParts,
+  clone: Clone,
+  signal: AbortSignal,
+  beforeRun?: () => Promise<void>,
+): Promise<AwakeClone> {
   const alive = whileRunning(clone.vmm, signal);
   await clone.vmm.load(alive);
+  await beforeRun?.();
   await clone.vmm.resume(alive);
   const resumedMs = parts.clock.monotonicMs();
   const link = await clone.vmm.connect(0, alive);

@@ -87,6 +87,24 @@ export class Creates {
     return made;
   }
 
+  /**
+   * Brings a hibernated sandbox back; `beforeRun` is called before its guest's first instruction.
+   * @throws {WarrenError} as the contract's `create` says; nothing of the try is left
+   */
+  wake(live: Live, origin: OpenTemplate, beforeRun: () => Promise<void>, signal?: AbortSignal): Promise<AwakeClone> {
+    const options = signal === undefined ? {} : { signal };
+    const woken = this.#cancellable(options, async (stop) => {
+      const need = () => ({ vcpus: live.spec.cpu, memoryMib: origin.workingSetMib });
+      const ticket = await this.#admitted(live.account, need, (granted) => granted, stop);
+      const granted = { live, pooled: null, ticket, grantedMs: this.#parts.clock.monotonicMs() };
+      const body = await bootClone(this.#parts, { ...this.#order(granted, origin), beforeRun }, live.creating.signal);
+      ticket.settled();
+      return body;
+    }).finally(() => this.#running.delete(woken));
+    this.#running.add(woken);
+    return woken;
+  }
+
   /** Cancels what is under way and waits for it. */
   async close(): Promise<void> {
     this.#closing.abort(new WarrenError("cancelled", "the engine was closed while the sandbox was being created"));
@@ -105,7 +123,15 @@ export class Creates {
 
   async #make(wish: Wish, signal: AbortSignal): Promise<SandboxInfo> {
     signal.throwIfAborted();
-    return await this.#bring(await this.#admitted(wish, signal), wish, signal);
+    const { account, spec, origin } = wish;
+    const mayPool = !spec.detached && wish.parentId === null;
+    const need = () => ({
+      vcpus: spec.cpu,
+      memoryMib: mayPool && this.#pool.hasReady(origin) ? 0 : origin.workingSetMib,
+    });
+    // The sandbox exists from the instant it is granted.
+    const grant = (ticket: Ticket) => this.#begin(wish, mayPool ? this.#pool.take(origin) : null, ticket);
+    return await this.#bring(await this.#admitted(account, need, grant, signal), wish, signal);
   }
 
   async #cancellable<T>(options: CallOptions, job: (signal: AbortSignal) => Promise<T>): Promise<T> {
@@ -134,18 +160,15 @@ export class Creates {
     }
   }
 
-  /** Waits for room, in turn. The sandbox exists from the instant it is granted. */
-  async #admitted(wish: Wish, signal: AbortSignal): Promise<Granted> {
-    const { account, spec, origin } = wish;
-    const { promise, resolve: granted, reject } = Promise.withResolvers<Granted>();
-    const mayPool = !spec.detached && wish.parentId === null;
-    const leave = this.#admission.enter(account, {
-      need: () => ({
-        vcpus: spec.cpu,
-        memoryMib: mayPool && this.#pool.hasReady(origin) ? 0 : origin.workingSetMib,
-      }),
-      grant: (ticket) => granted(this.#begin(wish, mayPool ? this.#pool.take(origin) : null, ticket)),
-    });
+  /** Waits for room, in turn; `grant` runs in the instant that there is some. */
+  async #admitted<T>(
+    account: string,
+    need: () => { readonly vcpus: number; readonly memoryMib: number },
+    grant: (ticket: Ticket) => T,
+    signal: AbortSignal,
+  ): Promise<T> {
+    const { promise, resolve: granted, reject } = Promise.withResolvers<T>();
+    const leave = this.#admission.enter(account, { need, grant: (ticket) => granted(grant(ticket)) });
     const stop = (why: unknown) => {
       leave();
       reject(why);
@@ -219,13 +242,15 @@ export class Creates {
     const verdict = await this.#lifecycle.post(live, "booted", null, body.resumedMs);
     if (verdict.kind !== "move") throw live.creating.signal.reason;
     watch(live, body, this.#lifecycle, this.#parts);
-    await this.#register(live, body);
+    await this.register(live, body);
   }
 
   #order({ live, pooled, ticket }: Granted, template: OpenTemplate): Order {
-    const { ttlSeconds, detached } = live.spec;
-    const { host, registry } = this.#parts;
-    const deadlineNs = ttlSeconds === null ? null : host.bootTimeNs() + BigInt(Math.ceil(ttlSeconds * 1e9));
+    const { detached } = live.spec;
+    const { host, registry, clock } = this.#parts;
+    const { expiresAt } = live.info;
+    const leftMs = expiresAt === null ? null : Math.max(0, Date.parse(expiresAt) - clock.wallMs());
+    const deadlineNs = leftMs === null ? null : host.bootTimeNs() + BigInt(Math.ceil(leftMs * 1e6));
     return {
       id: live.id,
       template,
@@ -239,12 +264,13 @@ export class Creates {
         ticket.measure(() => clone.lease.memoryMib());
         live.info = { ...live.info, createPath: path };
         // Were this process to end now, a detached clone would go on: nobody would know of it without its record.
-        if (detached) await this.#register(live, clone);
+        if (detached) await this.register(live, clone);
       },
     };
   }
 
-  async #register(live: Live, { vmm }: Pick<AwakeClone, "vmm">): Promise<void> {
+  /** Tells the home's other processes of it. @throws {WarrenError} `sandbox_lost` – it has ended meanwhile */
+  async register(live: Live, { vmm }: Pick<AwakeClone, "vmm">): Promise<void> {
     const { id, account, info, spec } = live;
     await this.#parts.registry.put({ id, account, info, ref: vmm.ref, env: spec.env, workdir: spec.workdir });
     const { state, reason } = live.info;

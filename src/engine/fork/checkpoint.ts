@@ -23,24 +23,30 @@ export interface ForkPoint {
 }
 
 /**
- * Takes a checkpoint; the guest runs again when this returns, unless it was paused before. One at a time per sandbox.
+ * Takes a checkpoint; the guest runs again when this returns, unless it was paused before, or `staysPaused`, which is for
+ * one that ends with it: its file systems are then not held still, as memory and disk stay together. One at a time per sandbox.
  * @throws {WarrenError} `storage_exhausted`, `capacity_exhausted`, `driver_failed`, `guest_unresponsive`; the sandbox goes on
  */
 export async function takeCheckpoint(
   parts: CloneParts,
   live: Live,
   body: AwakeClone,
-  signal?: AbortSignal,
+  { signal, staysPaused = false }: { readonly signal?: AbortSignal | undefined; readonly staysPaused?: boolean } = {},
 ): Promise<ForkPoint> {
   const { host } = parts;
   const running = live.info.state === "running";
+  if (staysPaused) {
+    using files = host.checkpoint({ memoryMib: live.spec.memoryMib, diskFd: body.lease.disk.roFd });
+    const taken = await whilePaused(parts, body.vmm, { pause: running, resume: false }, () => take(live, body, files));
+    return { ...taken, ...shared(live, body, files.snapshot(live.layers)) };
+  }
   if (live.layers.length >= LIMITS.layerDepth) await merge(host, live, body);
   using files = host.checkpoint({ memoryMib: live.spec.memoryMib, diskFd: body.lease.disk.roFd });
   if (running) await body.agent.freeze(signal);
   let taken: { readonly pauseMs: number; readonly changedBytes: number };
   try {
     await host.flushDisk(body.lease.disk.roFd);
-    taken = await whilePaused(parts, body.vmm, running, () => take(live, body, files));
+    taken = await whilePaused(parts, body.vmm, { pause: running, resume: running }, () => take(live, body, files));
   } finally {
     // Whatever went wrong: a guest must not stay frozen. One that is gone says so to whoever calls it next.
     if (running) await body.agent.thaw().catch(() => undefined);
@@ -51,17 +57,17 @@ export async function takeCheckpoint(
 async function whilePaused<T extends object>(
   { clock }: CloneParts,
   vmm: Vmm,
-  running: boolean,
+  guest: { readonly pause: boolean; readonly resume: boolean },
   job: () => Promise<T>,
 ): Promise<T & { readonly pauseMs: number }> {
   const startMs = clock.monotonicMs();
-  if (running) await vmm.pause();
+  if (guest.pause) await vmm.pause();
   try {
     const result = await job();
-    if (running) await vmm.resume();
+    if (guest.resume) await vmm.resume();
     return { ...result, pauseMs: clock.monotonicMs() - startMs };
   } catch (cause) {
-    if (running) await vmm.resume().catch(() => undefined); // of a VMM that is gone, which `cause` tells
+    if (guest.pause) await vmm.resume().catch(() => undefined); // of a VMM that is gone, which `cause` tells
     throw cause;
   }
 }

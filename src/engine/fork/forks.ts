@@ -82,7 +82,7 @@ export class Forks {
   checkpoint(live: Live, signal?: AbortSignal): Promise<ForkPoint> {
     return this.#lane.run(live.id, async () => {
       signal?.throwIfAborted();
-      return takeCheckpoint(this.#parts, live, bodyOf(live, "running", "paused"), signal);
+      return takeCheckpoint(this.#parts, live, bodyOf(live, "running", "paused"), { signal });
     });
   }
 
@@ -148,7 +148,7 @@ export class Forks {
 }
 
 /** What the sandbox stands on, in one of these states. @throws {WarrenError} `wrong_state`, `sandbox_lost` */
-function bodyOf(live: Live, ...states: readonly SandboxInfo["state"][]): AwakeClone {
+export function bodyOf(live: Live, ...states: readonly SandboxInfo["state"][]): AwakeClone {
   if (!states.includes(live.info.state) || live.body === null) throw notRunning(live.info);
   return live.body;
 }
