@@ -8,6 +8,7 @@ import type { Driver } from "./driver/driver.ts";
 import { qemuDriver } from "./driver/qemu/driver.ts";
 import { Engine, type EngineOptions } from "./engine/engine.ts";
 import { type LinuxHost, openLinuxHost } from "./host/linux.ts";
+import { Snapshots } from "./snapshot/store.ts";
 import { Templates } from "./template/store.ts";
 
 /** The account of embedded use and of the command line: whoever is root here. */
@@ -28,6 +29,7 @@ export interface Warren extends AsyncDisposable {
   readonly host: LinuxHost;
   readonly driver: Driver;
   readonly templates: Templates;
+  readonly snapshots: Snapshots;
   readonly config: Config;
   readonly clock: Clock;
 }
@@ -54,13 +56,15 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
     ensureRoom: (bytes) => host.data.ensureRoom(bytes),
   });
   const { registry } = host;
-  const engine = new Engine({ driver, host, templates, registry, clock, log }, options);
+  const snapshots = new Snapshots({ dataDir: host.data.dir, shares: host.data.kind !== "copy", templates });
+  const engine = new Engine({ driver, host, templates, snapshots, registry, clock, log }, options);
   return {
     engine,
     sandboxes: engine.as(LOCAL_ACCOUNT),
     host,
     driver,
     templates,
+    snapshots,
     config,
     clock,
     [Symbol.asyncDispose]: () => engine.close(),

@@ -82,7 +82,9 @@ export function makePoint(dir: string, memoryMib: number, layers: readonly Pages
     holds: () => holds,
     hold: () => {
       holds += 1;
-      return () => void (holds -= 1);
+      return () => {
+        holds -= 1;
+      };
     },
     [Symbol.dispose]: () => {
       for (const fd of [memory.tableFd, state, diskFd]) closeSync(fd);

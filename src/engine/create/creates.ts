@@ -13,6 +13,8 @@ import type { Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
 import { newInfo, resolve, type SandboxSpec, sizeOf } from "../plan.ts";
 import type { Registry } from "../registry.ts";
+import { namedSnapshot } from "../fork/snapshots.ts";
+import type { HeldPoint, SnapshotStore } from "../snapshots.ts";
 import type { OpenTemplate, TemplateStore } from "../templates.ts";
 import { watch } from "../watch.ts";
 import type { Admission, Ticket } from "./admit.ts";
@@ -22,6 +24,7 @@ import type { Pool, Pooled } from "./pool.ts";
 
 export interface CreateParts extends CloneParts {
   readonly templates: TemplateStore;
+  readonly snapshots: SnapshotStore;
   readonly registry: Registry;
 }
 
@@ -114,9 +117,12 @@ export class Creates {
   #create(account: string, input: SandboxCreate, options: CallOptions): Promise<SandboxInfo> {
     return this.#cancellable(options, async (signal) => {
       const asked = parse(routes.create.input, input);
-      const spec = resolve(asked, (name) => this.#parts.templates.defaults(name));
+      const { templates, snapshots } = this.#parts;
+      const saved = asked.snapshot === undefined ? null : await namedSnapshot(snapshots, account, asked.snapshot);
+      const spec = resolve(asked, (name) => templates.defaults(name), saved);
       signal.throwIfAborted();
-      const origin = await this.#open(spec, signal);
+      const origin = await this.#open(account, spec, signal);
+      using _hold = Symbol.dispose in origin ? origin : null;
       return await this.#make({ account, spec, origin, parentId: null }, signal);
     });
   }
@@ -124,7 +130,7 @@ export class Creates {
   async #make(wish: Wish, signal: AbortSignal): Promise<SandboxInfo> {
     signal.throwIfAborted();
     const { account, spec, origin } = wish;
-    const mayPool = !spec.detached && wish.parentId === null;
+    const mayPool = !spec.detached && isOfTemplate(wish);
     const need = () => ({
       vcpus: spec.cpu,
       memoryMib: mayPool && this.#pool.hasReady(origin) ? 0 : origin.workingSetMib,
@@ -150,11 +156,13 @@ export class Creates {
     throw new WarrenError("queue_full", `${this.#options.queue} creates are already waiting on this host`);
   }
 
-  async #open(spec: SandboxSpec, signal: AbortSignal): Promise<OpenTemplate> {
+  async #open(account: string, spec: SandboxSpec, signal: AbortSignal): Promise<OpenTemplate | HeldPoint> {
     this.#refuseFull();
     this.#opening += 1;
     try {
-      return await this.#parts.templates.open(sizeOf(spec), this.#options.onBake, signal);
+      const { templates, snapshots } = this.#parts;
+      if (spec.snapshotId !== null) return await snapshots.open(account, spec.snapshotId, signal);
+      return await templates.open(sizeOf(spec), this.#options.onBake, signal);
     } finally {
       this.#opening -= 1;
     }
@@ -204,7 +212,8 @@ export class Creates {
     return { live, pooled, ticket, grantedMs: clock.monotonicMs() };
   }
 
-  async #bring(granted: Granted, { origin, parentId }: Wish, signal: AbortSignal): Promise<SandboxInfo> {
+  async #bring(granted: Granted, wish: Wish, signal: AbortSignal): Promise<SandboxInfo> {
+    const { origin } = wish;
     const { live, ticket } = granted;
     const onAbort = () => live.abandon(cancelled(signal.reason));
     signal.addEventListener("abort", onAbort, { once: true });
@@ -213,7 +222,7 @@ export class Creates {
       await this.#boot(granted, origin);
       if (signal.aborted) throw cancelled(signal.reason);
       ticket.settled();
-      if (parentId === null) this.#pool.touch(origin);
+      if (isOfTemplate(wish)) this.#pool.touch(origin);
       return live.info;
     } catch (cause) {
       await this.#lifecycle.end(live, "its create did not succeed");
@@ -278,6 +287,11 @@ export class Creates {
     await this.#parts.registry.remove(id);
     throw new WarrenError("sandbox_lost", `sandbox ${id} ended as soon as it was made: ${reason}`);
   }
+}
+
+/** Only templates are kept ready: what stands on a snapshot would keep it from being removed. */
+function isOfTemplate({ parentId, spec }: Wish): boolean {
+  return parentId === null && spec.snapshotId === null;
 }
 
 function cancelled(cause: unknown): WarrenError {

@@ -138,8 +138,8 @@ const FAULTS: Readonly<Record<string, Fault>> = {
 
 /** An engine over the real host with a driver of the test's own. */
 function engineOver(warren: Warren, driver: Driver, clock: Clock, prepared = 0): Engine {
-  const { host, templates } = warren;
-  const parts = { driver, host, templates, registry: host.registry, clock, log: createLog("silent") };
+  const { host, templates, snapshots } = warren;
+  const parts = { driver, host, templates, snapshots, registry: host.registry, clock, log: createLog("silent") };
   return new Engine(parts, { prepared });
 }
 
