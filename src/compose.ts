@@ -8,8 +8,8 @@ import type { Driver } from "./driver/driver.ts";
 import { qemuDriver } from "./driver/qemu/driver.ts";
 import { Engine, type EngineOptions } from "./engine/engine.ts";
 import { type LinuxHost, openLinuxHost } from "./host/linux.ts";
-import { Snapshots } from "./snapshot/store.ts";
 import { Templates } from "./template/store.ts";
+import { FileVolumes } from "./volume/store.ts";
 
 /** The account of embedded use and of the command line: whoever is root here. */
 export const LOCAL_ACCOUNT = "local";
@@ -29,7 +29,6 @@ export interface Warren extends AsyncDisposable {
   readonly host: LinuxHost;
   readonly driver: Driver;
   readonly templates: Templates;
-  readonly snapshots: Snapshots;
   readonly config: Config;
   readonly clock: Clock;
 }
@@ -56,15 +55,14 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
     ensureRoom: (bytes) => host.data.ensureRoom(bytes),
   });
   const { registry } = host;
-  const snapshots = new Snapshots({ dataDir: host.data.dir, shares: host.data.kind !== "copy", templates });
-  const engine = new Engine({ driver, host, templates, snapshots, registry, clock, log }, options);
+  const volumes = new FileVolumes({ data: host.data, clock });
+  const engine = new Engine({ driver, host, templates, volumes, registry, clock, log }, options);
   return {
     engine,
     sandboxes: engine.as(LOCAL_ACCOUNT),
     host,
     driver,
     templates,
-    snapshots,
     config,
     clock,
     [Symbol.asyncDispose]: () => engine.close(),

@@ -28,6 +28,7 @@ export const ERRORS = {
   bake_failed: { fault: "host", retry: true },
   snapshot_in_use: { fault: "state", retry: true },
   snapshot_invalid: { fault: "host", retry: false },
+  volume_in_use: { fault: "state", retry: true },
   sandbox_lost: { fault: "guest", retry: true },
   guest_protocol: { fault: "guest", retry: false },
   guest_unresponsive: { fault: "guest", retry: true },

@@ -142,6 +142,17 @@ export const LIMITS = {
   /** Longest silence of a command that is working. */
   progressMs: 2_000,
 
+  /** Volumes of one account, and at once in one sandbox: the drives that every snapshot was baked with. */
+  volumes: 1000,
+  volumesPerSandbox: 4,
+  /** The smallest with room for a journal; the largest is what a data image may hold in all. */
+  volumeMbMin: 16,
+  volumeMbMax: 64 * KIB,
+  /** mke2fs on a sparse file. */
+  volumeFormatMs: 120_000,
+  /** Mounting replays a journal, unmounting writes out all that is dirty; both emulated, on a busy host. */
+  mountSeconds: 120,
+
   /** Free bytes below which the data image grows, and below which no clone is made. */
   dataLowBytes: 2048 * MIB,
   diskReserveBytes: 256 * MIB,

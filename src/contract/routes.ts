@@ -4,16 +4,16 @@ import { execRoutes } from "./routes/exec.ts";
 import { fileRoutes } from "./routes/files.ts";
 import { forkRoutes } from "./routes/forks.ts";
 import { sandboxRoutes } from "./routes/sandboxes.ts";
-import { snapshotRoutes } from "./routes/snapshots.ts";
 import { templateRoutes } from "./routes/templates.ts";
+import { volumeRoutes } from "./routes/volumes.ts";
 
 export const routes = {
   ...sandboxRoutes,
   ...execRoutes,
   ...fileRoutes,
   ...forkRoutes,
-  ...snapshotRoutes,
   ...templateRoutes,
+  ...volumeRoutes,
 } as const satisfies Contract;
 
 /** What a handle talks to; it cannot tell whether the engine or an HTTP client is behind it. */

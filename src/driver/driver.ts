@@ -102,6 +102,15 @@ export interface VmRef {
   readonly socketDir: string;
 }
 
+/** What is put into a placeholder drive. Its descriptors stay the caller's, who may close them once it is in. */
+export interface Medium {
+  /** A file's; the VMM holds the same open file, locks included, until the medium is out or the VMM is gone. */
+  readonly fd: number;
+  readonly sizeBytes: number;
+  /** Null for a medium that the guest may write. Else an empty file: what the guest writes all the same goes there. */
+  readonly scratchFd: number | null;
+}
+
 /** What a capture wrote. With an error the guest stands on these runs all the same. */
 export interface Captured {
   /** Sorted and apart; may take in clean pages between dirty ones. */
@@ -130,6 +139,12 @@ export interface Vmm {
    * @returns what was written, also when the rest failed: `error` then says why
    */
   capture(memoryFd: number, signal?: AbortSignal): Promise<Captured>;
+  /** Puts a medium into an empty placeholder drive; the guest is told the new size. @throws when it failed: the drive is empty */
+  insert(drive: number, medium: Medium): Promise<void>;
+  /** The medium's file has grown to this size, and the guest is told. */
+  grow(drive: number, sizeBytes: number): Promise<void>;
+  /** Empties a drive; when it has resolved the VMM holds nothing of the medium. */
+  eject(drive: number): Promise<void>;
   /** Moves the self-destruct; null removes it. */
   setDeadline(deadlineNs: bigint | null): void;
   /** SIGKILL; resolves when the kernel has reaped every process of the jail. */

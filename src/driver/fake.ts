@@ -4,12 +4,22 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { WarrenError } from "../errors.ts";
-import type { Captured, Driver, Link, VmExit, Vmm, VmPlan, VmRef } from "./driver.ts";
+import type { Captured, Driver, Link, Medium, VmExit, Vmm, VmPlan, VmRef } from "./driver.ts";
 import { FakeGuest, type GuestFault, type GuestStep } from "./fake/guest.ts";
 import { pipe } from "./fake/pipe.ts";
 
 export type { GuestFault, GuestStep } from "./fake/guest.ts";
-export type VmmStep = "prepare" | "load" | "resume" | "pause" | "connect" | "save" | "capture";
+export type VmmStep =
+  | "prepare"
+  | "load"
+  | "resume"
+  | "pause"
+  | "connect"
+  | "save"
+  | "capture"
+  | "insert"
+  | "grow"
+  | "eject";
 
 export interface FakeHooks {
   /** Before a step of the VMM; may throw, or take its time. */
@@ -32,6 +42,8 @@ export class FakeVmm implements Vmm {
   readonly exited: Promise<VmExit>;
   readonly guest: FakeGuest;
   deadlineNs: bigint | null = null;
+  /** What is in its drives. */
+  readonly media = new Map<number, Medium>();
   readonly #driver: FakeDriver;
   readonly #exit: (exit: VmExit) => void;
   readonly #ports = new Map<number, { readonly host: Link; readonly guest: Link }>();
@@ -88,6 +100,24 @@ export class FakeVmm implements Vmm {
   async capture(): Promise<Captured> {
     await this.#step("capture");
     return { runs: [{ offset: 0, length: 4096 }], error: null };
+  }
+
+  async insert(drive: number, medium: Medium): Promise<void> {
+    await this.#step("insert");
+    if (this.media.has(drive)) throw new WarrenError("driver_failed", `drive ${drive} of the fake VMM is not empty`);
+    this.media.set(drive, medium);
+  }
+
+  async grow(drive: number, sizeBytes: number): Promise<void> {
+    await this.#step("grow");
+    const medium = this.media.get(drive);
+    if (medium === undefined) throw new WarrenError("driver_failed", `drive ${drive} of the fake VMM is empty`);
+    this.media.set(drive, { ...medium, sizeBytes });
+  }
+
+  async eject(drive: number): Promise<void> {
+    await this.#step("eject");
+    this.media.delete(drive);
   }
 
   setDeadline(deadlineNs: bigint | null): void {

@@ -7,8 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { parse } from "../contract/parse.ts";
 import type { CallOptions, Input, Route } from "../contract/route.ts";
-import type { SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
-import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
+import type { SandboxCreate, SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
 import type { BakeEvent } from "../contract/routes/templates.ts";
 import { routes, type SandboxHost } from "../contract/routes.ts";
 import type { Driver } from "../driver/driver.ts";
@@ -28,17 +27,18 @@ import { Neighbours } from "./neighbours.ts";
 import { DEFAULT_TEMPLATE } from "./plan.ts";
 import { explain, notFound, notRunning } from "./reached.ts";
 import type { Registry } from "./registry.ts";
-import { snapshotCalls, takeSnapshot } from "./fork/snapshots.ts";
-import type { SnapshotStore } from "./snapshots.ts";
 import { templateCalls } from "./template-calls.ts";
 import type { TemplateStore } from "./templates.ts";
+import { volumeCalls } from "./volumes/calls.ts";
+import type { VolumeStore } from "./volumes/store.ts";
+import { Volumes } from "./volumes/volumes.ts";
 
 /** What an engine stands on. */
 export interface EngineParts {
   readonly driver: Driver;
   readonly host: Host;
   readonly templates: TemplateStore;
-  readonly snapshots: SnapshotStore;
+  readonly volumes: VolumeStore;
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Log;
@@ -73,6 +73,7 @@ export class Engine implements AsyncDisposable {
   readonly #neighbours: Neighbours;
   readonly #creates: Creates;
   readonly #forks: Forks;
+  readonly #volumes: Volumes;
   readonly #hold: Hold;
   #closed: Promise<void> | null = null;
 
@@ -100,6 +101,7 @@ export class Engine implements AsyncDisposable {
       onBake: options.onBake ?? (() => undefined),
     });
     this.#forks = new Forks(clones, this.#lifecycle, this.#creates);
+    this.#volumes = new Volumes(parts, this.#lifecycle, (live, job) => this.#forks.alone(live, job));
   }
 
   /** The engine as one account sees it; sandboxes of others do not exist there. */
@@ -109,7 +111,7 @@ export class Engine implements AsyncDisposable {
       create: (input, options = {}) =>
         hold.during(async () => {
           this.#refuseWhenClosed();
-          return this.#creates.run(account, input, options);
+          return this.#create(account, input, options);
         }),
       get: (input) => hold.during(async () => this.#get(account, parse(routes.get.input, input).id)),
       list: (input) => hold.during(async () => this.#list(account, parse(routes.list.input, input))),
@@ -121,12 +123,10 @@ export class Engine implements AsyncDisposable {
         this.#onOwn(account, routes.promote, input, (live, asked) => this.#forks.promote(live, asked)),
       pause: (input) => this.#onOwn(account, routes.pause, input, (live) => this.#forks.pause(live)),
       resume: (input) => this.#onOwn(account, routes.resume, input, (live) => this.#forks.resume(live)),
-      snapshot: (input, { signal } = {}) =>
-        this.#onOwn(account, routes.snapshot, input, (live, asked) => this.#snapshot(live, asked, signal)),
       close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
       ...guestCalls((id) => this.#reach(account, id), hold),
       ...templateCalls(this.#parts.templates, hold),
-      ...snapshotCalls(this.#parts.snapshots, account, hold),
+      ...volumeCalls(this.#volumes, account, (id) => this.#mine(account, id), hold),
     };
   }
 
@@ -211,6 +211,22 @@ export class Engine implements AsyncDisposable {
     });
   }
 
+  /** With its volumes, or not at all. */
+  async #create(account: string, input: SandboxCreate, options: CallOptions): Promise<SandboxInfo> {
+    const { volumes = [] } = parse(routes.create.input, input);
+    await this.#volumes.check(account, volumes);
+    const info = await this.#creates.run(account, input, options);
+    const live = this.#lifecycle.get(info.id);
+    if (live === undefined || volumes.length === 0) return info;
+    try {
+      for (const volume of volumes) await this.#volumes.attach(live, volume, options);
+      return live.info;
+    } catch (cause) {
+      await this.#lifecycle.end(live, "a volume could not be attached");
+      throw cause;
+    }
+  }
+
   /** A sandbox of this process. @throws {WarrenError} `not_found`; `unsupported` – another process made it */
   async #mine(account: string, id: string): Promise<Live> {
     this.#refuseWhenClosed();
@@ -220,11 +236,6 @@ export class Engine implements AsyncDisposable {
     throw new WarrenError("unsupported", `sandbox ${id} was made by another process: only its maker can do that`, {
       details: { id },
     });
-  }
-
-  #snapshot(live: Live, asked: Parameters<SandboxHost["snapshot"]>[0], signal?: AbortSignal): Promise<SnapshotInfo> {
-    const { snapshots, clock } = this.#parts;
-    return takeSnapshot(snapshots, live, asked, clock.wallMs(), () => this.#forks.checkpoint(live, signal), signal);
   }
 
   async #get(account: string, id: string): Promise<SandboxInfo> {

@@ -5,6 +5,7 @@ import type { Layer } from "../host/host.ts";
 import type { AwakeClone } from "./create/clone.ts";
 import type { SandboxSpec } from "./plan.ts";
 import type { SandboxEvent, Verdict } from "./state.ts";
+import type { Placed } from "./volumes/places.ts";
 
 /** An event on its way to being judged. */
 export interface Posted {
@@ -25,6 +26,8 @@ export class Live {
   body: AwakeClone | null = null;
   /** Files under its memory, lowest first; the last ones are its own, held by `body`. */
   layers: readonly Layer[] = [];
+  /** What is in its drives, by name; written by `Volumes` only. */
+  readonly volumes = new Map<string, Placed>();
   readonly posted: Posted[] = [];
   /** Ends the create, or the wake, at its next step. */
   creating = new AbortController();

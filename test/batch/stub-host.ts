@@ -109,8 +109,8 @@ export class StubHost {
           createMs: 1,
           createPath: "none",
           parentId: null,
-          snapshotId: null,
           ownerPid: process.pid,
+          volumes: [],
           notes: [],
         };
         this.sandboxes.set(id, { info: made, input, files: new Map(), programs: [], gone: false });

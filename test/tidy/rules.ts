@@ -21,6 +21,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   images: ["shared"],
   template: ["shared", "guest", "driver", "host", "images", "src/engine/templates.ts"],
   snapshot: ["shared", "driver", "host", "template", "src/engine/templates.ts", "src/engine/snapshots.ts"],
+  volume: ["shared", "host", "src/engine/volumes/store.ts"],
   engine: ["shared", "guest", "src/driver/driver.ts", "src/host/host.ts"],
   sandbox: ["shared"],
   meter: ["shared"],

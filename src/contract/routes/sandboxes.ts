@@ -2,6 +2,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { LIMITS } from "../../limits.ts";
 import type { Contract } from "../route.ts";
+import { AttachedVolume, VolumeMount } from "./volumes.ts";
 
 export const SandboxState = Type.Union([
   Type.Literal("creating"),
@@ -34,8 +35,6 @@ export const Environment = Type.Record(
 export const SandboxCreate = Type.Object(
   {
     template: Type.Optional(TemplateName),
-    /** Id or name of a snapshot to restore instead of a template; template and size are then the snapshot's. */
-    snapshot: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
     /** vCPUs. */
     cpu: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.cpuMax })),
     /** MiB of guest RAM. */
@@ -48,6 +47,8 @@ export const SandboxCreate = Type.Object(
     /** Defaults of every exec in this sandbox. */
     env: Type.Optional(Environment),
     workdir: Type.Optional(Type.String({ pattern: "^/", maxLength: LIMITS.pathBytes })),
+    /** Attached before the create returns; when one cannot be, there is no sandbox. */
+    volumes: Type.Optional(Type.Array(VolumeMount, { maxItems: LIMITS.volumesPerSandbox })),
   },
   { additionalProperties: false },
 );
@@ -71,8 +72,7 @@ export const SandboxInfo = Type.Object({
   createPath: Type.Union([Type.Literal("none"), Type.Literal("prepared"), Type.Literal("ready")]),
   /** The sandbox that it was forked from. */
   parentId: Type.Union([Type.String(), Type.Null()]),
-  /** The snapshot that it, or what it was forked from, was restored from. */
-  snapshotId: Type.Union([Type.String(), Type.Null()]),
+  volumes: Type.Array(AttachedVolume),
   /** Host process that owns it; for `warren ls`. */
   ownerPid: Type.Integer(),
   /** What was granted with a reservation, for people: for instance more vCPUs than the host has cores. */
@@ -99,6 +99,8 @@ export const sandboxRoutes = {
     errors: [
       "invalid_request",
       "template_not_found",
+      "not_found",
+      "volume_in_use",
       "capacity_exhausted",
       "queue_full",
       "create_timeout",
@@ -106,7 +108,6 @@ export const sandboxRoutes = {
       "host_unsupported",
       "permission_denied",
       "bake_failed",
-      "snapshot_invalid",
       "driver_failed",
       "guest_unresponsive",
       "cancelled",

@@ -3,6 +3,7 @@
  * Everything that waits does so on the clock it is given or on what it reads and writes, and ends when it is killed.
  */
 import type { Clock } from "../../base/clock.ts";
+import { GROW, MOUNT, UNMOUNT } from "../../guest/mount/scripts.ts";
 import { bytesOf, type FakeFiles, GuestError, key } from "./files.ts";
 
 export interface Shell {
@@ -108,6 +109,9 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
 };
 
+/** What no shell here could run; a drive that is there mounts. */
+const SCRIPTS: ReadonlySet<string> = new Set([MOUNT, UNMOUNT, GROW]);
+
 /** Time passing in the guest: it keeps no process of the host alive. */
 function nap({ clock, killed }: Shell, ms: number): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -134,6 +138,7 @@ export function isCommand(name: string): boolean {
 export async function runArgv(shell: Shell, argv: readonly string[]): Promise<number> {
   const [name = "", ...args] = argv;
   try {
+    if (SCRIPTS.has(args[1] ?? "")) return 0;
     if (name === "sh" || name === "/bin/sh") return await runScript(shell, args[1] ?? "");
     return await runCommand(shell, name, args);
   } catch (cause) {

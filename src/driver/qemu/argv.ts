@@ -41,7 +41,7 @@ export interface FdNumbers {
 /** Descriptor sets: the root disk, the file that a device state is saved to, and from 3 on one for each placeholder drive. */
 const DISK_SET = 1;
 export const SAVED_SET = 2;
-const FIRST_VOLUME_SET = 3;
+export const FIRST_VOLUME_SET = 3;
 export function fdsetPath(set: number): string {
   return `/dev/fdset/${set}`;
 }

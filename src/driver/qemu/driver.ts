@@ -6,6 +6,7 @@ import { jailInit, memoryLibrary } from "../../host/jail/init.ts";
 import { type Jailed, spawnJailed } from "../../host/jail/jail.ts";
 import { listenIn } from "../../host/jail/sockets.ts";
 import { hostBootId } from "../../host/slots/process-name.ts";
+import { LIMITS } from "../../limits.ts";
 import type { Driver, Vmm, VmPlan, VmRef } from "../driver.ts";
 import { DEVICES, qemuArgv, TAP_MAC } from "./argv.ts";
 import { descriptorsOf, memorySetting, SOCKETS, STATE_FD } from "./descriptors.ts";
@@ -37,9 +38,13 @@ function kvmGroup(): number | null {
   return gid === 0 ? null : gid;
 }
 
-/** A VMM that has been taken over may fill its disk, and not the host's: no file of its may grow beyond that. */
+/**
+ * No file of a VMM's may grow beyond that, taken over or not. Any volume may be put into its drives later, when a limit can
+ * no longer be raised; an overlay's tables take a little more than its volume.
+ */
 function largestFile({ disk, machine }: VmPlan): number {
-  return Math.max(fstatSync(disk.rwFd).size, machine.memoryMib * 2 ** 20, STATE_BYTES);
+  const volumeBytes = Math.ceil(LIMITS.volumeMbMax * 1.01) * 2 ** 20;
+  return Math.max(fstatSync(disk.rwFd).size, machine.memoryMib * 2 ** 20, STATE_BYTES, volumeBytes);
 }
 
 async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock): Promise<Jailed> {

@@ -1,13 +1,14 @@
 /** One QEMU process: its monitor, its sockets, its end. The effectful half; the argument list is made in argv.ts. */
-import { fstatSync } from "node:fs";
+import { closeSync, fstatSync, openSync } from "node:fs";
 import type { Clock } from "../../base/clock.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import type { Jailed } from "../../host/jail/jail.ts";
-import type { Captured, Link, VmExit, Vmm, VmRef } from "../driver.ts";
+import type { Captured, Link, Medium, VmExit, Vmm, VmRef } from "../driver.ts";
 import { connectUnix } from "../socket.ts";
 import { fdsetPath, SAVED_SET } from "./argv.ts";
 import { capture, place } from "./control.ts";
 import { agentSocket, QMP_SOCKET } from "./descriptors.ts";
+import { eject, grow, insert, type Monitor } from "./drives.ts";
 import { Qmp } from "./qmp.ts";
 
 /** What QEMU answers to query-status, as far as it matters here. */
@@ -97,6 +98,35 @@ export class QemuVmm implements Vmm {
     signal?.throwIfAborted();
     const { size } = fstatSync(memoryFd);
     return await this.#explained(capture({ socketDir: this.ref.socketDir, clock: this.#clock }, memoryFd, size));
+  }
+
+  async insert(drive: number, medium: Medium): Promise<void> {
+    await this.#explained(insert(await this.#drives(), drive, medium));
+  }
+
+  async grow(drive: number, sizeBytes: number): Promise<void> {
+    await this.#explained(grow(await this.#drives(), drive, sizeBytes));
+  }
+
+  async eject(drive: number): Promise<void> {
+    await this.#explained(eject(await this.#drives(), drive));
+  }
+
+  async #drives(): Promise<Monitor> {
+    const qmp = await this.#monitor();
+    return {
+      command: (name, args) => qmp.command(name, args),
+      put: async (set, fd) => {
+        const given = fd ?? openSync("/dev/null", "r+");
+        try {
+          await this.#put(qmp, set, given);
+        } finally {
+          if (fd === null) closeSync(given);
+        }
+      },
+      clock: this.#clock,
+      closeFd: closeSync,
+    };
   }
 
   /** Makes a descriptor what QEMU finds in one of its sets. QEMU moved those it was started with, and says to where. */

@@ -86,6 +86,11 @@ export class Forks {
     });
   }
 
+  /** Another job that changes the sandbox as a whole, in its turn. */
+  alone<T>(live: Live, job: () => Promise<T>): Promise<T> {
+    return this.#lane.run(live.id, job);
+  }
+
   pause(live: Live): Promise<void> {
     return this.#lane.run(live.id, async () => {
       if (live.info.state === "paused") return;
