@@ -9,11 +9,11 @@ import type { SandboxCreate, SandboxInfo } from "../../contract/routes/sandboxes
 import type { BakeEvent } from "../../contract/routes/templates.ts";
 import { routes } from "../../contract/routes.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
+import { namedSnapshot } from "../fork/snapshots.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
 import { newInfo, resolve, type SandboxSpec, sizeOf } from "../plan.ts";
 import type { Registry } from "../registry.ts";
-import { namedSnapshot } from "../fork/snapshots.ts";
 import type { HeldPoint, SnapshotStore } from "../snapshots.ts";
 import type { OpenTemplate, TemplateStore } from "../templates.ts";
 import { watch } from "../watch.ts";
