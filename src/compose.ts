@@ -8,6 +8,7 @@ import type { Driver } from "./driver/driver.ts";
 import { qemuDriver } from "./driver/qemu/driver.ts";
 import { Engine, type EngineOptions } from "./engine/engine.ts";
 import { type LinuxHost, openLinuxHost } from "./host/linux.ts";
+import { Snapshots } from "./snapshot/store.ts";
 import { Templates } from "./template/store.ts";
 import { FileVolumes } from "./volume/store.ts";
 
@@ -29,6 +30,7 @@ export interface Warren extends AsyncDisposable {
   readonly host: LinuxHost;
   readonly driver: Driver;
   readonly templates: Templates;
+  readonly snapshots: Snapshots;
   readonly config: Config;
   readonly clock: Clock;
 }
@@ -55,14 +57,16 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
     ensureRoom: (bytes) => host.data.ensureRoom(bytes),
   });
   const { registry } = host;
+  const snapshots = new Snapshots({ dataDir: host.data.dir, shares: host.data.kind !== "copy", templates });
   const volumes = new FileVolumes({ data: host.data, clock });
-  const engine = new Engine({ driver, host, templates, volumes, registry, clock, log }, options);
+  const engine = new Engine({ driver, host, templates, snapshots, volumes, registry, clock, log }, options);
   return {
     engine,
     sandboxes: engine.as(LOCAL_ACCOUNT),
     host,
     driver,
     templates,
+    snapshots,
     config,
     clock,
     [Symbol.asyncDispose]: () => engine.close(),

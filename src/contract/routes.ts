@@ -4,6 +4,7 @@ import { execRoutes } from "./routes/exec.ts";
 import { fileRoutes } from "./routes/files.ts";
 import { forkRoutes } from "./routes/forks.ts";
 import { sandboxRoutes } from "./routes/sandboxes.ts";
+import { snapshotRoutes } from "./routes/snapshots.ts";
 import { templateRoutes } from "./routes/templates.ts";
 import { volumeRoutes } from "./routes/volumes.ts";
 
@@ -12,6 +13,7 @@ export const routes = {
   ...execRoutes,
   ...fileRoutes,
   ...forkRoutes,
+  ...snapshotRoutes,
   ...templateRoutes,
   ...volumeRoutes,
 } as const satisfies Contract;

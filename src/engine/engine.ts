@@ -8,6 +8,7 @@ import type { Log } from "../base/log.ts";
 import { parse } from "../contract/parse.ts";
 import type { CallOptions, Input, Route } from "../contract/route.ts";
 import type { SandboxCreate, SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
+import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
 import type { BakeEvent } from "../contract/routes/templates.ts";
 import { routes, type SandboxHost } from "../contract/routes.ts";
 import type { Driver } from "../driver/driver.ts";
@@ -19,6 +20,7 @@ import { Admission } from "./create/admit.ts";
 import { Creates } from "./create/creates.ts";
 import { Pool } from "./create/pool.ts";
 import { Forks } from "./fork/forks.ts";
+import { snapshotCalls, takeSnapshot } from "./fork/snapshots.ts";
 import { Hold } from "./hold.ts";
 import { isTerminal, Lifecycle } from "./lifecycle.ts";
 import type { Live } from "./live.ts";
@@ -27,6 +29,7 @@ import { Neighbours } from "./neighbours.ts";
 import { DEFAULT_TEMPLATE } from "./plan.ts";
 import { explain, notFound, notRunning } from "./reached.ts";
 import type { Registry } from "./registry.ts";
+import type { SnapshotStore } from "./snapshots.ts";
 import { templateCalls } from "./template-calls.ts";
 import type { TemplateStore } from "./templates.ts";
 import { volumeCalls } from "./volumes/calls.ts";
@@ -38,6 +41,7 @@ export interface EngineParts {
   readonly driver: Driver;
   readonly host: Host;
   readonly templates: TemplateStore;
+  readonly snapshots: SnapshotStore;
   readonly volumes: VolumeStore;
   readonly registry: Registry;
   readonly clock: Clock;
@@ -123,9 +127,12 @@ export class Engine implements AsyncDisposable {
         this.#onOwn(account, routes.promote, input, (live, asked) => this.#forks.promote(live, asked)),
       pause: (input) => this.#onOwn(account, routes.pause, input, (live) => this.#forks.pause(live)),
       resume: (input) => this.#onOwn(account, routes.resume, input, (live) => this.#forks.resume(live)),
+      snapshot: (input, { signal } = {}) =>
+        this.#onOwn(account, routes.snapshot, input, (live, asked) => this.#snapshot(live, asked, signal)),
       close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
       ...guestCalls((id) => this.#reach(account, id), hold),
       ...templateCalls(this.#parts.templates, hold),
+      ...snapshotCalls(this.#parts.snapshots, account, hold),
       ...volumeCalls(this.#volumes, account, (id) => this.#mine(account, id), hold),
     };
   }
@@ -236,6 +243,11 @@ export class Engine implements AsyncDisposable {
     throw new WarrenError("unsupported", `sandbox ${id} was made by another process: only its maker can do that`, {
       details: { id },
     });
+  }
+
+  #snapshot(live: Live, asked: Parameters<SandboxHost["snapshot"]>[0], signal?: AbortSignal): Promise<SnapshotInfo> {
+    const { snapshots, clock } = this.#parts;
+    return takeSnapshot(snapshots, live, asked, clock.wallMs(), () => this.#forks.checkpoint(live, signal), signal);
   }
 
   async #get(account: string, id: string): Promise<SandboxInfo> {

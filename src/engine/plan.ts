@@ -2,8 +2,10 @@
 import { randomBytes, uuid } from "../base/id.ts";
 import type { SandboxCreate, SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { VmPlan } from "../driver/driver.ts";
+import { WarrenError } from "../errors.ts";
 import type { GuestIdentity } from "../guest/agent.ts";
 import type { Lease } from "../host/host.ts";
+import type { SavedSnapshot } from "./snapshots.ts";
 import type { OpenTemplate, TemplateSize } from "./templates.ts";
 
 export const DEFAULT_TEMPLATE = "base";
@@ -11,6 +13,8 @@ export const DEFAULT_TEMPLATE = "base";
 /** A create with nothing left open. */
 export interface SandboxSpec {
   readonly template: string;
+  /** Restored from this snapshot, not from the template. */
+  readonly snapshotId: string | null;
   readonly cpu: number;
   readonly memoryMib: number;
   readonly ttlSeconds: number | null;
@@ -22,20 +26,35 @@ export interface SandboxSpec {
 
 type SizeOf = (template: string) => { readonly cpu: number; readonly memoryMib: number };
 
-/** Fills what a create left open; `sizeOf` knows each template's own size. */
-export function resolve(input: SandboxCreate, sizeOf: SizeOf): SandboxSpec {
-  const template = input.template ?? DEFAULT_TEMPLATE;
-  const size = sizeOf(template);
+/**
+ * Fills what a create left open; `sizeOf` knows each template's own size. A snapshot decides over template and size.
+ * @throws {WarrenError} `invalid_request` – another size than the snapshot's
+ */
+export function resolve(input: SandboxCreate, sizeOf: SizeOf, saved: SavedSnapshot | null = null): SandboxSpec {
+  const template = saved?.meta.template ?? input.template ?? DEFAULT_TEMPLATE;
+  const size = saved?.size ?? sizeOf(template);
+  if (saved !== null) {
+    refuseOther("cpu", input.cpu, size.cpu);
+    refuseOther("memoryMb", input.memoryMb, size.memoryMib);
+  }
   return {
     template,
+    snapshotId: saved?.meta.id ?? null,
     cpu: input.cpu ?? size.cpu,
     memoryMib: input.memoryMb ?? size.memoryMib,
     ttlSeconds: input.ttlSeconds ?? null,
     detached: input.detached ?? false,
     metadata: input.metadata ?? {},
-    env: input.env ?? {},
-    workdir: input.workdir ?? null,
+    env: { ...saved?.meta.env, ...input.env },
+    workdir: input.workdir ?? saved?.meta.workdir ?? null,
   };
+}
+
+function refuseOther(field: string, got: number | undefined, allowed: number): void {
+  if (got === undefined || got === allowed) return;
+  throw new WarrenError("invalid_request", `${field}: got ${got}, allowed is the snapshot's own ${allowed}`, {
+    details: { field, got, allowed },
+  });
 }
 
 export function sizeOf(spec: SandboxSpec): TemplateSize {
@@ -108,6 +127,7 @@ export function newInfo(
     createMs: 0,
     createPath: at.path,
     parentId: at.parentId,
+    snapshotId: spec.snapshotId,
     volumes: [],
     ownerPid: at.ownerPid,
     notes: notesOn(spec, at.cores),

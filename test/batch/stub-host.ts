@@ -109,6 +109,7 @@ export class StubHost {
           createMs: 1,
           createPath: "none",
           parentId: null,
+          snapshotId: null,
           ownerPid: process.pid,
           volumes: [],
           notes: [],

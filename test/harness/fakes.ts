@@ -10,6 +10,7 @@ import type { OpenTemplate, TemplateSize, TemplateStore } from "../../src/engine
 import { WarrenError } from "../../src/errors.ts";
 import { FakeHost, FakeRegistry } from "../../src/host/fake.ts";
 import type { Host } from "../../src/host/host.ts";
+import { FakeSnapshots } from "./fake-snapshots.ts";
 import { FakeVolumes } from "./fake-volumes.ts";
 
 const TEMPLATES = ["base", "code-interpreter"];
@@ -80,6 +81,7 @@ export class World {
   readonly host: FakeHost;
   readonly driver: FakeDriver;
   readonly templates = new FakeTemplates();
+  readonly snapshots = new FakeSnapshots();
   readonly volumes: FakeVolumes;
   readonly registry: FakeRegistry<SandboxRecord>;
   /** What the engine logged at `error`: a healthy run has none. */
@@ -109,7 +111,7 @@ export class World {
 
   /** No pool by default: what it does in the background belongs to the tests about it. */
   engine(options: EngineOptions = {}): Engine {
-    const { driver, templates, volumes, registry, clock } = this;
+    const { driver, templates, snapshots, volumes, registry, clock } = this;
     const log = createLog("error", (line) => this.errors.push(line));
     const host: Host = {
       capacity: () => this.host.capacity(),
@@ -125,7 +127,10 @@ export class World {
         return { ...lease, [Symbol.asyncDispose]: give };
       },
     };
-    const engine = new Engine({ host, driver, templates, volumes, registry, clock, log }, { prepared: 0, ...options });
+    const engine = new Engine(
+      { host, driver, templates, snapshots, volumes, registry, clock, log },
+      { prepared: 0, ...options },
+    );
     return engine;
   }
 

@@ -35,6 +35,8 @@ export const Environment = Type.Record(
 export const SandboxCreate = Type.Object(
   {
     template: Type.Optional(TemplateName),
+    /** Id or name of a snapshot to restore instead of a template; template and size are then the snapshot's. */
+    snapshot: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
     /** vCPUs. */
     cpu: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.cpuMax })),
     /** MiB of guest RAM. */
@@ -72,6 +74,8 @@ export const SandboxInfo = Type.Object({
   createPath: Type.Union([Type.Literal("none"), Type.Literal("prepared"), Type.Literal("ready")]),
   /** The sandbox that it was forked from. */
   parentId: Type.Union([Type.String(), Type.Null()]),
+  /** The snapshot that it, or what it was forked from, was restored from. */
+  snapshotId: Type.Union([Type.String(), Type.Null()]),
   volumes: Type.Array(AttachedVolume),
   /** Host process that owns it; for `warren ls`. */
   ownerPid: Type.Integer(),
@@ -108,6 +112,7 @@ export const sandboxRoutes = {
       "host_unsupported",
       "permission_denied",
       "bake_failed",
+      "snapshot_invalid",
       "driver_failed",
       "guest_unresponsive",
       "cancelled",
