@@ -76,6 +76,8 @@ function frame(random: Random): Uint8Array {
 
 function request(random: Random): Uint8Array {
   const channel = 1 + random.below(12);
+  // Without one in between, what is held while frozen would hardly ever be let go of but by a greeting.
+  if (random.once(30)) return encodeFrame(random.pick([ASK.FREEZE, ASK.THAW, ASK.THAW]), channel);
   switch (random.below(8)) {
     case 0:
     case 1:
