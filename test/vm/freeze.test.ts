@@ -10,7 +10,7 @@ import { nonce } from "../../src/base/id.ts";
 import { createLog } from "../../src/base/log.ts";
 import type { Warren } from "../../src/compose.ts";
 import { type AwakeClone, identify, prepareClone, wakeClone } from "../../src/engine/create/clone.ts";
-import type { ExecRequest, GuestAgent } from "../../src/guest/agent.ts";
+import { type ExecRequest, GuestAgent } from "../../src/guest/agent.ts";
 import { cloneDisk } from "../../src/host/slots/leases.ts";
 import { Sandbox } from "../../src/sandbox.ts";
 import { gate } from "../harness/gates.ts";
@@ -126,6 +126,28 @@ if (gate("vm")) {
         );
       },
       2 * VM_TEST_MS,
+    );
+
+    test(
+      "Freezing a guest ends with the host that asked for it, and when another host greets the guest",
+      async () => {
+        await using undo = new AsyncDisposableStack();
+        const { agent, vmm } = await loaded(undo);
+        const { clock } = warren;
+        // The guest's own end of patience, 30 s, is beyond what `until` waits.
+        const second = await GuestAgent.connect(await vmm.connect(1), { clock });
+        await second.freeze();
+        const first = await counted(agent);
+        second.close();
+        await until("the writer goes on", async () => (await counted(agent)) > first);
+        await agent.freeze();
+        const then = await counted(agent);
+        const third = await GuestAgent.connect(await vmm.connect(2), { clock });
+        undo.defer(() => third.close());
+        await until("the writer goes on", async () => (await counted(agent)) > then);
+        expect(await agent.thaw()).toBe(false);
+      },
+      VM_TEST_MS,
     );
 
     /** What e2fsck in another guest says of a copy of the disk that is taken while the load runs. */
