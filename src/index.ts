@@ -18,12 +18,14 @@ export type { ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.t
 export type { FileInfo } from "./contract/routes/files.ts";
 export type { SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
 export type { BakeEvent, TemplateInfo } from "./contract/routes/templates.ts";
+export type { AttachedVolume, VolumeInfo, VolumeMount } from "./contract/routes/volumes.ts";
 export type { SandboxHost } from "./contract/routes.ts";
 export { ERRORS, type ErrorCode, type Fault, isWarrenError, WarrenError } from "./errors.ts";
 export type { ExecResult } from "./sandbox/collect.ts";
 export type { Candidate, Exploration, ExploreOptions, Outcome } from "./sandbox/explore.ts";
 export type { SandboxFiles } from "./sandbox/files.ts";
 export type { SandboxProcess } from "./sandbox/process.ts";
+export { type MountOptions, Volume, type VolumeOptions } from "./sandbox/volume.ts";
 export {
   type Command,
   type CreateOptions,

@@ -6,6 +6,7 @@ import type { Body, CallOptions } from "./contract/route.ts";
 import type { Exec, ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.ts";
 import type { PromoteResult } from "./contract/routes/forks.ts";
 import type { SandboxCreate, SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
+import type { AttachedVolume } from "./contract/routes/volumes.ts";
 import type { SandboxHost } from "./contract/routes.ts";
 import { WarrenError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
@@ -13,6 +14,7 @@ import { collect, type ExecResult, feed } from "./sandbox/collect.ts";
 import { type Candidate, type Exploration, type ExploreOptions, explore } from "./sandbox/explore.ts";
 import { SandboxFiles } from "./sandbox/files.ts";
 import { SandboxProcess } from "./sandbox/process.ts";
+import type { MountOptions, Volume } from "./sandbox/volume.ts";
 
 /** One `sh -c` string, an argument vector, or Python in the template's warm interpreter (source text or more). */
 export type Command = string | readonly string[] | { readonly python: string | PythonRun };
@@ -67,7 +69,8 @@ export function setDefaultHost(open: OpenHost | null): void {
   openDefaultHost = open;
 }
 
-async function defaultHost(): Promise<SandboxHost> {
+/** The host for those who name none. @throws {WarrenError} `unsupported` – nobody has said where sandboxes come from */
+export async function defaultHost(): Promise<SandboxHost> {
   if (openDefaultHost === null) {
     throw new WarrenError("unsupported", "there is no default host here: pass one, or import from the package itself");
   }
@@ -217,6 +220,24 @@ export class Sandbox implements AsyncDisposable {
 
   resume(): Promise<void> {
     return this.#host.resume({ id: this.id });
+  }
+
+  /**
+   * Attaches a volume while it runs, mounted at `mount` (default `/volumes/NAME`).
+   * @throws {WarrenError} `volume_in_use` – someone writes it, or it is to be written and someone reads it; `invalid_request`
+   */
+  attachVolume(
+    volume: Volume | string,
+    options: MountOptions & { readonly mount?: string } = {},
+  ): Promise<AttachedVolume> {
+    const name = typeof volume === "string" ? volume : volume.name;
+    return this.#host.attachVolume({ id: this.id, name, ...options });
+  }
+
+  /** Unmounts it, all written to it on disk. @throws {WarrenError} `volume_in_use` – a process in the sandbox uses it */
+  detachVolume(volume: Volume | string): Promise<void> {
+    const name = typeof volume === "string" ? volume : volume.name;
+    return this.#host.detachVolume({ id: this.id, name });
   }
 
   /** Ends the sandbox and frees all it held; doing so twice is fine. */

@@ -1,5 +1,6 @@
 /** Text of the command line → values, each with an error that says what is allowed. */
 import { InvalidArgumentError } from "commander";
+import type { VolumeMount } from "../contract/routes/volumes.ts";
 import { LIMITS } from "../limits.ts";
 
 const SECONDS: Readonly<Record<string, number>> = { "": 1, s: 1, m: 60, h: 3600, d: 86_400 };
@@ -37,6 +38,23 @@ export function pairs(text: string, before: Readonly<Record<string, string>> = {
   const at = text.indexOf("=");
   if (at < 1) throw new InvalidArgumentError("allowed is NAME=VALUE.");
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+/** `NAME`, `NAME:/PATH` or either with `:ro`, given any number of times. */
+export function volumeMounts(text: string, before: readonly VolumeMount[] = []): VolumeMount[] {
+  const [, name, mount, ro] = /^([a-z0-9][a-z0-9_-]{0,62})(?::(\/.*?))?(:ro)?$/.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError("allowed is NAME:/PATH, with :ro to read only.");
+  return [...before, { name, readOnly: ro !== undefined, ...(mount === undefined ? {} : { mount }) }];
+}
+
+/** MiB as in `512m` or `2g`, for a volume. */
+export function volumeSize(text: string): number {
+  const match = /^(\d+)([a-z]*)$/i.exec(text);
+  const value = Number(match?.[1]) * (MIB[(match?.[2] ?? "").toLowerCase()] ?? Number.NaN);
+  if (Number.isInteger(value) && value >= LIMITS.volumeMbMin && value <= LIMITS.volumeMbMax) return value;
+  throw new InvalidArgumentError(
+    `allowed are ${LIMITS.volumeMbMin} to ${LIMITS.volumeMbMax} MiB, for instance 512 or 10g.`,
+  );
 }
 
 /** Only what was given: an absent option is absent, not `undefined`. */

@@ -19,6 +19,7 @@ import { defineLs } from "./verbs/ls.ts";
 import { defineRm } from "./verbs/rm.ts";
 import { defineRun } from "./verbs/run.ts";
 import { defineTemplates } from "./verbs/templates.ts";
+import { defineVolumes } from "./verbs/volumes.ts";
 
 const VERBS: readonly Define[] = [
   defineBatch,
@@ -29,6 +30,7 @@ const VERBS: readonly Define[] = [
   defineCp,
   defineRm,
   defineTemplates,
+  defineVolumes,
   defineDoctor,
   defineClean,
   defineBench,

@@ -1,6 +1,8 @@
 /** `warren create`: a sandbox that outlives the command. */
+
+import type { VolumeMount } from "../../contract/routes/volumes.ts";
 import { LIMITS } from "../../limits.ts";
-import { given, integer, mib, pairs, seconds } from "../arguments.ts";
+import { given, integer, mib, pairs, seconds, volumeMounts } from "../arguments.ts";
 import type { Define, Verb } from "../verb.ts";
 
 interface Options {
@@ -10,6 +12,7 @@ interface Options {
   readonly ttl: number;
   readonly env?: Record<string, string>;
   readonly metadata?: Record<string, string>;
+  readonly volume?: VolumeMount[];
   readonly json?: boolean;
 }
 
@@ -19,7 +22,8 @@ const EXAMPLES = `
 Examples:
   $ warren create
   $ id=$(warren create --template code-interpreter --memory 1g --ttl 2h)
-  $ warren create --metadata owner=me --json`;
+  $ warren create --metadata owner=me --json
+  $ warren create --volume data:/workspace --volume models:/models:ro`;
 
 export const defineCreate: Define = (program, verb) => {
   program
@@ -32,6 +36,7 @@ export const defineCreate: Define = (program, verb) => {
     .option("--ttl <time>", "it destroys itself after so long, for instance 90s or 2h", seconds, HOUR_SECONDS)
     .option("-e, --env <name=value>", "environment of every command in it; may be repeated", pairs)
     .option("--metadata <name=value>", "something to find it by; may be repeated", pairs)
+    .option("--volume <name[:/path][:ro]>", "attach a volume, to read only with :ro; may be repeated", volumeMounts)
     .option("--json", "print all that is known of it")
     .addHelpText("after", EXAMPLES)
     .action(async (options: Options) => {
@@ -43,11 +48,11 @@ async function create({ io }: Verb, options: Options): Promise<void> {
   const { withTemplate } = await import("../bake-first.ts");
   const { note, print, printJson } = await import("../ground/io.ts");
   const { interruptible, withHost } = await import("../verb.ts");
-  const { template, ttl: ttlSeconds, cpu, memory: memoryMb, env, metadata } = options;
+  const { template, ttl: ttlSeconds, cpu, memory: memoryMb, env, metadata, volume: volumes } = options;
   await withHost(io, false, async (host) => {
     const info = await interruptible(io, async (signal) => {
       await withTemplate(io, host, template, given({ cpu, memoryMb }), signal);
-      const input = { template, ttlSeconds, detached: true, ...given({ cpu, memoryMb, env, metadata }) };
+      const input = { template, ttlSeconds, detached: true, ...given({ cpu, memoryMb, env, metadata, volumes }) };
       return host.create(input, { signal });
     });
     if (options.json === true) return printJson(io, info);

@@ -11,6 +11,7 @@ import type { AwakeClone, CloneParts } from "../create/clone.ts";
 import type { Live } from "../live.ts";
 import { sizeOf } from "../plan.ts";
 import type { OpenTemplate } from "../templates.ts";
+import { refuseAttached } from "../volumes/volumes.ts";
 
 export interface ForkPoint {
   readonly origin: OpenTemplate;
@@ -25,7 +26,7 @@ export interface ForkPoint {
 /**
  * Takes a checkpoint; the guest runs again when this returns, unless it was paused before, or `staysPaused`, which is for
  * one that ends with it: its file systems are then not held still, as memory and disk stay together. One at a time per sandbox.
- * @throws {WarrenError} `storage_exhausted`, `capacity_exhausted`, `driver_failed`, `guest_unresponsive`; the sandbox goes on
+ * @throws {WarrenError} `wrong_state` – it has volumes; `storage_exhausted`, `capacity_exhausted`, `driver_failed`, `guest_unresponsive`; the sandbox goes on
  */
 export async function takeCheckpoint(
   parts: CloneParts,
@@ -34,6 +35,7 @@ export async function takeCheckpoint(
   { signal, staysPaused = false }: { readonly signal?: AbortSignal | undefined; readonly staysPaused?: boolean } = {},
 ): Promise<ForkPoint> {
   const { host } = parts;
+  refuseAttached(live);
   const running = live.info.state === "running";
   if (staysPaused) {
     using files = host.checkpoint({ memoryMib: live.spec.memoryMib, diskFd: body.lease.disk.roFd });

@@ -29,6 +29,14 @@ export function attachedVolumes(live: Live): AttachedVolume[] {
   return [...live.volumes.values()].map(({ name, mount, readOnly }) => ({ name, mount, readOnly }));
 }
 
+/** A volume's disk is no part of a sandbox's own instant, and has one writer. @throws {WarrenError} `wrong_state` */
+export function refuseAttached(live: Live): void {
+  const volumes = [...live.volumes.keys()];
+  if (volumes.length === 0) return;
+  const says = `sandbox ${live.id} has the volume ${volumes.join(", ")}: detach it first`;
+  throw new WarrenError("wrong_state", says, { details: { id: live.id, volumes } });
+}
+
 export class Volumes {
   readonly #store: VolumeStore;
   readonly #registry: Registry;
