@@ -30,6 +30,10 @@ export const C = {
   LOCK_NB: 4,
   LOCK_UN: 8,
   FICLONERANGE: 0x4020940d,
+  FS_IOC_FIEMAP: 0xc020660b,
+  FIEMAP_FLAG_SYNC: 1,
+  FIEMAP_EXTENT_LAST: 1,
+  FIEMAP_EXTENT_SHARED: 0x2000,
   FALLOC_FL_KEEP_SIZE: 1,
   FALLOC_FL_PUNCH_HOLE: 2,
   SYS_pidfd_send_signal: 424,
@@ -89,6 +93,8 @@ export const C = {
 
 export const LAYOUTS = {
   file_clone_range: { "": [0, 32], src_fd: [0, 8], src_offset: [8, 8], src_length: [16, 8], dest_offset: [24, 8] },
+  fiemap: { "": [0, 32], fm_length: [8, 8], fm_flags: [16, 4], fm_mapped_extents: [20, 4], fm_extent_count: [24, 4] },
+  fiemap_extent: { "": [0, 56], fe_logical: [0, 8], fe_length: [16, 8], fe_flags: [40, 4] },
   sockaddr_un: { "": [0, 110], sun_family: [0, 2], sun_path: [2, 108] },
   msghdr: { "": [0, 56], msg_iov: [16, 8], msg_iovlen: [24, 8], msg_control: [32, 8], msg_controllen: [40, 8] },
   iovec: { "": [0, 16], iov_base: [0, 8], iov_len: [8, 8] },

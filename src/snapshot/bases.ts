@@ -9,7 +9,6 @@ import {
   ftruncateSync,
   linkSync,
   openSync,
-  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -22,6 +21,7 @@ import type { Layer } from "../host/host.ts";
 import { HeldLayer, runsOf } from "../host/layers.ts";
 import { copySparse, digestSparse, reflink } from "../host/memory.ts";
 import { loadMemory, type TemplateMemory } from "../template/loaded.ts";
+import { failsWith, namesIn } from "./files.ts";
 import { damaged } from "./manifest.ts";
 
 /** What of the open templates matters here. */
@@ -58,7 +58,7 @@ export class Bases {
         linkSync(file, path);
         return xxh3;
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "ENOENT" || tries > TRIES) throw error;
+        if (!failsWith(error, "ENOENT") || tries > TRIES) throw error;
         await this.#write(file, layer, sizeBytes, known?.path);
       }
     }
@@ -155,15 +155,5 @@ export class Bases {
     } finally {
       closeSync(from);
     }
-  }
-}
-
-/** Names in a folder; none when it does not exist. */
-export function namesIn(dir: string): string[] {
-  try {
-    return readdirSync(dir);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
   }
 }

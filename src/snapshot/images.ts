@@ -12,10 +12,9 @@ import type { OpenTemplate } from "../engine/templates.ts";
 import { WarrenError } from "../errors.ts";
 import { partialOf } from "../host/home/publish.ts";
 import { startTicksOf } from "../host/slots/process-name.ts";
-import { namesIn } from "./bases.ts";
+import { failsWith, namesIn, syncFolder } from "./files.ts";
 import { openPoint } from "./point.ts";
 import { held, Shelf, type ShelfParts } from "./shelf.ts";
-import { syncFolder } from "./write.ts";
 
 const TAKEN = /^(.+)\.taken-(\d+)-(\d+)-[a-z0-9]+$/;
 
@@ -98,7 +97,7 @@ export class Images {
     try {
       renameSync(from, to);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+      if (failsWith(error, "ENOENT")) return false;
       throw error;
     }
     syncFolder(this.#dir);

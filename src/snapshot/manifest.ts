@@ -57,8 +57,6 @@ export const Manifest = Type.Object({
   state: Type.Object({ bytes: Bytes, sha256: Sha256 }),
   /** `head` is of its first MiB, where a file system says what it is; the rest is not read, since that would take seconds. */
   disk: Type.Object({ bytes: Bytes, head: Sha256 }),
-  /** Allocated for it alone when it was written. */
-  own: Type.Object({ memoryBytes: Bytes, stateBytes: Bytes, diskBytes: Bytes }),
   /** Over all of the above. */
   digest: Text,
 });

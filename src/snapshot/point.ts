@@ -11,6 +11,7 @@ import type { Layer, Snapshot } from "../host/host.ts";
 import { HeldLayer, imageOf } from "../host/layers.ts";
 import { digestSparse } from "../host/memory.ts";
 import type { Bases } from "./bases.ts";
+import { failsWith } from "./files.ts";
 import { damaged, decodeRuns, type Ground, MANIFEST, type Manifest, parseManifest, refuseMisfit } from "./manifest.ts";
 import { diskFacts, memoryFile, sha256 } from "./write.ts";
 
@@ -89,8 +90,7 @@ export function lockPoint(dir: string, how: "shared" | "exclusive"): number | nu
 }
 
 function isMissing(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === "ENOENT" || code === "ENOTDIR";
+  return failsWith(error, "ENOENT", "ENOTDIR");
 }
 
 /**

@@ -10,11 +10,13 @@ import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
 import type { HeldPoint, SavedSnapshot, SnapshotMeta } from "../engine/snapshots.ts";
 import type { OpenTemplate } from "../engine/templates.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
+import { ownBytes } from "../host/home/disk.ts";
 import { partialOf, removePartials } from "../host/home/publish.ts";
-import { namesIn } from "./bases.ts";
+import { copyPoint } from "./copy.ts";
+import { allocatedBytes, failsWith, namesIn, syncFolder } from "./files.ts";
 import type { Manifest } from "./manifest.ts";
 import { lockPoint, type OpenParts, type OpenPoint, openPoint, readManifest } from "./point.ts";
-import { syncFolder, type WriteParts, writePoint } from "./write.ts";
+import { memoryFile, type WriteParts, writePoint } from "./write.ts";
 
 export interface ShelfParts extends WriteParts, OpenParts {}
 
@@ -43,31 +45,56 @@ export class Shelf {
     const partial = partialOf(path);
     try {
       await mkdir(partial, { mode: 0o700 });
-      const manifest = await writePoint(parts, partial, point, meta, signal);
+      await writePoint(parts, partial, point, meta, signal);
       signal?.throwIfAborted();
-      renameSync(partial, path);
-      syncFolder(this.#dir);
+      this.#publish(partial, path);
       parts.step("published");
-      return infoOf(manifest);
     } catch (cause) {
       await rm(partial, { recursive: true, force: true });
-      if (!hasNoRoom(cause)) throw cause;
+      if (!failsWith(cause, "ENOSPC", "EDQUOT")) throw cause;
       throw new WarrenError("storage_exhausted", "there is no room on the disk for the snapshot", { cause });
     } finally {
       letGo();
     }
+    return this.find(meta.id)?.info ?? gone(meta.id);
   }
 
   /** Null when there is none. @throws {WarrenError} `snapshot_invalid` */
-  find(id: string): SavedSnapshot | null {
+  find(id: string): Saved | null {
     const path = this.#path(id);
     const manifest = path === null ? null : readManifest(path, id);
-    return manifest === null ? null : savedOf(manifest);
+    return path === null || manifest === null ? null : savedOf(manifest, path);
+  }
+
+  /**
+   * The same point once more under another id, on another shelf of this home, where it is a template of that name.
+   * @throws {WarrenError} `not_found`, `already_exists`, `storage_exhausted`
+   */
+  async promoteTo(shelf: Shelf, id: string, name: string): Promise<void> {
+    const [from, to] = [this.#path(id), shelf.#path(name)];
+    const lock = from === null ? null : lockPoint(from, "shared"); // it is not removed meanwhile
+    if (from === null || lock === null) throw gone(id);
+    try {
+      if (to === null || existsSync(to)) throw taken(name);
+      const { shares } = await this.#parts();
+      await mkdir(shelf.#dir, { recursive: true, mode: 0o700 });
+      const partial = partialOf(to);
+      try {
+        await mkdir(partial, { mode: 0o700 });
+        await copyPoint(from, partial, id, name, shares);
+        shelf.#publish(partial, to);
+      } catch (cause) {
+        await rm(partial, { recursive: true, force: true });
+        throw failsWith(cause, "ENOTEMPTY", "EEXIST") ? taken(name) : cause;
+      }
+    } finally {
+      closeSync(lock);
+    }
   }
 
   /** All that can be read, newest first; one that is damaged is no reason not to see the others. */
-  list(): SavedSnapshot[] {
-    const found: SavedSnapshot[] = [];
+  list(): Saved[] {
+    const found: Saved[] = [];
     for (const id of namesIn(this.#dir)) {
       try {
         const saved = this.find(id);
@@ -111,6 +138,26 @@ export class Shelf {
     }
   }
 
+  /** Out of sight at once, whoever uses it; they keep what they have. */
+  async discard(id: string): Promise<void> {
+    const path = this.#path(id);
+    this.#open.delete(id);
+    if (path !== null && existsSync(path)) await this.#discard(path);
+  }
+
+  /** Ids of those that cannot be read. */
+  damaged(): string[] {
+    return namesIn(this.#dir).filter((id) => {
+      try {
+        this.find(id);
+        return false;
+      } catch (error) {
+        if (isWarrenError(error, "snapshot_invalid")) return true;
+        throw error;
+      }
+    });
+  }
+
   /** Removes what ended processes left half-made. */
   collect(): void {
     removePartials(this.#dir);
@@ -131,6 +178,11 @@ export class Shelf {
     return opening;
   }
 
+  #publish(partial: string, path: string): void {
+    renameSync(partial, path);
+    syncFolder(this.#dir);
+  }
+
   async #discard(path: string): Promise<void> {
     const gone = partialOf(path);
     renameSync(path, gone);
@@ -147,21 +199,28 @@ export function held(point: OpenPoint): HeldPoint {
   return { size, machine, snapshot, digest, workingSetMib, warm, hold, [Symbol.dispose]: letGo };
 }
 
-export function hasNoRoom(error: unknown): boolean {
-  return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "");
+function gone(id: string): never {
+  throw new WarrenError("not_found", `there is no snapshot ${id}`, { details: { id } });
 }
 
-export function infoOf(manifest: Manifest): SnapshotInfo {
-  const { meta, own, cpu, memoryMib: memoryMb } = manifest;
-  const { id, name, sandboxId, template, createdAt, pauseMs, parentSnapshotId } = meta;
-  const sizeBytes = own.memoryBytes + own.stateBytes + own.diskBytes;
-  return {
-    ...{ id, name, sandboxId, template, cpu, memoryMb, metadata: meta.metadata, createdAt, sizeBytes },
-    ...{ memoryBytes: own.memoryBytes, diskBytes: own.diskBytes, pauseMs, parentSnapshotId },
-  };
+function taken(name: string): WarrenError {
+  const says = `there is a template ${name} already`;
+  return new WarrenError("already_exists", says, { details: { field: "name", got: name } });
 }
 
-function savedOf(manifest: Manifest): SavedSnapshot {
-  const { meta, cpu, memoryMib } = manifest;
-  return { meta, size: { name: meta.template, cpu, memoryMib }, info: infoOf(manifest) };
+/** What is known of a point without opening it, for whoever keeps it as a template too. */
+export interface Saved extends SavedSnapshot {
+  readonly digest: string;
+  readonly accel: "kvm" | "tcg";
+}
+
+function savedOf(manifest: Manifest, path: string): Saved {
+  const { meta, cpu, memoryMib, memory, state, digest, ground } = manifest;
+  const { account: _, env: __, workdir: ___, ...rest } = meta;
+  const layers = memory.slice(1).map((____, i) => join(path, memoryFile(i + 1)));
+  const memoryBytes = layers.reduce((sum, file) => sum + allocatedBytes(file), 0);
+  const diskBytes = ownBytes(join(path, "disk"));
+  const sizeBytes = memoryBytes + state.bytes + diskBytes;
+  const info = { ...rest, cpu, memoryMb: memoryMib, sizeBytes, memoryBytes, diskBytes };
+  return { meta, size: { name: meta.template, cpu, memoryMib }, info, digest, accel: ground.accel };
 }

@@ -5,15 +5,17 @@
  *     data/snapshots/<id>/            manifest.json memory-0 memory-1 … state disk
  *     data/snapshots/.bases/<xxh3>    memory of templates, each once; memory-0 of each snapshot is a link to one
  *     data/hibernated/<sandbox id>/   the same, of one sandbox that sleeps
+ *     data/promoted/<name>/           the same, a template by links to what a snapshot is made of
  */
 import { join } from "node:path";
 import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
 import type { HeldPoint, SavedSnapshot, SnapshotMeta, SnapshotStore, TakenImage } from "../engine/snapshots.ts";
-import type { OpenTemplate } from "../engine/templates.ts";
+import type { OpenTemplate, TemplateStore } from "../engine/templates.ts";
 import { WarrenError } from "../errors.ts";
 import { Bases, type Memories } from "./bases.ts";
 import { Images } from "./images.ts";
 import type { Ground } from "./manifest.ts";
+import { PromotedTemplates } from "./promoted.ts";
 import { Shelf, type ShelfParts } from "./shelf.ts";
 
 export interface SnapshotsOptions {
@@ -21,7 +23,7 @@ export interface SnapshotsOptions {
   readonly dataDir: string;
   /** False where its file system cannot reflink. */
   readonly shares: boolean;
-  readonly templates: Memories & { ground(): Promise<Ground> };
+  readonly templates: Memories & { ground(): Promise<Ground>; has(name: string): boolean };
   /** Told what has just been written; for tests that end the process there. */
   readonly step?: (name: string) => void;
 }
@@ -30,6 +32,8 @@ export class Snapshots implements SnapshotStore {
   readonly #bases: Bases;
   readonly #kept: Shelf;
   readonly #images: Images;
+  readonly #promoted: Shelf;
+  readonly #hasRecipe: (name: string) => boolean;
 
   constructor({ dataDir, shares, templates, step = () => undefined }: SnapshotsOptions) {
     const dir = join(dataDir, "snapshots");
@@ -39,6 +43,8 @@ export class Snapshots implements SnapshotStore {
       return { bases: this.#bases, ground: await templates.ground(), shares, step, verified };
     };
     this.#kept = new Shelf(dir, parts);
+    this.#promoted = new Shelf(join(dataDir, "promoted"), parts);
+    this.#hasRecipe = (name) => templates.has(name);
     this.#images = new Images(join(dataDir, "hibernated"), parts);
   }
 
@@ -73,11 +79,32 @@ export class Snapshots implements SnapshotStore {
   }
 
   async promote(account: string, id: string, name: string): Promise<void> {
-    await this.find(account, id);
-    throw new WarrenError("unsupported", `snapshot ${id} cannot be made the template ${name} yet`);
+    const { meta } = await this.find(account, id);
+    if (this.#hasRecipe(name)) {
+      const says = `there is a template ${name} already`;
+      throw new WarrenError("already_exists", says, { details: { field: "name", got: name } });
+    }
+    await this.#kept.promoteTo(this.#promoted, meta.id, name);
+  }
+
+  /** These templates and the promoted ones. */
+  with(recipes: TemplateStore): PromotedTemplates {
+    return new PromotedTemplates(recipes, this.#promoted);
+  }
+
+  /** What is kept, for people. */
+  survey() {
+    const kept = this.#kept.list();
+    return {
+      snapshots: kept.length,
+      sizeBytes: kept.reduce((sum, { info }) => sum + info.sizeBytes, 0),
+      hibernated: this.#images.list().length,
+      damaged: this.#kept.damaged(),
+    };
   }
 
   async collect(): Promise<number> {
+    this.#promoted.collect();
     this.#kept.collect();
     this.#images.collect();
     return this.#bases.collect();

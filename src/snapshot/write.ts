@@ -8,9 +8,9 @@ import type { Layer } from "../host/host.ts";
 import { copySparse, reflink } from "../host/memory.ts";
 import { LIMITS } from "../limits.ts";
 import type { Bases } from "./bases.ts";
+import { syncFolder } from "./files.ts";
 import { sourcesOf, type WrittenLayer, writeLayer } from "./layer-file.ts";
 import { chained, encodeRuns, type Ground, MANIFEST, type Manifest } from "./manifest.ts";
-import { ownBytes } from "./space.ts";
 
 export interface WriteParts {
   readonly bases: Bases;
@@ -31,29 +31,25 @@ export async function writePoint(
   point: OpenTemplate,
   meta: SnapshotMeta,
   signal?: AbortSignal,
-): Promise<Manifest> {
+): Promise<void> {
   const { snapshot, size, warm, workingSetMib } = point;
   const memory = await writeMemory(parts, dir, snapshot.layers, size.memoryMib * 2 ** 20, signal);
   const state = writeState(dir, snapshot.openState);
   parts.step("state");
   const disk = await writeDisk(parts, dir, snapshot.diskFd);
   parts.step("disk");
-  const layers = memory.map((_, i) => join(dir, memoryFile(i))).slice(1);
   const body = {
     ...{ format: 1 as const, ground: parts.ground, cpu: size.cpu, memoryMib: size.memoryMib, warm, workingSetMib },
     meta: { ...meta, metadata: { ...meta.metadata }, env: { ...meta.env } },
     ...{ memory, state, disk },
-    own: {
-      memoryBytes: layers.reduce((sum, path) => sum + ownBytes(path), 0),
-      stateBytes: ownBytes(join(dir, "state")),
-      diskBytes: ownBytes(join(dir, "disk")),
-    },
   };
-  const manifest: Manifest = { ...body, digest: chained(body) };
-  writeSynced(join(dir, MANIFEST), `${JSON.stringify(manifest)}\n`);
+  writeManifest(dir, body);
   parts.step("manifest");
   syncFolder(dir);
-  return manifest;
+}
+
+export function writeManifest(dir: string, body: Omit<Manifest, "digest">): void {
+  writeSynced(join(dir, MANIFEST), `${JSON.stringify({ ...body, digest: chained(body) })}\n`);
 }
 
 async function writeMemory(
@@ -123,14 +119,4 @@ export function sha256(bytes: Uint8Array): string {
 
 function writeSynced(path: string, content: string | Uint8Array): void {
   writeFileSync(path, content, { flag: "wx", mode: 0o600, flush: true });
-}
-
-/** Names in it are on disk from here on. */
-export function syncFolder(dir: string): void {
-  const fd = openSync(dir, constants.O_RDONLY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }

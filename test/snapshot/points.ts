@@ -26,7 +26,7 @@ export function snapshotsIn(
   dataDir: string,
   change: Partial<ConstructorParameters<typeof Snapshots>[0]> = {},
 ): Snapshots {
-  const templates = { memories: [], ground: async () => GROUND };
+  const templates = { memories: [], ground: async () => GROUND, has: (name: string) => name === "base" };
   return new Snapshots({ dataDir, shares: false, templates, ...change });
 }
 

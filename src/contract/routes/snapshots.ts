@@ -1,7 +1,7 @@
 /** Snapshots: a sandbox's memory and disk of one instant, kept on disk. */
 import { type Static, Type } from "@sinclair/typebox";
 import type { Contract } from "../route.ts";
-import { ById, Metadata, TemplateName } from "./sandboxes.ts";
+import { ById, Metadata } from "./sandboxes.ts";
 
 export const SnapshotName = Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" });
 
@@ -16,11 +16,14 @@ export const SnapshotInfo = Type.Object({
   metadata: Metadata,
   /** RFC 3339, UTC. */
   createdAt: Type.String(),
-  /** Bytes on disk that are its own: memory, device state and disk together. */
+  /** Bytes on the host's disk: memory, device state and disk together. */
   sizeBytes: Type.Integer(),
-  /** Of these, memory that differs from the template's. */
+  /** Of these, memory in which it differs from its template; the template's own is kept once for all. */
   memoryBytes: Type.Integer(),
-  /** Of these, disk; where the file system does not tell what is shared, all that is allocated. */
+  /**
+   * Of these, disk that only it has: what it shares with a running sandbox or another snapshot counts for none of them.
+   * Where the file system does not tell, all that is allocated.
+   */
   diskBytes: Type.Integer(),
   /** Milliseconds for which the sandbox stood still. */
   pauseMs: Type.Number(),
@@ -80,7 +83,10 @@ export const snapshotRoutes = {
     method: "POST",
     path: "/v1/snapshots/:id/promote",
     says: "Make a template of a snapshot, which stays when the snapshot is deleted",
-    input: Type.Object({ id: ById.properties.id, name: TemplateName }, { additionalProperties: false }),
+    input: Type.Object(
+      { id: ById.properties.id, name: Type.String({ pattern: "^[a-z0-9][a-z0-9_-]{0,62}$" }) },
+      { additionalProperties: false },
+    ),
     returns: "nothing",
     errors: ["invalid_request", "not_found", "already_exists", "snapshot_invalid", "storage_exhausted"],
   },

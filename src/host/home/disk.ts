@@ -1,7 +1,7 @@
 /** What a file system can do and hold, and a lock between processes on a path of it. */
-import { closeSync, constants, openSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd, fileSystemOf, openFd, reflink } from "../../../ffi/files.ts";
+import { closeFd, fileSystemOf, openFd, reflink, unsharedBytes } from "../../../ffi/files.ts";
 import { hasCode } from "../../../ffi/native.ts";
 import type { Clock } from "../../base/clock.ts";
 import { nonce } from "../../base/id.ts";
@@ -36,6 +36,16 @@ export function availableIn(dir: string): number {
     return fileSystemOf(fd).availableBytes;
   } finally {
     closeFd(fd);
+  }
+}
+
+/** Bytes of a file that no other shares; where the file system does not tell, all that are allocated. */
+export function ownBytes(path: string): number {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    return unsharedBytes(fd) ?? fstatSync(fd).blocks * 512;
+  } finally {
+    closeSync(fd);
   }
 }
 
