@@ -60,7 +60,8 @@ const KERNEL_HEADERS = `#include <stddef.h>
 #include <linux/netlink.h>
 #include <linux/falloc.h>
 `;
-const FROM_KERNEL = /^(FICLONERANGE|FS_IOC_|FIEMAP_|LOOP_|LO_|XFS_|CGROUP2_|NETLINK_|FALLOC_|FSOPEN_|FSMOUNT_|FSCONFIG_)/;
+const FROM_KERNEL =
+  /^(FICLONERANGE|FS_IOC_|FIEMAP_|LOOP_|LO_|XFS_|CGROUP2_|NETLINK_|FALLOC_|FSOPEN_|FSMOUNT_|FSCONFIG_)/;
 
 if (gate("gcc")) {
   test("Symbols agree with the prototypes of the system's headers", async () => {
