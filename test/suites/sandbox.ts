@@ -11,6 +11,7 @@ import { lifeTests } from "./sandbox/life.ts";
 import { processTests } from "./sandbox/processes.ts";
 import { pythonTests } from "./sandbox/python.ts";
 import { type Skips, type Subject, testsFor } from "./sandbox/subject.ts";
+import { volumeTests } from "./sandbox/volumes.ts";
 
 export type { Skips } from "./sandbox/subject.ts";
 
@@ -50,6 +51,7 @@ export function sandboxSuite(
     processTests(subject);
     fileTests(subject);
     pythonTests(subject);
+    volumeTests(subject);
   });
 }
 
