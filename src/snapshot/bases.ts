@@ -2,26 +2,16 @@
  * The memory that snapshots have below their own layers: a template's. One file a digest, shared by hard links, so that the
  * number of links says who refers to it; and in this process one sealed memory a digest, the open template's where it is open.
  */
-import {
-  closeSync,
-  constants,
-  fsyncSync,
-  ftruncateSync,
-  linkSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { closeSync, constants, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isWarrenError } from "../errors.ts";
 import { partialOf, removePartials } from "../host/home/publish.ts";
 import type { Layer } from "../host/host.ts";
 import { HeldLayer, runsOf } from "../host/layers.ts";
-import { copySparse, digestSparse, reflink } from "../host/memory.ts";
+import { digestSparse, reflink } from "../host/memory.ts";
 import { loadMemory, type TemplateMemory } from "../template/loaded.ts";
-import { failsWith, namesIn } from "./files.ts";
+import { copyWhole, failsWith, namesIn } from "./files.ts";
 import { damaged } from "./manifest.ts";
 
 /** What of the open templates matters here. */
@@ -104,6 +94,9 @@ export class Bases {
   }
 
   async #load(key: string, path: string, expected: { bytes: number; xxh3: string }, id: string): Promise<Layer> {
+    if (statSync(path, { throwIfNoEntry: false })?.size !== expected.bytes) {
+      throw damaged(id, "the memory it stands on is missing, or has another size");
+    }
     const fd = await loadMemory(path, expected).catch((cause: unknown) => {
       throw isWarrenError(cause, "template_invalid") ? damaged(id, "the memory it stands on is another") : cause;
     });
@@ -131,8 +124,7 @@ export class Bases {
       const fd = openSync(partial, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
       try {
         if (!this.#reflinked(source, fd)) {
-          ftruncateSync(fd, sizeBytes);
-          await copySparse(layer.fd, fd, sizeBytes);
+          await copyWhole(layer.fd, fd, sizeBytes);
         }
         fsyncSync(fd);
       } finally {

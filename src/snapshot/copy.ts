@@ -1,8 +1,8 @@
 /** A saved point once more, under another id: by links, as its files never change, but for the one that says who uses it. */
 import { closeSync, constants, fsyncSync, linkSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { copySparse, reflink } from "../host/memory.ts";
-import { syncFolder } from "./files.ts";
+import { reflink } from "../host/memory.ts";
+import { copyWhole, syncFolder } from "./files.ts";
 import { damaged, MANIFEST } from "./manifest.ts";
 import { readManifest } from "./point.ts";
 import { memoryFile, writeManifest } from "./write.ts";
@@ -28,7 +28,7 @@ async function copyLayer(from: string, to: string, sizeBytes: number, shares: bo
     const fd = openSync(to, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
     try {
       if (shares) reflink(source, fd);
-      else await copySparse(source, fd, sizeBytes);
+      else await copyWhole(source, fd, sizeBytes);
       fsyncSync(fd);
     } finally {
       closeSync(fd);

@@ -1,5 +1,6 @@
 /** Small things that a folder of snapshots is kept with. */
-import { closeSync, constants, fsyncSync, openSync, readdirSync, statSync } from "node:fs";
+import { closeSync, constants, fsyncSync, ftruncateSync, openSync, readdirSync, statSync } from "node:fs";
+import { copySparse } from "../host/memory.ts";
 
 export function failsWith(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && "code" in error && codes.includes(String(error.code));
@@ -28,4 +29,10 @@ export function syncFolder(dir: string): void {
 /** Bytes allocated to a file, whoever shares them. */
 export function allocatedBytes(path: string): number {
   return (statSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * 512;
+}
+
+/** All data of one file to another that is empty, holes left, the end included. @throws {WarrenError} `storage_exhausted` */
+export async function copyWhole(from: number, to: number, sizeBytes: number): Promise<void> {
+  ftruncateSync(to, sizeBytes);
+  await copySparse(from, to, sizeBytes);
 }

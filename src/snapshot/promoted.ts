@@ -13,6 +13,7 @@ export class PromotedTemplates implements TemplateStore {
   readonly #shelf: Shelf;
   /** Open for the life of the process, as templates are. */
   readonly #open = new Map<string, HeldPoint>();
+  readonly #removed: HeldPoint[] = [];
 
   constructor(recipes: TemplateStore, shelf: Shelf) {
     this.#recipes = recipes;
@@ -70,13 +71,14 @@ export class PromotedTemplates implements TemplateStore {
 
   async remove(name: string): Promise<void> {
     if (this.#find(name) === null) return this.#recipes.remove(name);
-    this.#open.get(name)?.[Symbol.dispose]();
+    const opened = this.#open.get(name);
+    if (opened !== undefined) this.#removed.push(opened); // a create may be about to stand on it
     this.#open.delete(name);
     await this.#shelf.discard(name);
   }
 
   close(): void {
-    for (const point of this.#open.values()) point[Symbol.dispose]();
+    for (const point of [...this.#open.values(), ...this.#removed.splice(0)]) point[Symbol.dispose]();
     this.#open.clear();
     this.#recipes.close();
   }

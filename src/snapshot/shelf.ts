@@ -43,13 +43,17 @@ export class Shelf {
     const letGo = point.hold();
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     const partial = partialOf(path);
+    let whole = false;
     try {
       await mkdir(partial, { mode: 0o700 });
       await writePoint(parts, partial, point, meta, signal);
       signal?.throwIfAborted();
-      this.#publish(partial, path);
+      renameSync(partial, path);
+      whole = true;
+      syncFolder(this.#dir);
       parts.step("published");
     } catch (cause) {
+      if (whole) await this.#discard(path);
       await rm(partial, { recursive: true, force: true });
       if (!failsWith(cause, "ENOSPC", "EDQUOT")) throw cause;
       throw new WarrenError("storage_exhausted", "there is no room on the disk for the snapshot", { cause });
@@ -82,7 +86,8 @@ export class Shelf {
       try {
         await mkdir(partial, { mode: 0o700 });
         await copyPoint(from, partial, id, name, shares);
-        shelf.#publish(partial, to);
+        renameSync(partial, to);
+        syncFolder(shelf.#dir);
       } catch (cause) {
         await rm(partial, { recursive: true, force: true });
         throw failsWith(cause, "ENOTEMPTY", "EEXIST") ? taken(name) : cause;
@@ -178,11 +183,6 @@ export class Shelf {
     return opening;
   }
 
-  #publish(partial: string, path: string): void {
-    renameSync(partial, path);
-    syncFolder(this.#dir);
-  }
-
   async #discard(path: string): Promise<void> {
     const gone = partialOf(path);
     renameSync(path, gone);
@@ -219,7 +219,8 @@ function savedOf(manifest: Manifest, path: string): Saved {
   const { account: _, env: __, workdir: ___, ...rest } = meta;
   const layers = memory.slice(1).map((____, i) => join(path, memoryFile(i + 1)));
   const memoryBytes = layers.reduce((sum, file) => sum + allocatedBytes(file), 0);
-  const diskBytes = ownBytes(join(path, "disk"));
+  const disk = join(path, "disk");
+  const diskBytes = existsSync(disk) ? ownBytes(disk) : 0; // damaged, or on its way out
   const sizeBytes = memoryBytes + state.bytes + diskBytes;
   const info = { ...rest, cpu, memoryMb: memoryMib, sizeBytes, memoryBytes, diskBytes };
   return { meta, size: { name: meta.template, cpu, memoryMib }, info, digest, accel: ground.accel };

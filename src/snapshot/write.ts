@@ -5,10 +5,10 @@ import { assert } from "../base/assert.ts";
 import type { SnapshotMeta } from "../engine/snapshots.ts";
 import type { OpenTemplate } from "../engine/templates.ts";
 import type { Layer } from "../host/host.ts";
-import { copySparse, reflink } from "../host/memory.ts";
+import { reflink } from "../host/memory.ts";
 import { LIMITS } from "../limits.ts";
 import type { Bases } from "./bases.ts";
-import { syncFolder } from "./files.ts";
+import { copyWhole, syncFolder } from "./files.ts";
 import { sourcesOf, type WrittenLayer, writeLayer } from "./layer-file.ts";
 import { chained, encodeRuns, type Ground, MANIFEST, type Manifest } from "./manifest.ts";
 
@@ -99,7 +99,7 @@ async function writeDisk(parts: WriteParts, dir: string, diskFd: number): Promis
   const fd = openSync(join(dir, "disk"), constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
   try {
     if (parts.shares) reflink(diskFd, fd);
-    else await copySparse(diskFd, fd, fstatSync(diskFd).size);
+    else await copyWhole(diskFd, fd, fstatSync(diskFd).size);
     fsyncSync(fd);
     return diskFacts(fd);
   } finally {
