@@ -11,9 +11,11 @@ import type { SandboxHost } from "./contract/routes.ts";
 import { WarrenError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
 import { collect, type ExecResult, feed } from "./sandbox/collect.ts";
+import { SandboxContexts } from "./sandbox/contexts.ts";
 import { type Candidate, type Exploration, type ExploreOptions, explore } from "./sandbox/explore.ts";
 import { SandboxFiles } from "./sandbox/files.ts";
 import { SandboxProcess } from "./sandbox/process.ts";
+import { Snapshot, type SnapshotOptions } from "./sandbox/snapshots.ts";
 import type { MountOptions, Volume } from "./sandbox/volume.ts";
 
 /** One `sh -c` string, an argument vector, or Python in the template's warm interpreter (source text or more). */
@@ -85,6 +87,7 @@ export async function defaultHost(): Promise<SandboxHost> {
 export class Sandbox implements AsyncDisposable {
   readonly id: string;
   readonly files: SandboxFiles;
+  readonly contexts: SandboxContexts;
   readonly #host: SandboxHost;
 
   /** A handle without asking whether there is such a sandbox; see {@link Sandbox.connect}. */
@@ -92,6 +95,7 @@ export class Sandbox implements AsyncDisposable {
     this.#host = host;
     this.id = id;
     this.files = new SandboxFiles(host, id);
+    this.contexts = new SandboxContexts(host, id);
   }
 
   /** Makes a sandbox and waits until it is ready for commands. @throws {WarrenError} as the contract's `create` says. */
@@ -100,6 +104,15 @@ export class Sandbox implements AsyncDisposable {
     const on = host ?? (await defaultHost());
     const { id } = await on.create(input, signal === undefined ? {} : { signal });
     return new Sandbox(on, id);
+  }
+
+  /**
+   * Restores a snapshot, by id or name, with the environment that its sandbox had.
+   * @throws {WarrenError} `invalid_request` – there is none; `snapshot_invalid` – damaged, or made on another kind of host
+   */
+  static fromSnapshot(snapshot: Snapshot | string, options: CreateOptions = {}, host?: SandboxHost): Promise<Sandbox> {
+    const name = typeof snapshot === "string" ? snapshot : snapshot.id;
+    return Sandbox.create({ ...options, snapshot: name }, host);
   }
 
   /** A handle to one that exists, made here or detached elsewhere. @throws {WarrenError} `not_found` */
@@ -213,6 +226,13 @@ export class Sandbox implements AsyncDisposable {
     return explore(this, candidates, options);
   }
 
+  /** Keeps its memory and disk of this instant on disk; it goes on running. @throws {WarrenError} `storage_exhausted` */
+  async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+    const { signal, ...input } = options;
+    const { id } = await this.#host.snapshot({ id: this.id, ...input }, signal === undefined ? {} : { signal });
+    return new Snapshot(this.#host, id);
+  }
+
   /** Stops it where it stands; its memory stays. Calls are refused until `resume`. */
   pause(): Promise<void> {
     return this.#host.pause({ id: this.id });
@@ -220,6 +240,16 @@ export class Sandbox implements AsyncDisposable {
 
   resume(): Promise<void> {
     return this.#host.resume({ id: this.id });
+  }
+
+  /** Keeps it on disk alone until the next call, which wakes it where it stood. */
+  hibernate(): Promise<void> {
+    return this.#host.hibernate({ id: this.id });
+  }
+
+  /** Wakes it without another call. */
+  wake(): Promise<void> {
+    return this.#host.wake({ id: this.id });
   }
 
   /**

@@ -104,7 +104,7 @@ function argumentBytes(exec: Exec): number {
  * Waits for the first item, so that a call which cannot begin fails as a call and not inside its stream. Written out rather
  * than as a generator, since leaving a generator that was never read would not end what it stands for.
  */
-async function begin<T>(stream: AsyncIterable<T>, reached: Reached, hold: Hold): Promise<AsyncIterable<T>> {
+export async function begin<T>(stream: AsyncIterable<T>, reached: Reached, hold: Hold): Promise<AsyncIterable<T>> {
   const source = stream[Symbol.asyncIterator]();
   let first: IteratorResult<T> | null = await source.next();
   const next = async (): Promise<IteratorResult<T>> => {

@@ -16,10 +16,12 @@ import { WarrenError } from "../errors.ts";
 import type { Host } from "../host/host.ts";
 import { LIMITS } from "../limits.ts";
 import { guestCalls, type Reached } from "./calls.ts";
+import { contextCalls } from "./context-calls.ts";
 import { Admission } from "./create/admit.ts";
 import { Creates } from "./create/creates.ts";
 import { Pool } from "./create/pool.ts";
 import { Forks } from "./fork/forks.ts";
+import { Hibernation } from "./fork/hibernation.ts";
 import { snapshotCalls, takeSnapshot } from "./fork/snapshots.ts";
 import { Hold } from "./hold.ts";
 import { isTerminal, Lifecycle } from "./lifecycle.ts";
@@ -34,7 +36,7 @@ import { templateCalls } from "./template-calls.ts";
 import type { TemplateStore } from "./templates.ts";
 import { volumeCalls } from "./volumes/calls.ts";
 import type { VolumeStore } from "./volumes/store.ts";
-import { Volumes } from "./volumes/volumes.ts";
+import { runningBody, Volumes } from "./volumes/volumes.ts";
 
 /** What an engine stands on. */
 export interface EngineParts {
@@ -77,6 +79,7 @@ export class Engine implements AsyncDisposable {
   readonly #neighbours: Neighbours;
   readonly #creates: Creates;
   readonly #forks: Forks;
+  readonly #hibernation: Hibernation;
   readonly #volumes: Volumes;
   readonly #hold: Hold;
   #closed: Promise<void> | null = null;
@@ -105,6 +108,7 @@ export class Engine implements AsyncDisposable {
       onBake: options.onBake ?? (() => undefined),
     });
     this.#forks = new Forks(clones, this.#lifecycle, this.#creates);
+    this.#hibernation = new Hibernation(clones, this.#lifecycle, this.#creates, this.#forks);
     this.#volumes = new Volumes(parts, this.#lifecycle, (live, job) => this.#forks.alone(live, job));
   }
 
@@ -120,17 +124,21 @@ export class Engine implements AsyncDisposable {
       get: (input) => hold.during(async () => this.#get(account, parse(routes.get.input, input).id)),
       list: (input) => hold.during(async () => this.#list(account, parse(routes.list.input, input))),
       fork: (input, options = {}) =>
-        this.#onOwn(account, routes.fork, input, (live, asked) => this.#forks.fork(live, asked, options)),
+        this.#onAwake(account, routes.fork, input, (live, asked) => this.#forks.fork(live, asked, options)),
       forkTree: (input, options = {}) =>
-        this.#onOwn(account, routes.forkTree, input, (live, asked) => this.#forks.forkTree(live, asked, options)),
+        this.#onAwake(account, routes.forkTree, input, (live, asked) => this.#forks.forkTree(live, asked, options)),
       promote: (input) =>
         this.#onOwn(account, routes.promote, input, (live, asked) => this.#forks.promote(live, asked)),
-      pause: (input) => this.#onOwn(account, routes.pause, input, (live) => this.#forks.pause(live)),
-      resume: (input) => this.#onOwn(account, routes.resume, input, (live) => this.#forks.resume(live)),
+      pause: (input) => this.#onAwake(account, routes.pause, input, (live) => this.#forks.pause(live)),
+      resume: (input) => this.#onAwake(account, routes.resume, input, (live) => this.#forks.resume(live)),
+      hibernate: (input) => this.#onOwn(account, routes.hibernate, input, (live) => this.#hibernation.hibernate(live)),
+      wake: (input, { signal } = {}) =>
+        this.#onOwn(account, routes.wake, input, (live) => this.#hibernation.wake(live, signal)),
       snapshot: (input, { signal } = {}) =>
-        this.#onOwn(account, routes.snapshot, input, (live, asked) => this.#snapshot(live, asked, signal)),
+        this.#onAwake(account, routes.snapshot, input, (live, asked) => this.#snapshot(live, asked, signal)),
       close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
       ...guestCalls((id) => this.#reach(account, id), hold),
+      ...contextCalls((id) => this.#reach(account, id), hold, this.#parts.clock),
       ...templateCalls(this.#parts.templates, hold),
       ...snapshotCalls(this.#parts.snapshots, account, hold),
       ...volumeCalls(this.#volumes, account, (id) => this.#mine(account, id), hold),
@@ -190,10 +198,16 @@ export class Engine implements AsyncDisposable {
 
   /** A detached sandbox goes on without this process; any other ends. */
   async #part(live: Live): Promise<void> {
-    if (!live.spec.detached || live.info.state !== "running") return this.#lifecycle.end(live, "its engine was closed");
+    if (!live.spec.detached || live.info.state !== "running") return this.#end(live, "its engine was closed");
     live.released = true;
     live.cancelExpiry();
     await live.body?.agent.close();
+  }
+
+  /** What it wrote to its volumes is put on disk first. */
+  async #end(live: Live, reason: string): Promise<void> {
+    await this.#volumes.flush(live.info, () => Promise.resolve(runningBody(live)));
+    await this.#lifecycle.end(live, reason);
   }
 
   #refuseWhenClosed(): void {
@@ -215,6 +229,19 @@ export class Engine implements AsyncDisposable {
     return this.#hold.during(async () => {
       const asked = parse(route.input, input) as Static<R["input"]>;
       return job(await this.#mine(account, asked.id), asked);
+    });
+  }
+
+  /** The same, of one that is woken first when it hibernates. */
+  #onAwake<R extends Route & { readonly input: TObject<{ id: TString }> }, T>(
+    account: string,
+    route: R,
+    input: Input<R>,
+    job: (live: Live, asked: Static<R["input"]>) => Promise<T>,
+  ): Promise<T> {
+    return this.#onOwn(account, route, input, async (live, asked) => {
+      if (live.info.state === "hibernated") await this.#hibernation.wake(live);
+      return job(live, asked);
     });
   }
 
@@ -276,9 +303,12 @@ export class Engine implements AsyncDisposable {
 
   async #close(account: string, id: string): Promise<void> {
     const live = this.#own(account, id);
-    if (live !== null) return this.#lifecycle.end(live, "closed");
+    if (live !== null) return this.#end(live, "closed");
     const record = await this.#neighbours.find(account, id);
-    if (record !== null) return this.#neighbours.end(record);
+    if (record !== null) {
+      await this.#volumes.flush(record.info, () => this.#neighbours.reach(record));
+      return this.#neighbours.end(record);
+    }
     if (!this.#neighbours.knew(account, id)) throw notFound(id);
   }
 
@@ -289,6 +319,7 @@ export class Engine implements AsyncDisposable {
       if (record === null) throw notFound(id);
       return this.#neighbours.reach(record);
     }
+    if (live.info.state === "hibernated") await this.#hibernation.wake(live);
     const { info, body, spec } = live;
     if (info.state !== "running" || body === null) throw notRunning(info);
     return { agent: body.agent, env: spec.env, workdir: spec.workdir, explain: (cause) => explain(live, cause) };

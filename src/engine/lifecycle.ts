@@ -86,6 +86,12 @@ export class Lifecycle {
     await live.created.promise;
     if (live.body !== null) await undoAll(live.body.undo, this.#log, live.id);
     live.body = null;
+    try {
+      await live.dropImage?.();
+    } catch (cause) {
+      this.#log.error("the image of a hibernated sandbox could not be removed", { id: live.id, cause: String(cause) });
+    }
+    live.dropImage = null;
     if (live.info.state === "failed") this.#settle(live);
     else await this.post(live, "reaped", null);
   }

@@ -37,6 +37,8 @@ export class Live {
   readonly left = Promise.withResolvers<void>();
   /** In a terminal state, and nothing of it is left on the host. */
   readonly ended = Promise.withResolvers<void>();
+  /** While it is hibernated: removes what it is then. */
+  dropImage: (() => Promise<void>) | null = null;
   cancelExpiry: () => void = () => undefined;
   /** Handed to the home: it lives on without this engine, which has hung up on its agent. */
   released = false;

@@ -78,6 +78,7 @@ export const DECISIONS = {
   /** No machine is left that could end by itself; what its last one did as it went is known. */
   hibernated: {
     ...ends,
+    bootFailed: "failed",
     woken: "running",
     exited: "ignored",
     lost: "ignored",

@@ -16,12 +16,13 @@ interface WatchParts {
 /** Watches until the sandbox ends; of one that was released only the end of its machine still counts. */
 export function watch(live: Live, body: AwakeClone, lifecycle: Lifecycle, { clock, log }: WatchParts): void {
   void body.vmm.exited.then((exit) => {
+    if (live.body !== body) return; // it hibernates, or has another machine since
     if (live.info.state === "running") log.info("a sandbox ended by itself", { id: live.id, ...exit });
     const [event, reason] = endOf(live, exit);
     void lifecycle.post(live, event, reason);
   });
   void body.agent.lost.then(async (error) => {
-    if (live.released || live.info.state !== "running") return;
+    if (live.released || live.body !== body || live.info.state !== "running") return;
     // A hang-up usually is the VMM's end seen from another side, and that side knows less.
     if (error.code === "sandbox_lost") await soon(body.vmm.exited, clock);
     if (!live.released) void lifecycle.post(live, "lost", lossOf(error));

@@ -110,4 +110,20 @@ export const forkRoutes = {
     returns: "nothing",
     errors: [...NOT_NOW, "driver_failed"],
   },
+  hibernate: {
+    method: "POST",
+    path: "/v1/sandboxes/:id/hibernate",
+    says: "Keep a sandbox on disk alone: no memory, no vCPU; any call wakes it; doing so twice is fine",
+    input: ById,
+    returns: "nothing",
+    errors: [...NOT_NOW, "driver_failed", "storage_exhausted", "capacity_exhausted"],
+  },
+  wake: {
+    method: "POST",
+    path: "/v1/sandboxes/:id/wake",
+    says: "Bring a hibernated sandbox back where it stood; of one that runs this is no error",
+    input: ById,
+    returns: "nothing",
+    errors: [...FORK_ERRORS, "snapshot_invalid"],
+  },
 } as const satisfies Contract;

@@ -13,6 +13,9 @@ import { sizeOf } from "../plan.ts";
 import type { OpenTemplate } from "../templates.ts";
 import { refuseAttached } from "../volumes/volumes.ts";
 
+/** A freeze that another host's greeting ended is tried again so often in all. */
+const FREEZE_TRIES = 3;
+
 export interface ForkPoint {
   readonly origin: OpenTemplate;
   /** Milliseconds for which the guest stood still; of a paused one, those of the taking. */
@@ -34,32 +37,46 @@ export async function takeCheckpoint(
   body: AwakeClone,
   { signal, staysPaused = false }: { readonly signal?: AbortSignal | undefined; readonly staysPaused?: boolean } = {},
 ): Promise<ForkPoint> {
-  const { host } = parts;
   refuseAttached(live);
   const running = live.info.state === "running";
-  if (staysPaused) {
-    using files = host.checkpoint({ memoryMib: live.spec.memoryMib, diskFd: body.lease.disk.roFd });
-    const taken = await whilePaused(parts, body.vmm, { pause: running, resume: false }, () => take(live, body, files));
-    return { ...taken, ...shared(live, body, files.snapshot(live.layers)) };
+  if (staysPaused) return attempt(parts, live, body, { pause: running, resume: false });
+  if (!running) return attempt(parts, live, body, { pause: false, resume: false });
+  for (let left = FREEZE_TRIES; ; left--) {
+    await body.agent.freeze(signal);
+    let kept = false;
+    let taken: ForkPoint;
+    try {
+      taken = await attempt(parts, live, body, { pause: true, resume: true });
+    } finally {
+      // Whatever went wrong: a guest must not stay frozen. One that is gone says so to whoever calls it next.
+      kept = await body.agent.thaw().catch(() => false);
+    }
+    if (kept) return taken;
+    taken.release();
+    // Another host has greeted the guest meanwhile, so its disk was written to: the copy may be half of something.
+    if (left <= 1) throw new WarrenError("wrong_state", `the file systems of sandbox ${live.id} did not stay frozen`);
   }
+}
+
+interface Standing {
+  readonly pause: boolean;
+  readonly resume: boolean;
+}
+
+async function attempt(parts: CloneParts, live: Live, body: AwakeClone, guest: Standing): Promise<ForkPoint> {
+  const { host } = parts;
+  const diskFd = body.lease.disk.roFd;
   if (live.layers.length >= LIMITS.layerDepth) await merge(host, live, body);
-  using files = host.checkpoint({ memoryMib: live.spec.memoryMib, diskFd: body.lease.disk.roFd });
-  if (running) await body.agent.freeze(signal);
-  let taken: { readonly pauseMs: number; readonly changedBytes: number };
-  try {
-    await host.flushDisk(body.lease.disk.roFd);
-    taken = await whilePaused(parts, body.vmm, { pause: running, resume: running }, () => take(live, body, files));
-  } finally {
-    // Whatever went wrong: a guest must not stay frozen. One that is gone says so to whoever calls it next.
-    if (running) await body.agent.thaw().catch(() => undefined);
-  }
+  using files = host.checkpoint({ memoryMib: live.spec.memoryMib, diskFd });
+  await host.flushDisk(diskFd);
+  const taken = await whilePaused(parts, body.vmm, guest, () => take(live, body, files));
   return { ...taken, ...shared(live, body, files.snapshot(live.layers)) };
 }
 
 async function whilePaused<T extends object>(
   { clock }: CloneParts,
   vmm: Vmm,
-  guest: { readonly pause: boolean; readonly resume: boolean },
+  guest: Standing,
   job: () => Promise<T>,
 ): Promise<T & { readonly pauseMs: number }> {
   const startMs = clock.monotonicMs();

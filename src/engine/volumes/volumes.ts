@@ -2,10 +2,14 @@
  * Volumes of sandboxes of this process: opened with their lock, put into a drive of the VMM, mounted in the guest; and back.
  * The lock is the VMM's from the moment it has the medium, so nothing here has to be undone when a sandbox ends.
  */
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
 import type { CallOptions } from "../../contract/route.ts";
+import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import type { AttachedVolume, VolumeInfo, VolumeMount } from "../../contract/routes/volumes.ts";
 import { WarrenError } from "../../errors.ts";
-import { growDrive, mountDrive, unmountDrive } from "../../guest/mount/mount.ts";
+import { flushDrives, growDrive, mountDrive, unmountDrive } from "../../guest/mount/mount.ts";
+import { LIMITS } from "../../limits.ts";
 import type { AwakeClone } from "../create/clone.ts";
 import { isTerminal, type Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
@@ -19,6 +23,8 @@ const MIB = 2 ** 20;
 export interface VolumesParts {
   readonly volumes: VolumeStore;
   readonly registry: Registry;
+  readonly clock: Clock;
+  readonly log: Log;
 }
 
 /** Runs a job on a sandbox while no other changes it as a whole. */
@@ -42,12 +48,16 @@ export class Volumes {
   readonly #registry: Registry;
   readonly #lifecycle: Lifecycle;
   readonly #alone: Alone;
+  readonly #clock: Clock;
+  readonly #log: Log;
 
-  constructor({ volumes, registry }: VolumesParts, lifecycle: Lifecycle, alone: Alone) {
+  constructor({ volumes, registry, clock, log }: VolumesParts, lifecycle: Lifecycle, alone: Alone) {
     this.#store = volumes;
     this.#registry = registry;
     this.#lifecycle = lifecycle;
     this.#alone = alone;
+    this.#clock = clock;
+    this.#log = log;
   }
 
   async create(account: string, name: string, sizeMb: number): Promise<VolumeInfo> {
@@ -90,7 +100,7 @@ export class Volumes {
   attach(live: Live, asked: VolumeMount, { signal }: CallOptions = {}): Promise<AttachedVolume> {
     return this.#alone(live, async () => {
       signal?.throwIfAborted();
-      const body = running(live);
+      const body = runningBody(live);
       const place = placeFor(asked, live.volumes.values());
       using volume = await this.#store.open(live.account, place.name, place.readOnly);
       live.volumes.set(place.name, place);
@@ -108,7 +118,7 @@ export class Volumes {
 
   detach(live: Live, name: string): Promise<void> {
     return this.#alone(live, async () => {
-      const body = running(live);
+      const body = runningBody(live);
       const place = live.volumes.get(name);
       if (place === undefined) {
         throw new WarrenError("not_found", `sandbox ${live.id} has no volume ${name}`, {
@@ -120,6 +130,25 @@ export class Volumes {
       live.volumes.delete(name);
       await this.#tell(live, body);
     });
+  }
+
+  /**
+   * Has a guest put what it wrote to its volumes on disk, for one that is about to be closed. One that does not in
+   * {@link LIMITS.volumeFlushMs} has its own loss.
+   */
+  async flush({ id, state, volumes }: SandboxInfo, reach: () => Promise<Pick<AwakeClone, "agent">>): Promise<void> {
+    const mounts = volumes.filter(({ readOnly }) => !readOnly).map(({ mount }) => mount);
+    if (mounts.length === 0 || state !== "running") return;
+    const late = new AbortController();
+    const cancel = this.#clock.after(LIMITS.volumeFlushMs, () => late.abort(new Error("it took too long")));
+    try {
+      const { agent } = await reach();
+      await flushDrives(agent, mounts, late.signal);
+    } catch (cause) {
+      this.#log.warn("volumes of a closed sandbox were not flushed", { id, cause: String(cause) });
+    } finally {
+      cancel();
+    }
   }
 
   async #bring(live: Live, { vmm, agent }: AwakeClone, place: Placed, volume: OpenVolume): Promise<void> {
@@ -169,7 +198,8 @@ export class Volumes {
   }
 }
 
-function running(live: Live): AwakeClone {
+/** @throws {WarrenError} `wrong_state`, `sandbox_lost` */
+export function runningBody(live: Live): AwakeClone {
   if (live.info.state !== "running" || live.body === null) throw notRunning(live.info);
   return live.body;
 }

@@ -1,0 +1,124 @@
+/**
+ * Sandboxes that sleep on disk: their image is all there is of them until they wake. It is used up before the guest runs
+ * again, so a disk is never resumed older than its memory.
+ */
+import { WarrenError } from "../../errors.ts";
+import { type AwakeClone, asWarrenError, type CloneParts, undoAll } from "../create/clone.ts";
+import type { Creates } from "../create/creates.ts";
+import type { Lifecycle } from "../lifecycle.ts";
+import type { Live } from "../live.ts";
+import { notRunning } from "../reached.ts";
+import type { SnapshotMeta, SnapshotStore, TakenImage } from "../snapshots.ts";
+import { watch } from "../watch.ts";
+import { takeCheckpoint } from "./checkpoint.ts";
+import { bodyOf, type Forks } from "./forks.ts";
+
+export interface HibernationParts extends CloneParts {
+  readonly snapshots: SnapshotStore;
+}
+
+export class Hibernation {
+  readonly #parts: HibernationParts;
+  readonly #lifecycle: Lifecycle;
+  readonly #creates: Creates;
+  readonly #forks: Forks;
+
+  constructor(parts: HibernationParts, lifecycle: Lifecycle, creates: Creates, forks: Forks) {
+    this.#parts = parts;
+    this.#lifecycle = lifecycle;
+    this.#creates = creates;
+    this.#forks = forks;
+  }
+
+  /** Twice is fine. @throws {WarrenError} `storage_exhausted`, …; the sandbox then goes on as it was */
+  hibernate(live: Live): Promise<void> {
+    return this.#forks.alone(live, async () => {
+      if (live.info.state === "hibernated") return;
+      const running = live.info.state === "running";
+      const body = bodyOf(live, "running", "paused");
+      const point = await takeCheckpoint(this.#parts, live, body, { staysPaused: true });
+      try {
+        await this.#parts.snapshots.saveImage(point.origin, this.#meta(live, live.id, point.pauseMs));
+      } catch (cause) {
+        if (running) await body.vmm.resume();
+        throw cause;
+      } finally {
+        point.release();
+      }
+      await this.#leave(live, body);
+    });
+  }
+
+  /** Any number of callers wake it once; of one that runs this is no error. */
+  wake(live: Live, signal?: AbortSignal): Promise<void> {
+    return this.#forks.alone(live, async () => {
+      if (live.info.state === "running" || live.info.state === "paused") return;
+      if (live.info.state !== "hibernated") throw notRunning(live.info);
+      signal?.throwIfAborted();
+      const image = await this.#parts.snapshots.takeImage(live.id);
+      if (image === null) {
+        throw new WarrenError("sandbox_lost", `the image of sandbox ${live.id} is gone`, { details: { id: live.id } });
+      }
+      await this.#rise(live, image, signal);
+    });
+  }
+
+  /** From here on the image is what there is of it. */
+  async #leave(live: Live, body: AwakeClone): Promise<void> {
+    const verdict = await this.#lifecycle.post(live, "hibernated", null);
+    if (verdict.kind !== "move") {
+      await this.#parts.snapshots.removeImage(live.id); // it was ended while it was being written
+      throw notRunning(live.info);
+    }
+    live.begin();
+    live.body = null;
+    live.layers = [];
+    live.dropImage = () => this.#parts.snapshots.removeImage(live.id);
+    await undoAll(body.undo, this.#parts.log, live.id);
+    live.created.resolve();
+  }
+
+  async #rise(live: Live, image: TakenImage, signal: AbortSignal | undefined): Promise<void> {
+    live.begin();
+    let used = false;
+    const consume = async (): Promise<void> => {
+      await image.consume();
+      live.dropImage = null;
+      used = true;
+    };
+    try {
+      using point = await image.open(signal);
+      const body = await this.#creates.wake(live, point, consume, signal);
+      live.body = body;
+      live.layers = body.origin.snapshot.layers;
+      live.created.resolve();
+      const verdict = await this.#lifecycle.post(live, "woken", null, body.resumedMs);
+      if (verdict.kind !== "move") throw notRunning(live.info);
+      watch(live, body, this.#lifecycle, this.#parts);
+      await this.#creates.register(live, body);
+    } catch (cause) {
+      live.created.resolve();
+      const failure = asWarrenError(cause, `sandbox ${live.id} could not be woken`);
+      if (!used) await image.putBack();
+      else if (live.body === null) await this.#lifecycle.post(live, "bootFailed", failure.message);
+      throw failure;
+    }
+  }
+
+  #meta(live: Live, id: string, pauseMs: number): SnapshotMeta {
+    const { account, spec } = live;
+    return {
+      id,
+      account,
+      name: null,
+      sandboxId: live.id,
+      template: spec.template,
+      metadata: spec.metadata,
+      env: spec.env,
+      workdir: spec.workdir,
+      pauseMs,
+      createdAt: new Date(this.#parts.clock.wallMs()).toISOString(),
+      parentSnapshotId: spec.snapshotId,
+    };
+  }
+}
