@@ -6,7 +6,7 @@ import { type BatchOptions, batch as batchOver } from "./batch/batch.ts";
 import type { Item } from "./batch/items/item.ts";
 import type { Row } from "./batch/row.ts";
 import { batchParts, openWarren, type Warren } from "./compose.ts";
-import { setDefaultHost } from "./sandbox.ts";
+import { setDefaultHost } from "./sandbox/default-host.ts";
 
 export type { BatchOptions } from "./batch/batch.ts";
 export type { Item } from "./batch/items/item.ts";
@@ -17,6 +17,7 @@ export type { Body, CallOptions } from "./contract/route.ts";
 export type { ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.ts";
 export type { FileInfo } from "./contract/routes/files.ts";
 export type { SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
+export type { SnapshotInfo } from "./contract/routes/snapshots.ts";
 export type { BakeEvent, TemplateInfo } from "./contract/routes/templates.ts";
 export type { AttachedVolume, VolumeInfo, VolumeMount } from "./contract/routes/volumes.ts";
 export type { SandboxHost } from "./contract/routes.ts";
@@ -25,6 +26,7 @@ export type { ExecResult } from "./sandbox/collect.ts";
 export type { Candidate, Exploration, ExploreOptions, Outcome } from "./sandbox/explore.ts";
 export type { SandboxFiles } from "./sandbox/files.ts";
 export type { SandboxProcess } from "./sandbox/process.ts";
+export { Snapshot, type SnapshotOptions } from "./sandbox/snapshots.ts";
 export { type MountOptions, Volume, type VolumeOptions } from "./sandbox/volume.ts";
 export {
   type Command,

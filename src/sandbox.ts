@@ -11,6 +11,7 @@ import type { SandboxHost } from "./contract/routes.ts";
 import { WarrenError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
 import { collect, type ExecResult, feed } from "./sandbox/collect.ts";
+import { defaultHost } from "./sandbox/default-host.ts";
 import { SandboxContexts } from "./sandbox/contexts.ts";
 import { type Candidate, type Exploration, type ExploreOptions, explore } from "./sandbox/explore.ts";
 import { SandboxFiles } from "./sandbox/files.ts";
@@ -61,22 +62,6 @@ export interface ForkOptions extends CallOptions {
   readonly metadata?: Record<string, string>;
   /** At most what the parent has left, which is the default. */
   readonly ttlSeconds?: number;
-}
-
-type OpenHost = () => Promise<SandboxHost>;
-let openDefaultHost: OpenHost | null = null;
-
-/** Says where sandboxes come from when no host is named; the entry point of the package does it. */
-export function setDefaultHost(open: OpenHost | null): void {
-  openDefaultHost = open;
-}
-
-/** The host for those who name none. @throws {WarrenError} `unsupported` – nobody has said where sandboxes come from */
-export async function defaultHost(): Promise<SandboxHost> {
-  if (openDefaultHost === null) {
-    throw new WarrenError("unsupported", "there is no default host here: pass one, or import from the package itself");
-  }
-  return openDefaultHost();
 }
 
 /**

@@ -1,7 +1,8 @@
 /** The behaviour suite over the engine and a guest in memory, and what the handle adds by itself. */
 import { expect, test } from "bun:test";
 import { collect } from "../src/sandbox/collect.ts";
-import { Sandbox, setDefaultHost } from "../src/sandbox.ts";
+import { setDefaultHost } from "../src/sandbox/default-host.ts";
+import { Sandbox } from "../src/sandbox.ts";
 import { World } from "./harness/fakes.ts";
 import { fails } from "./suites/sandbox/subject.ts";
 import { sandboxSuite } from "./suites/sandbox.ts";

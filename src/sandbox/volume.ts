@@ -2,7 +2,7 @@
 import type { VolumeInfo, VolumeMount } from "../contract/routes/volumes.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
-import { defaultHost } from "../sandbox.ts";
+import { defaultHost } from "./default-host.ts";
 
 export interface VolumeOptions {
   /** Letters, digits, `-` and `_`. */

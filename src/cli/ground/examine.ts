@@ -5,6 +5,7 @@
 import { openWarren, type Warren } from "../../compose.ts";
 import type { Config } from "../../config.ts";
 import { examineHost, examineWithoutHome } from "../../host/facts.ts";
+import { bytes } from "../text/format.ts";
 import type { Finding } from "./ground.ts";
 
 const ok = (name: string, says: string): Finding => ({ name, state: "ok", says, remedy: null });
@@ -29,6 +30,14 @@ async function baked({ sandboxes }: Warren): Promise<readonly Finding[]> {
   });
 }
 
+function kept({ snapshots }: Warren): readonly Finding[] {
+  const { snapshots: count, sizeBytes, hibernated, damaged } = snapshots.survey();
+  const says = `${count} kept, ${bytes(sizeBytes)} of their own; ${hibernated} sandboxes hibernate`;
+  if (damaged.length === 0) return [ok("snapshots", says)];
+  const remedy = "`warren snapshots rm` does not find them: remove their folders below data/snapshots by hand";
+  return [{ name: "snapshots", state: "degraded", says: `${says}; damaged: ${damaged.join(", ")}`, remedy }];
+}
+
 async function guarded(name: string, look: () => Promise<readonly Finding[]>): Promise<readonly Finding[]> {
   try {
     return await look();
@@ -51,5 +60,6 @@ export async function examine(config: Config): Promise<readonly Finding[]> {
     ...(await examineHost(warren.host, { qemu: config.qemu })),
     ...(await guarded("acceleration", () => acceleration(warren))),
     ...(await guarded("templates", () => baked(warren))),
+    ...(await guarded("snapshots", async () => kept(warren))),
   ];
 }

@@ -7,6 +7,7 @@ import type { Define, Verb } from "../verb.ts";
 
 interface Options {
   readonly template: string;
+  readonly snapshot?: string;
   readonly cpu?: number;
   readonly memory?: number;
   readonly ttl: number;
@@ -31,6 +32,7 @@ export const defineCreate: Define = (program, verb) => {
     .summary("make a sandbox that stays")
     .description("Make a sandbox that lives on until `warren rm` or the end of its time, and print its id.")
     .option("-t, --template <name>", "what it is restored from", "base")
+    .option("-s, --snapshot <id>", "or the snapshot, by id or name, with its size and template")
     .option("--cpu <n>", "vCPUs", integer(1, LIMITS.cpuMax))
     .option("--memory <mib>", "guest memory, for instance 512 or 2g", mib)
     .option("--ttl <time>", "it destroys itself after so long, for instance 90s or 2h", seconds, HOUR_SECONDS)
@@ -48,11 +50,11 @@ async function create({ io }: Verb, options: Options): Promise<void> {
   const { withTemplate } = await import("../bake-first.ts");
   const { note, print, printJson } = await import("../ground/io.ts");
   const { interruptible, withHost } = await import("../verb.ts");
-  const { template, ttl: ttlSeconds, cpu, memory: memoryMb, env, metadata, volume: volumes } = options;
+  const { template, snapshot, ttl: ttlSeconds, cpu, memory: memoryMb, env, metadata, volume: volumes } = options;
   await withHost(io, false, async (host) => {
     const info = await interruptible(io, async (signal) => {
-      await withTemplate(io, host, template, given({ cpu, memoryMb }), signal);
-      const input = { template, ttlSeconds, detached: true, ...given({ cpu, memoryMb, env, metadata, volumes }) };
+      if (snapshot === undefined) await withTemplate(io, host, template, given({ cpu, memoryMb }), signal);
+      const input = { template, ttlSeconds, detached: true, ...given({ snapshot, cpu, memoryMb, env, metadata, volumes }) };
       return host.create(input, { signal });
     });
     if (options.json === true) return printJson(io, info);

@@ -97,12 +97,13 @@ export async function sweep(ground: SweepGround): Promise<Swept> {
     closeFd(fd);
     return gone;
   });
+  const kept = ["snapshots", "snapshots/.bases", "hibernated", "promoted"].map((name) => join(data.dir, name));
   const templates = join(data.dir, "templates");
   const baked = existsSync(templates) ? readdirSync(templates).map((name) => join(templates, name)) : [];
   const filled = [data.home, join(data.home, "bin"), data.dir, join(data.dir, "bin"), join(data.dir, "images")];
   const volumes = join(data.dir, "volumes");
   const accounts = existsSync(volumes) ? readdirSync(volumes).map((name) => join(volumes, name)) : [];
-  for (const dir of [...filled, ...baked, ...accounts]) removePartials(dir);
+  for (const dir of [...filled, ...kept, ...baked, ...accounts]) removePartials(dir);
   const swept = { freed, killed: killed.size };
   if (freed + killed.size > 0) ground.log.info("removed what an ended process left", swept);
   return swept;
