@@ -152,6 +152,8 @@ export const LIMITS = {
   volumeFormatMs: 120_000,
   /** Mounting replays a journal, unmounting writes out all that is dirty; both emulated, on a busy host. */
   mountSeconds: 120,
+  /** A sandbox that is closed may write out what is dirty in its volumes for so long; a hostile one delays its end by no more. */
+  volumeFlushMs: 20_000,
 
   /** Free bytes below which the data image grows, and below which no clone is made. */
   dataLowBytes: 2048 * MIB,

@@ -13,7 +13,7 @@ import { nonce } from "../base/id.ts";
 import { Mailbox } from "../base/mailbox.ts";
 import type { OpenVolume, SavedVolume, VolumeStore } from "../engine/volumes/store.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
-import type { Data } from "../host/home/data.ts";
+import { type Data, volumesIn } from "../host/home/data.ts";
 import { locked } from "../host/home/disk.ts";
 import { partialOf } from "../host/home/publish.ts";
 import {
@@ -165,7 +165,7 @@ export class FileVolumes implements VolumeStore {
   }
 
   #accountDir(account: string): string {
-    return join(this.#parts.data.dir, "volumes", folderOf(account));
+    return join(volumesIn(this.#parts.data.dir), folderOf(account));
   }
 
   /** @throws {WarrenError} `not_found` – what cannot be a name names nothing */

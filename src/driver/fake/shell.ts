@@ -3,7 +3,7 @@
  * Everything that waits does so on the clock it is given or on what it reads and writes, and ends when it is killed.
  */
 import type { Clock } from "../../base/clock.ts";
-import { GROW, MOUNT, UNMOUNT } from "../../guest/mount/scripts.ts";
+import { FLUSH, GROW, MOUNT, UNMOUNT } from "../../guest/mount/scripts.ts";
 import { bytesOf, type FakeFiles, GuestError, key } from "./files.ts";
 
 export interface Shell {
@@ -110,7 +110,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 };
 
 /** What no shell here could run; a drive that is there mounts. */
-const SCRIPTS: ReadonlySet<string> = new Set([MOUNT, UNMOUNT, GROW]);
+const SCRIPTS: ReadonlySet<string> = new Set([MOUNT, UNMOUNT, GROW, FLUSH]);
 
 /** Time passing in the guest: it keeps no process of the host alive. */
 function nap({ clock, killed }: Shell, ms: number): Promise<void> {

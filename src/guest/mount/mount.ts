@@ -2,7 +2,7 @@
 import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import type { GuestAgent } from "../agent.ts";
-import { GROW, MOUNT, UNMOUNT } from "./scripts.ts";
+import { FLUSH, GROW, MOUNT, UNMOUNT } from "./scripts.ts";
 
 /** A placeholder drive with a medium in it, as the guest finds it. */
 export interface Drive {
@@ -62,6 +62,12 @@ export async function growDrive(agent: GuestAgent, drive: Drive): Promise<void> 
   throw new WarrenError("unsupported", `${says}; it is fitted when it is next attached for writing`);
 }
 
+/** Puts what was written below these mount points on their disks. @throws {WarrenError} `driver_failed`, or the signal's reason */
+export async function flushDrives(agent: GuestAgent, mounts: readonly string[], signal: AbortSignal): Promise<void> {
+  const said = await sh(agent, FLUSH, mounts, signal);
+  if (said.code !== 0) throw new WarrenError("driver_failed", `the guest could not flush its volumes: ${line(said)}`);
+}
+
 function named({ index, sizeBytes }: Drive): string[] {
   return [`volume${index}`, String(sizeBytes / SECTOR_BYTES)];
 }
@@ -86,13 +92,13 @@ function line({ stderr, code }: Said): string {
   return last === "" ? `exit code ${code}` : last.slice(0, 300);
 }
 
-async function sh(agent: GuestAgent, script: string, args: readonly string[]): Promise<Said> {
+async function sh(agent: GuestAgent, script: string, args: readonly string[], signal?: AbortSignal): Promise<Said> {
   const parts = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
   const request = {
     ...{ argv: ["/bin/sh", "-c", script, "sh", ...args], cwd: "/", outputLimitBytes: SAID_BYTES },
     timeoutSeconds: LIMITS.mountSeconds,
   };
-  for await (const event of agent.exec(request)) {
+  for await (const event of agent.exec(request, signal)) {
     if (event.kind === "stdout" || event.kind === "stderr") parts[event.kind].push(event.bytes);
     if (event.kind !== "exit") continue;
     const text = (all: Uint8Array[]) => new TextDecoder().decode(Buffer.concat(all));

@@ -45,3 +45,6 @@ while :; do
 done
 resize2fs "/dev/\${d##*/}" >&2
 `;
+
+/** Puts all that was written below each argument on its disk. */
+export const FLUSH = 'sync -f -- "$@"';

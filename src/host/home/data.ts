@@ -29,6 +29,11 @@ export function foldersOf(home: string): Folders {
   return { home, dir: join(home, "data"), run: join(home, "run"), slots: join(home, "slots") };
 }
 
+/** Where volumes are, below the place of templates and clones; one folder an account. */
+export function volumesIn(dir: string): string {
+  return join(dir, "volumes");
+}
+
 export interface Data extends Folders {
   /** How a disk is cloned: by the home's own reflinks, those of the image, or by copying all data. */
   readonly kind: "reflink" | "image" | "copy";
@@ -95,6 +100,7 @@ export async function openData(homePath: string, ground: Ground): Promise<Data> 
   const { dir } = folders;
   const wanted = isMounted(home) || hasImage(home) || !canReflink(dir);
   const degraded = wanted && !isMounted(home) ? await mounted(home, ground) : null;
+  mkdirSync(volumesIn(dir), { recursive: true, mode: 0o700 });
   const kind = degraded !== null ? "copy" : wanted ? "image" : "reflink";
   const freeBytes = (): number => {
     const free = availableIn(dir);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { closeFd } from "../../../ffi/files.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
-import type { Folders } from "../home/data.ts";
+import { type Folders, volumesIn } from "../home/data.ts";
 import { removePartials } from "../home/publish.ts";
 import type { Cgroups } from "./cgroups.ts";
 import { cleanLeftover } from "./leases.ts";
@@ -101,7 +101,7 @@ export async function sweep(ground: SweepGround): Promise<Swept> {
   const templates = join(data.dir, "templates");
   const baked = existsSync(templates) ? readdirSync(templates).map((name) => join(templates, name)) : [];
   const filled = [data.home, join(data.home, "bin"), data.dir, join(data.dir, "bin"), join(data.dir, "images")];
-  const volumes = join(data.dir, "volumes");
+  const volumes = volumesIn(data.dir);
   const accounts = existsSync(volumes) ? readdirSync(volumes).map((name) => join(volumes, name)) : [];
   for (const dir of [...filled, ...kept, ...baked, ...accounts]) removePartials(dir);
   const swept = { freed, killed: killed.size };
