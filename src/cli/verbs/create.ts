@@ -54,7 +54,12 @@ async function create({ io }: Verb, options: Options): Promise<void> {
   await withHost(io, false, async (host) => {
     const info = await interruptible(io, async (signal) => {
       if (snapshot === undefined) await withTemplate(io, host, template, given({ cpu, memoryMb }), signal);
-      const input = { template, ttlSeconds, detached: true, ...given({ snapshot, cpu, memoryMb, env, metadata, volumes }) };
+      const input = {
+        template,
+        ttlSeconds,
+        detached: true,
+        ...given({ snapshot, cpu, memoryMb, env, metadata, volumes }),
+      };
       return host.create(input, { signal });
     });
     if (options.json === true) return printJson(io, info);
