@@ -110,7 +110,7 @@ export class Volumes {
         live.volumes.delete(place.name);
         throw cause;
       }
-      await this.#tell(live, body);
+      await this.#tell(live);
       const { name, mount, readOnly } = place;
       return { name, mount, readOnly };
     });
@@ -128,7 +128,7 @@ export class Volumes {
       await unmountDrive(body.agent, place.mount);
       await body.vmm.eject(place.drive);
       live.volumes.delete(name);
-      await this.#tell(live, body);
+      await this.#tell(live);
     });
   }
 
@@ -173,11 +173,10 @@ export class Volumes {
   }
 
   /** The sandbox's info, here and for other processes of the home. */
-  async #tell(live: Live, { vmm }: AwakeClone): Promise<void> {
+  async #tell(live: Live): Promise<void> {
     live.info = { ...live.info, volumes: attachedVolumes(live) };
-    const { id, account, info, spec } = live;
-    if (info.state !== "running") return;
-    await this.#registry.put({ id, account, info, ref: vmm.ref, env: spec.env, workdir: spec.workdir });
+    const record = await this.#registry.get(live.id);
+    if (record !== null) await this.#registry.put({ ...record, info: live.info });
   }
 
   /** Which sandboxes have which volume, by name. */

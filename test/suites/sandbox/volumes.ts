@@ -1,6 +1,8 @@
 /** Volumes: made, attached, mounted, grown, refused, detached, removed. What is in them only a real guest can tell. */
 import { expect } from "bun:test";
 import { nonce } from "../../../src/base/id.ts";
+import type { VolumeMount } from "../../../src/contract/routes/volumes.ts";
+import type { ErrorCode } from "../../../src/errors.ts";
 import { Volume } from "../../../src/sandbox/volume.ts";
 import { Sandbox } from "../../../src/sandbox.ts";
 import { fails, type Subject } from "./subject.ts";
@@ -37,12 +39,13 @@ export function volumeTests({ host, shared, does }: Subject): void {
   does("create with a volume that cannot be attached makes no sandbox", async () => {
     const volume = await made();
     await shared().attachVolume(volume);
-    const before = (await host().list({})).length;
-    await fails("volume_in_use", Sandbox.create({ volumes: [volume.mount()] }, host()));
-    await fails("not_found", Sandbox.create({ volumes: [{ name: "no-such-volume" }] }, host()));
-    const twice = [volume.mount("/a"), volume.mount("/b")];
-    await fails("volume_in_use", Sandbox.create({ volumes: twice }, host()));
-    expect((await host().list({})).length).toBe(before);
+    const mark = nonce();
+    const refuses = (code: ErrorCode, ...volumes: VolumeMount[]) =>
+      fails(code, Sandbox.create({ metadata: { mark }, volumes }, host()));
+    await refuses("volume_in_use", volume.mount());
+    await refuses("not_found", { name: "no-such-volume" });
+    await refuses("volume_in_use", volume.mount("/a"), volume.mount("/b"));
+    expect((await host().list({})).filter(({ metadata }) => metadata["mark"] === mark)).toEqual([]);
     await shared().detachVolume(volume);
     await volume.remove();
   });
