@@ -15,6 +15,7 @@ export const ERRORS = {
   file_not_found: { fault: "caller", retry: false },
   file_error: { fault: "caller", retry: false },
   process_not_found: { fault: "caller", retry: false },
+  context_not_found: { fault: "caller", retry: false },
   wrong_state: { fault: "state", retry: false },
   unsupported: { fault: "caller", retry: false },
   cancelled: { fault: "caller", retry: false },

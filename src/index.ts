@@ -14,6 +14,7 @@ export type { Artifact, Row } from "./batch/row.ts";
 export { openWarren, type Warren, type WarrenOptions } from "./compose.ts";
 export type { Move } from "./contract/move.ts";
 export type { Body, CallOptions } from "./contract/route.ts";
+export type { CellEvent, ContextInfo, MimeBundle } from "./contract/routes/contexts.ts";
 export type { ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.ts";
 export type { FileInfo } from "./contract/routes/files.ts";
 export type { SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
@@ -23,6 +24,7 @@ export type { AttachedVolume, VolumeInfo, VolumeMount } from "./contract/routes/
 export type { SandboxHost } from "./contract/routes.ts";
 export { ERRORS, type ErrorCode, type Fault, isWarrenError, WarrenError } from "./errors.ts";
 export type { ExecResult } from "./sandbox/collect.ts";
+export type { CellOptions, CellResult, ContextOptions, SandboxContext, SandboxContexts } from "./sandbox/contexts.ts";
 export type { Candidate, Exploration, ExploreOptions, Outcome } from "./sandbox/explore.ts";
 export type { SandboxFiles } from "./sandbox/files.ts";
 export type { SandboxProcess } from "./sandbox/process.ts";

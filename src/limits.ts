@@ -35,6 +35,19 @@ export const LIMITS = {
   /** Entries of one listing: 100 MiB of host memory at worst, for a guest that makes up names. */
   directoryEntries: 100_000,
 
+  /** Source of one cell of a code context. */
+  cellCodeChars: 1 * MIB,
+  /** One line of a context's answers: a piece of 12 Ki characters, each escaped as six bytes at worst, or a bounded traceback. */
+  contextLineBytes: 256 * KIB,
+  /** All that one cell says: 4 MiB of output and 32 Mi characters of what it shows, escaped, with their lines. */
+  cellBytes: 256 * MIB,
+  /** Read of a cell before the context is told, which waits with more than 96 KiB unread. */
+  cellTookBytes: 24 * KIB,
+  /** An interrupted cell ends within the guest's own 2 s, or the context does; else the host ends it after this long. */
+  cellGraceMs: 5_000,
+  /** A context says how it is at once, unless a cell keeps its interpreter to itself. */
+  contextAskMs: 3_000,
+
   cpuMax: 32,
   memoryMibMin: 128,
   memoryMibMax: 64 * KIB,

@@ -14,6 +14,7 @@ import layout
 SOURCE_BYTES = 64 * 1024
 FILE_INPUT = 257  # Py_file_input
 Module = type(sys)
+known = {}  # programs of ours by path, and what they find in `__main__`
 
 
 def text(raw):
@@ -126,6 +127,7 @@ def execute(path, source):
     """Runs FILE; what it raised, or None."""
     name = text(path)
     space = clean_main(name)
+    space.update(known.get(path, ()))
     code = compiled(source, name)
     error = source = None
     try:

@@ -30,6 +30,8 @@ import program  # noqa: E402
 sys.dont_write_bytecode = WRITES_NONE
 for own in ("ending", "layout", "program"):
     del sys.modules[own]  # a program must not find them, and may have files of these names
+CONTEXT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "context")
+CONTEXT_NEEDS = {"ast", "base64", "inspect", "json", "select", "threading", "traceback"}
 
 CONTROL = 3  # descriptor of the socket to the agent
 CHILD_DESCRIPTORS = 4  # job, stdin, stdout, stderr; as in warm.c
@@ -90,6 +92,21 @@ def rehearse():
         str(table.groupby("b").sum()) + str(table.describe()) + table.to_csv()
 
 
+def prepare_context():
+    """Has a code context's files ready in every child, where the template's modules have loaded all that they need."""
+    if not CONTEXT_NEEDS <= sys.modules.keys():
+        return
+    keeps, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, CONTEXT)
+    import session
+
+    del sys.path[0]
+    sys.dont_write_bytecode = keeps
+    for own in session.OWN:
+        del sys.modules[own]
+    program.known[os.fsencode(os.path.join(CONTEXT, "run.py"))] = {"start": session.start}
+
+
 def announce(control):
     """What the agent needs to tell whether a program fits: search path, and the names that a file could shadow."""
     names = {name.partition(".")[0] for name in sys.modules if name not in PLAIN}
@@ -119,6 +136,7 @@ def main(names):
     for name in names:
         importlib.import_module(name)
     rehearse()
+    prepare_context()
     gc.collect()
     gc.freeze()
     control = _socket.socket(fileno=CONTROL)

@@ -1,5 +1,6 @@
 /** The contract: one row per operation, joined from one file per area. Everything outside-facing follows from this table. */
 import type { Calls, Contract } from "./route.ts";
+import { contextRoutes } from "./routes/contexts.ts";
 import { execRoutes } from "./routes/exec.ts";
 import { fileRoutes } from "./routes/files.ts";
 import { forkRoutes } from "./routes/forks.ts";
@@ -11,6 +12,7 @@ import { volumeRoutes } from "./routes/volumes.ts";
 export const routes = {
   ...sandboxRoutes,
   ...execRoutes,
+  ...contextRoutes,
   ...fileRoutes,
   ...forkRoutes,
   ...snapshotRoutes,

@@ -16,7 +16,7 @@ import { WarrenError } from "../errors.ts";
 import type { Host } from "../host/host.ts";
 import { LIMITS } from "../limits.ts";
 import { guestCalls, type Reached } from "./calls.ts";
-import { contextCalls } from "./context-calls.ts";
+import { contextCalls } from "./contexts/calls.ts";
 import { Admission } from "./create/admit.ts";
 import { Creates } from "./create/creates.ts";
 import { Pool } from "./create/pool.ts";

@@ -23,7 +23,8 @@ const INTERPRETER_DIR = "/usr/lib/warren";
 
 /** The warm interpreter's files: name and text, in order of name. */
 async function interpreterFiles(): Promise<[string, string][]> {
-  const names = (await readdir(INTERPRETER_SOURCES)).filter((name) => name.endsWith(".py")).sort();
+  const all = await readdir(INTERPRETER_SOURCES, { recursive: true });
+  const names = all.filter((name) => name.endsWith(".py")).sort();
   return await Promise.all(
     names.map(
       async (name): Promise<[string, string]> => [name, await Bun.file(join(INTERPRETER_SOURCES, name)).text()],
