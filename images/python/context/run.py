@@ -7,6 +7,11 @@ in a child of the warm interpreter `start` is there already, else it is imported
 try:
     start
 except NameError:
+    import sys
+
+    keeps, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # these files get no __pycache__ beside them
     from session import start
+
+    sys.dont_write_bytecode = keeps
 
 start()
