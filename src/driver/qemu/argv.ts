@@ -90,10 +90,11 @@ function diskArgs(fds: FdNumbers): string[] {
     ],
     ...["-device", "virtio-blk-device,drive=root,serial=root"],
   ];
+  // werror: QEMU would stop the whole guest when the host's disk is full; a program in it is to be told instead.
   const placeholders = Array.from({ length: PLACEHOLDER_DRIVES }, (_, i) => [
     ...["-blockdev", `driver=null-co,node-name=v${i}f,size=512,read-zeroes=on`],
     ...["-blockdev", `driver=raw,node-name=v${i},file=v${i}f`],
-    ...["-device", `virtio-blk-device,drive=v${i},serial=volume${i},share-rw=on`],
+    ...["-device", `virtio-blk-device,drive=v${i},serial=volume${i},share-rw=on,werror=report`],
   ]).flat();
   const sets = [
     ...["-add-fd", `set=${SAVED_SET},fd=${fds.saved}`],
