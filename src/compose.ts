@@ -31,6 +31,7 @@ export interface Warren extends AsyncDisposable {
   readonly driver: Driver;
   readonly templates: Templates;
   readonly snapshots: Snapshots;
+  readonly volumes: FileVolumes;
   readonly config: Config;
   readonly clock: Clock;
 }
@@ -59,7 +60,10 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
   const { registry } = host;
   const snapshots = new Snapshots({ dataDir: host.data.dir, shares: host.data.kind !== "copy", templates });
   const volumes = new FileVolumes({ data: host.data, clock });
-  const engine = new Engine({ driver, host, templates: snapshots.with(templates), snapshots, volumes, registry, clock, log }, options);
+  const engine = new Engine(
+    { driver, host, templates: snapshots.with(templates), snapshots, volumes, registry, clock, log },
+    options,
+  );
   return {
     engine,
     sandboxes: engine.as(LOCAL_ACCOUNT),
@@ -67,6 +71,7 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
     driver,
     templates,
     snapshots,
+    volumes,
     config,
     clock,
     [Symbol.asyncDispose]: () => engine.close(),

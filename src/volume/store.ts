@@ -41,6 +41,15 @@ export interface FileVolumesParts {
   readonly clock: Clock;
 }
 
+export interface VolumeSurvey {
+  readonly volumes: number;
+  readonly usedBytes: number;
+  /** What they may grow to. */
+  readonly sizeBytes: number;
+  /** Folders without a manifest or an image. */
+  readonly damaged: readonly string[];
+}
+
 const NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 const IMAGE = "disk.ext4";
 const MANIFEST = "manifest.json";
@@ -59,6 +68,27 @@ export class FileVolumes implements VolumeStore {
     const names = existsSync(dir) ? readdirSync(dir).filter((name) => NAME.test(name)) : [];
     const all = names.sort().map((name) => this.#saved(join(dir, name)));
     return all.filter((volume) => volume !== null);
+  }
+
+  /** What this home keeps, of all accounts. */
+  survey(): VolumeSurvey {
+    const dir = volumesIn(this.#parts.data.dir);
+    const paths = readdirSync(dir).flatMap((account) =>
+      readdirSync(join(dir, account))
+        .filter((name) => NAME.test(name))
+        .map((name) => join(dir, account, name)),
+    );
+    const sum = { volumes: 0, usedBytes: 0, sizeBytes: 0, damaged: [] as string[] };
+    for (const path of paths) {
+      const saved = this.#saved(path);
+      if (saved === null) sum.damaged.push(path.slice(dir.length + 1));
+      else {
+        sum.volumes += 1;
+        sum.usedBytes += saved.usedBytes;
+        sum.sizeBytes += saved.sizeBytes;
+      }
+    }
+    return sum;
   }
 
   async find(account: string, name: string): Promise<SavedVolume> {

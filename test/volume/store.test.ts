@@ -1,6 +1,6 @@
 /** Volumes on real files: made and removed whole, locked as promised whoever asks, grown, and named safely. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
@@ -18,6 +18,7 @@ const opened = (): FileVolumes =>
   new FileVolumes({ data: { dir, ensureRoom: async () => undefined }, clock: systemClock });
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "warren-volumes-"));
+  mkdirSync(join(dir, "volumes"));
   store = opened();
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
@@ -48,6 +49,15 @@ describe("FileVolumes", () => {
     const superblock = new DataView(image.buffer);
     expect(superblock.getUint16(0x38, true)).toBe(0xef53);
     expect(superblock.getUint32(0x5c, true) & 4).toBe(4); // has_journal
+  });
+
+  test("FileVolumes.survey counts those of every account, and names what is no volume", async () => {
+    expect(store.survey()).toEqual({ volumes: 0, usedBytes: 0, sizeBytes: 0, damaged: [] });
+    const made = [await store.create("me", "a", 16 * MIB), await store.create("you", "b", 32 * MIB)];
+    const usedBytes = made.reduce((sum, volume) => sum + volume.usedBytes, 0);
+    expect(store.survey()).toEqual({ volumes: 2, usedBytes, sizeBytes: 48 * MIB, damaged: [] });
+    rmSync(join(folder("a"), "manifest.json"));
+    expect(store.survey()).toMatchObject({ volumes: 1, damaged: ["n-me/a"] });
   });
 
   test("FileVolumes.create many times at once makes one", async () => {

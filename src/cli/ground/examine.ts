@@ -38,6 +38,19 @@ function kept({ snapshots }: Warren): readonly Finding[] {
   return [{ name: "snapshots", state: "degraded", says: `${says}; damaged: ${damaged.join(", ")}`, remedy }];
 }
 
+function disks({ volumes, host }: Warren): readonly Finding[] {
+  const { volumes: count, usedBytes, sizeBytes, damaged } = volumes.survey();
+  const says = `${count} kept, ${bytes(usedBytes)} used of ${bytes(sizeBytes)}`;
+  if (damaged.length > 0) {
+    const remedy = "`warren volumes` does not find them: look at their folders below data/volumes by hand";
+    return [{ name: "volumes", state: "degraded", says: `${says}; damaged: ${damaged.join(", ")}`, remedy }];
+  }
+  const freeBytes = host.data.freeBytes();
+  if (sizeBytes - usedBytes <= freeBytes) return [ok("volumes", says)];
+  const short = `${says}, more than the ${bytes(freeBytes)} that are free: full ones would get I/O errors`;
+  return [{ name: "volumes", state: "degraded", says: short, remedy: "free some space, or delete volumes" }];
+}
+
 async function guarded(name: string, look: () => Promise<readonly Finding[]>): Promise<readonly Finding[]> {
   try {
     return await look();
@@ -61,5 +74,6 @@ export async function examine(config: Config): Promise<readonly Finding[]> {
     ...(await guarded("acceleration", () => acceleration(warren))),
     ...(await guarded("templates", () => baked(warren))),
     ...(await guarded("snapshots", async () => kept(warren))),
+    ...(await guarded("volumes", async () => disks(warren))),
   ];
 }

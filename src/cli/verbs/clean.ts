@@ -16,7 +16,7 @@ export const defineClean: Define = (program, verb) => {
     .command("clean")
     .summary("remove everything Warren made on this machine")
     .description(
-      "Remove everything that Warren made on this machine: templates, images, mounts, control groups, its home.",
+      "Remove everything that Warren made on this machine: templates, volumes with all in them, images, mounts, control groups, its home.",
     )
     .option("-y, --yes", "do not ask")
     .option("-f, --force", "end sandboxes that live, in place of refusing")

@@ -11,7 +11,7 @@ export const defineDoctor: Define = (program, verb) => {
     .command("doctor")
     .summary("what this host can do, and what to do about the rest")
     .description(
-      "Look at this host: rights, acceleration, file system, network, limits, memory, disk, templates.\nEnds with 1 when something is missing.",
+      "Look at this host: rights, acceleration, file system, network, limits, memory, disk, templates, volumes.\nEnds with 1 when something is missing.",
     )
     .option("--json", "the same for programs")
     .addHelpText("after", EXAMPLES)
