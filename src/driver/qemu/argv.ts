@@ -110,6 +110,8 @@ function channelArgs(fds: FdNumbers): string[] {
   ]);
   return [
     ...["-chardev", `socket,id=q,fd=${fds.qmp},server=on,wait=off`, "-mon", "chardev=q,mode=control"],
+    // QEMU forgets descriptor sets when its last monitor hangs up, and a detached VMM's maker does: this one never does.
+    ...["-chardev", "ringbuf,id=k,size=4096", "-mon", "chardev=k,mode=control"],
     ...["-device", `virtio-serial-device,max_ports=${LIMITS.agentPorts + 1}`, ...ports],
   ];
 }

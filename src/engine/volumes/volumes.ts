@@ -37,7 +37,8 @@ export function attachedVolumes(live: Live): AttachedVolume[] {
 
 /** A volume's disk is no part of a sandbox's own instant, and has one writer. @throws {WarrenError} `wrong_state` */
 export function refuseAttached(live: Live): void {
-  const volumes = [...live.volumes.keys()];
+  // The map is this process's; of a sandbox that another made its info tells.
+  const volumes = [...new Set([...live.volumes.keys(), ...live.info.volumes.map(({ name }) => name)])];
   if (volumes.length === 0) return;
   const says = `sandbox ${live.id} has the volume ${volumes.join(", ")}: detach it first`;
   throw new WarrenError("wrong_state", says, { details: { id: live.id, volumes } });
