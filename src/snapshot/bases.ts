@@ -2,8 +2,7 @@
  * The memory that snapshots have below their own layers: a template's. One file a digest, shared by hard links, so that the
  * number of links says who refers to it; and in this process one sealed memory a digest, the open template's where it is open.
  */
-import { closeSync, constants, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { closeSync, constants, fsyncSync, linkSync, mkdirSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { isWarrenError } from "../errors.ts";
 import { partialOf, removePartials } from "../host/home/publish.ts";
@@ -35,6 +34,7 @@ export class Bases {
     this.#dir = dir;
     this.#templates = templates;
     this.#shares = shares;
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
 
   /** Makes `path` a link to the file of this base, written when there is none yet. @returns its digest */
@@ -118,7 +118,6 @@ export class Bases {
   }
 
   async #write(file: string, layer: Layer, sizeBytes: number, source?: string): Promise<void> {
-    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     const partial = partialOf(file);
     try {
       const fd = openSync(partial, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);

@@ -4,6 +4,7 @@
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
+import { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { Run } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
 import { digestOf } from "../template/manifest.ts";
@@ -51,6 +52,7 @@ export const Manifest = Type.Object({
     pauseMs: Type.Number(),
     createdAt: Text,
     parentSnapshotId: TextOrNull,
+    sandbox: Type.Union([SandboxInfo, Type.Null()]),
   }),
   /** Lowest first: the template's, then at least one layer of its own. */
   memory: Type.Array(Memory, { minItems: 2 }),

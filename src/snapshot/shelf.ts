@@ -3,7 +3,7 @@
  * hibernated sandboxes: a point appears whole by one rename, is open once in a process however many ask, and is removed by
  * moving it out of sight first.
  */
-import { closeSync, existsSync, renameSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, renameSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
@@ -31,6 +31,7 @@ export class Shelf {
   constructor(dir: string, parts: () => Promise<ShelfParts>) {
     this.#dir = dir;
     this.#parts = parts;
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
 
   /** @throws {WarrenError} `already_exists`, `storage_exhausted` */
@@ -41,7 +42,6 @@ export class Shelf {
     signal?.throwIfAborted();
     const parts = await this.#parts();
     const letGo = point.hold();
-    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     const partial = partialOf(path);
     let whole = false;
     try {
@@ -81,7 +81,6 @@ export class Shelf {
     try {
       if (to === null || existsSync(to)) throw taken(name);
       const { shares } = await this.#parts();
-      await mkdir(shelf.#dir, { recursive: true, mode: 0o700 });
       const partial = partialOf(to);
       try {
         await mkdir(partial, { mode: 0o700 });

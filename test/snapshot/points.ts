@@ -1,5 +1,15 @@
 /** Points made by hand: memory of random pages in layers, a device state, a disk; and what a guest would see of them. */
-import { closeSync, constants, openSync, readSync, unlinkSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { SnapshotMeta } from "../../src/engine/snapshots.ts";
 import type { OpenTemplate } from "../../src/engine/templates.ts";
@@ -33,7 +43,14 @@ export function snapshotsIn(
 export function metaOf(id: string, change: Partial<SnapshotMeta> = {}): SnapshotMeta {
   return {
     ...{ id, account: "local", name: null, sandboxId: "sb_x", template: "base", metadata: {}, env: { A: "1" } },
-    ...{ workdir: null, pauseMs: 3, createdAt: "2031-02-03T00:00:00.000Z", parentSnapshotId: null, ...change },
+    ...{
+      workdir: null,
+      pauseMs: 3,
+      createdAt: "2031-02-03T00:00:00.000Z",
+      parentSnapshotId: null,
+      sandbox: null,
+      ...change,
+    },
   };
 }
 
@@ -123,4 +140,16 @@ export function seen({ snapshot, size }: OpenTemplate) {
   } finally {
     closeSync(stateFd);
   }
+}
+
+/** Descriptors of memory files and of files in a folder; others of this process come and go. */
+export function openFiles(dir: string): number {
+  const names = readdirSync("/proc/self/fd").map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return ""; // the one that lists them
+    }
+  });
+  return names.filter((name) => name.startsWith("/memfd:") || name.startsWith(dir)).length;
 }

@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { LIMITS } from "../../src/limits.ts";
 import { FakeTemplates } from "../harness/fakes.ts";
 import { fails } from "../suites/sandbox/subject.ts";
-import { GROUND, makePoint, metaOf, PAGE, type Pages, seen, snapshotsIn } from "./points.ts";
+import { GROUND, makePoint, metaOf, openFiles, PAGE, type Pages, seen, snapshotsIn } from "./points.ts";
 
 let dir: string;
 beforeEach(() => {
@@ -27,7 +27,7 @@ test("Snapshots.open gives what was saved, over any layers, flattened when there
       const id = `snap_${n++}`;
       using point = makePoint(dir, 1, layers, id);
       const expected = seen(point);
-      const fds = readdirSync("/proc/self/fd").length;
+      const fds = openFiles(dir);
       await snapshotsIn(dir).save(point, metaOf(id));
       expect(point.holds()).toBe(0);
       const again = snapshotsIn(dir); // as another process would
@@ -40,13 +40,12 @@ test("Snapshots.open gives what was saved, over any layers, flattened when there
         expect([opened.size, opened.machine, opened.warm]).toEqual([point.size, point.machine, point.warm]);
       }
       await again.remove("local", id);
-      expect(readdirSync("/proc/self/fd").length).toBe(fds);
+      expect(openFiles(dir)).toBe(fds);
     }),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
   expect(readdirSync(join(dir, "snapshots", ".bases"))).toEqual([]);
-  expect(PAGE).toBe(4096);
-});
+}, 60_000);
 
 const MAKER = join(import.meta.dir, "maker.ts");
 
@@ -86,11 +85,11 @@ test("Snapshots.save that fails or is aborted leaves nothing, and the point is n
       },
     });
     using point = makePoint(dir, 1, TWO);
-    const fds = readdirSync("/proc/self/fd").length;
+    const fds = openFiles(dir);
     await fails("storage_exhausted", store.save(point, metaOf("snap_a")));
     expect(point.holds()).toBe(0);
     await expect(store.save(point, metaOf("snap_a"), AbortSignal.abort(new Error("stop")))).rejects.toThrow("stop");
-    expect(readdirSync("/proc/self/fd").length).toBe(fds);
+    expect(openFiles(dir)).toBe(fds);
     await store.collect();
     expect(readdirSync(join(dir, "snapshots"))).toEqual([".bases"]);
     expect(readdirSync(join(dir, "snapshots", ".bases"))).toEqual([]);
@@ -108,13 +107,13 @@ test("Snapshots.open refuses what is damaged in any part, and what another host 
     const at = file === "memory-1" ? 2 * PAGE : file === "memory-0" ? PAGE : 2;
     const bad = Buffer.from(good);
     bad[at] = (bad[at] ?? 0) ^ 1;
-    const fds = readdirSync("/proc/self/fd").length;
+    const fds = openFiles(dir);
     writeFileSync(path, bad);
     const error = await fails("snapshot_invalid", snapshotsIn(dir).open("local", "snap_a"));
     expect(error.message).toContain("snap_a is damaged");
     writeFileSync(path, good.subarray(0, good.length - PAGE));
     await fails("snapshot_invalid", snapshotsIn(dir).open("local", "snap_a"));
-    expect(readdirSync("/proc/self/fd").length).toBe(fds);
+    expect(openFiles(dir)).toBe(fds);
     writeFileSync(path, good);
   }
   const templates = {
@@ -164,7 +163,7 @@ test("Snapshots of another account do not exist, and names find the newest", asy
   for (const name of ["snap_a", "n", "../snapshots/snap_a", ".bases", ""])
     await fails("not_found", store.open("other", name));
   await fails("already_exists", store.save(point, metaOf("snap_a")));
-  expect(readdirSync(join(dir, "snapshots", ".bases"))).toHaveLength(1); // one base, three links
+  expect(readdirSync(join(dir, "snapshots", ".bases"))).toEqual([expect.stringMatching(/^[0-9a-f]{16}-\d+$/)]);
   expect(statSync(join(dir, "snapshots", "snap_a", "memory-0")).nlink).toBe(3);
 });
 
