@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe } from "bun:test";
 import type { SandboxHost } from "../../src/contract/routes.ts";
 import { Sandbox } from "../../src/sandbox.ts";
+import { contextTests } from "./sandbox/contexts.ts";
 import { execTests } from "./sandbox/exec.ts";
 import { fileTests } from "./sandbox/files.ts";
 import { lifeTests } from "./sandbox/life.ts";
@@ -51,6 +52,7 @@ export function sandboxSuite(
     processTests(subject);
     fileTests(subject);
     pythonTests(subject);
+    contextTests(subject);
     volumeTests(subject);
   });
 }
