@@ -134,6 +134,7 @@ export class FileVolumes implements VolumeStore {
       fds.push(fd);
       const manifest = readManifest(dir);
       if (manifest === null) throw unknown(name);
+      if (!readOnly) await this.#roomFor(manifest.sizeBytes - allocatedBytes(join(dir, IMAGE)));
       const scratchFd = readOnly ? openScratch(dir) : null;
       if (scratchFd !== null) fds.push(scratchFd);
       const { sizeBytes, fittedBytes } = manifest;
@@ -176,6 +177,15 @@ export class FileVolumes implements VolumeStore {
       throw hasErrno(cause, "ENOENT") ? unknown(name) : cause;
     } finally {
       if (fd !== null) closeVolumeImage(fd);
+    }
+  }
+
+  /** A data image grows before a volume fills it. Volumes may promise more than the disk has, which is doctor's to tell. */
+  async #roomFor(bytes: number): Promise<void> {
+    try {
+      await this.#parts.data.ensureRoom(bytes);
+    } catch (cause) {
+      if (!isWarrenError(cause, "storage_exhausted")) throw cause;
     }
   }
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import type { OpenVolume } from "../../src/engine/volumes/store.ts";
-import { isWarrenError } from "../../src/errors.ts";
+import { isWarrenError, WarrenError } from "../../src/errors.ts";
 import { partialOf, removePartials } from "../../src/host/home/publish.ts";
 import { FileVolumes } from "../../src/volume/store.ts";
 import { Random } from "../fuzz/random.ts";
@@ -115,6 +115,18 @@ describe("FileVolumes", () => {
     await store.fitted("me", "data", 32 * MIB);
     using again = await store.open("me", "data", false);
     expect(again.hasGrown).toBe(false);
+  });
+
+  test("FileVolumes.open for writing asks for the room that is promised, and does without", async () => {
+    const asked: (number | undefined)[] = [];
+    const ensureRoom = async (bytes?: number) => {
+      asked.push(bytes);
+      if (bytes !== undefined) throw new WarrenError("storage_exhausted", "no");
+    };
+    const small = new FileVolumes({ data: { dir, ensureRoom }, clock: systemClock });
+    const { usedBytes } = await small.create("me", "data", 16 * MIB);
+    for (const readOnly of [true, false]) (await small.open("me", "data", readOnly))[Symbol.dispose]();
+    expect(asked).toEqual([undefined, 16 * MIB - usedBytes]);
   });
 
   test("FileVolumes.open for reading gives a descriptor that cannot write, and a file for what is written all the same", async () => {
