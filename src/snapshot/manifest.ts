@@ -39,6 +39,11 @@ export const Manifest = Type.Object({
   cpu: Type.Integer(),
   memoryMib: Type.Integer(),
   warm: Type.Boolean(),
+  /** The template whose memory is the lowest layer, for whoever has to find what a guest changed since; null when not known. */
+  base: Type.Union([
+    Type.Object({ name: Text, cpu: Type.Integer(), memoryMib: Type.Integer(), digest: Text }),
+    Type.Null(),
+  ]),
   workingSetMib: Type.Number(),
   meta: Type.Object({
     id: Text,

@@ -30,6 +30,7 @@ export class OpenPoint implements OpenTemplate {
   readonly digest: string;
   readonly workingSetMib: number;
   readonly warm: boolean;
+  readonly base?: NonNullable<OpenTemplate["base"]>;
   readonly #close: () => void;
   #holds = 0;
   #closed = false;
@@ -41,6 +42,7 @@ export class OpenPoint implements OpenTemplate {
     this.digest = manifest.digest;
     this.workingSetMib = manifest.workingSetMib;
     this.warm = manifest.warm;
+    if (manifest.base !== null) this.base = manifest.base;
     this.#close = close;
   }
 

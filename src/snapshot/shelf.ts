@@ -193,9 +193,10 @@ export class Shelf {
 /** Given to one caller, with a hold of its own. */
 export function held(point: OpenPoint): HeldPoint {
   const letGo = point.hold();
-  const { size, machine, snapshot, digest, workingSetMib, warm } = point;
+  const { size, machine, snapshot, digest, workingSetMib, warm, base } = point;
   const hold = () => point.hold();
-  return { size, machine, snapshot, digest, workingSetMib, warm, hold, [Symbol.dispose]: letGo };
+  const whole = { size, machine, snapshot, digest, workingSetMib, warm, hold, ...(base && { base }) };
+  return { ...whole, [Symbol.dispose]: letGo };
 }
 
 function gone(id: string): never {
@@ -215,12 +216,13 @@ export interface Saved extends SavedSnapshot {
 
 function savedOf(manifest: Manifest, path: string): Saved {
   const { meta, cpu, memoryMib, memory, state, digest, ground } = manifest;
-  const { account: _, env: __, workdir: ___, ...rest } = meta;
-  const layers = memory.slice(1).map((____, i) => join(path, memoryFile(i + 1)));
+  const { id, name, sandboxId, template, metadata, createdAt, pauseMs, parentSnapshotId } = meta;
+  const layers = memory.slice(1).map((_, i) => join(path, memoryFile(i + 1)));
   const memoryBytes = layers.reduce((sum, file) => sum + allocatedBytes(file), 0);
   const disk = join(path, "disk");
   const diskBytes = existsSync(disk) ? ownBytes(disk) : 0; // damaged, or on its way out
   const sizeBytes = memoryBytes + state.bytes + diskBytes;
-  const info = { ...rest, cpu, memoryMb: memoryMib, sizeBytes, memoryBytes, diskBytes };
+  const named = { id, name, sandboxId, template, metadata, createdAt, pauseMs, parentSnapshotId };
+  const info = { ...named, cpu, memoryMb: memoryMib, sizeBytes, memoryBytes, diskBytes };
   return { meta, size: { name: meta.template, cpu, memoryMib }, info, digest, accel: ground.accel };
 }

@@ -40,6 +40,7 @@ export async function writePoint(
   parts.step("disk");
   const body = {
     ...{ format: 1 as const, ground: parts.ground, cpu: size.cpu, memoryMib: size.memoryMib, warm, workingSetMib },
+    base: point.base ?? null,
     meta: { ...meta, metadata: { ...meta.metadata }, env: { ...meta.env } },
     ...{ memory, state, disk },
   };

@@ -96,6 +96,7 @@ export function makePoint(dir: string, memoryMib: number, layers: readonly Pages
     digest: "made by hand",
     workingSetMib: 12,
     warm: true,
+    base: { name: "base", cpu: 1, memoryMib, digest: "its template's" },
     holds: () => holds,
     hold: () => {
       holds += 1;
