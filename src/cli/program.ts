@@ -18,7 +18,7 @@ import { defineExec } from "./verbs/exec.ts";
 import { defineLs } from "./verbs/ls.ts";
 import { defineRm } from "./verbs/rm.ts";
 import { defineRun } from "./verbs/run.ts";
-import { defineSnapshots } from "./verbs/snapshots.ts";
+import { defineSnapshot, defineSnapshots } from "./verbs/snapshots.ts";
 import { defineTemplates } from "./verbs/templates.ts";
 import { defineVolumes } from "./verbs/volumes.ts";
 
@@ -31,6 +31,7 @@ const VERBS: readonly Define[] = [
   defineCp,
   defineRm,
   defineTemplates,
+  defineSnapshot,
   defineSnapshots,
   defineVolumes,
   defineDoctor,

@@ -1,4 +1,5 @@
-/** `warren snapshots`: sandboxes of one instant, kept on disk. */
+/** `warren snapshot` and `warren snapshots`: sandboxes of one instant, kept on disk. */
+import { given, pairs } from "../arguments.ts";
 import type { Define, Verb } from "../verb.ts";
 
 interface ListOptions {
@@ -6,6 +7,17 @@ interface ListOptions {
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
+
+interface TakeOptions {
+  readonly name?: string;
+  readonly metadata?: Record<string, string>;
+  readonly json?: boolean;
+}
+
+const TAKE_EXAMPLES = `
+Examples:
+  $ warren snapshot sb_abc --name installed
+  $ warren create --snapshot installed`;
 
 const EXAMPLES = `
 Examples:
@@ -18,7 +30,9 @@ export const defineSnapshots: Define = (program, verb) => {
   const snapshots = program
     .command("snapshots")
     .summary("list and delete snapshots, or make templates of them")
-    .description("Memory and disk of a sandbox at one instant. A program takes them with `sandbox.snapshot()`.")
+    .description(
+      "Memory and disk of sandboxes at one instant, as `warren snapshot` and `sandbox.snapshot()` keep them.",
+    )
     .addHelpText("after", EXAMPLES);
   snapshots
     .command("ls")
@@ -40,8 +54,31 @@ export const defineSnapshots: Define = (program, verb) => {
     .action((ids: string[]) => remove(verb, ids));
 };
 
+export const defineSnapshot: Define = (program, verb) => {
+  program
+    .command("snapshot")
+    .summary("keep a sandbox's memory and disk of this instant")
+    .description(
+      "Keep a sandbox's memory and disk of this instant on disk, and print the snapshot's id. It goes on running.",
+    )
+    .argument("<sandbox>", "its id")
+    .option("-n, --name <name>", "finds it again; of several with one name the newest is meant")
+    .option("--metadata <name=value>", "something to know it by; may be repeated", pairs)
+    .option("--json", "print all that is known of it")
+    .addHelpText("after", TAKE_EXAMPLES)
+    .action((id: string, options: TakeOptions) => take(verb, id, options));
+};
+
+async function take({ io }: Verb, id: string, { name, metadata, json }: TakeOptions): Promise<void> {
+  const { print, printJson } = await import("../ground/io.ts");
+  const { interruptible, withHost } = await import("../verb.ts");
+  const input = { id, ...given({ name, metadata }) };
+  const info = await withHost(io, false, (host) => interruptible(io, (signal) => host.snapshot(input, { signal })));
+  if (json === true) return printJson(io, info);
+  await print(io, info.id);
+}
+
 async function list({ io }: Verb, { sandbox, json, quiet }: ListOptions): Promise<void> {
-  const { given } = await import("../arguments.ts");
   const { escapeLine } = await import("../text/escape.ts");
   const { bytes, table } = await import("../text/format.ts");
   const { print, printJson } = await import("../ground/io.ts");
