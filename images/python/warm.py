@@ -31,7 +31,7 @@ sys.dont_write_bytecode = WRITES_NONE
 for own in ("ending", "layout", "program"):
     del sys.modules[own]  # a program must not find them, and may have files of these names
 CONTEXT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "context")
-CONTEXT_NEEDS = {"ast", "base64", "inspect", "json", "select", "threading", "traceback"}
+CONTEXT_NEEDS = {"ast", "binascii", "json", "select", "threading", "traceback"}
 
 CONTROL = 3  # descriptor of the socket to the agent
 CHILD_DESCRIPTORS = 4  # job, stdin, stdout, stderr; as in warm.c
@@ -93,18 +93,16 @@ def rehearse():
 
 
 def prepare_context():
-    """Has a code context's files ready in every child, where the template's modules have loaded all that they need."""
-    if not CONTEXT_NEEDS <= sys.modules.keys():
-        return
-    keeps, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    sys.path.insert(0, CONTEXT)
-    import session
-
-    del sys.path[0]
-    sys.dont_write_bytecode = keeps
-    for own in session.OWN:
-        del sys.modules[own]
-    program.known[os.fsencode(os.path.join(CONTEXT, "run.py"))] = {"start": session.start}
+    """
+    Has a code context's files compiled in every child, and loaded where the template's modules have loaded all that they
+    need: a program of another kind is not to pay for that.
+    """
+    path = os.fsencode(os.path.join(CONTEXT, "run.py"))
+    run = {"__name__": "run", "__file__": os.fsdecode(path)}
+    exec(compile(program.read_file(path), path, "exec", 0, True), run)
+    parts = [run["read"](name) for name in run["FILES"]]
+    loaded = CONTEXT_NEEDS <= sys.modules.keys()
+    program.known[path] = {"start": run["load"](parts)} if loaded else {"parts": parts}
 
 
 def announce(control):

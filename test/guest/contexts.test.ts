@@ -18,7 +18,7 @@ import { BUILD_MS, type ConnectedAgent, connectAgent } from "./process.ts";
 
 const INTERPRETER = join(import.meta.dir, "../../images/python");
 const PYTHON = "/usr/bin/python3";
-const WARM = ["ast", "base64", "inspect", "json", "random", "select", "threading", "traceback"];
+const WARM = ["ast", "binascii", "json", "random", "select", "threading", "traceback"];
 
 interface Cell {
   readonly stdout: string;

@@ -2,7 +2,6 @@
 
 import ast
 import builtins
-import inspect
 import linecache
 import sys
 import traceback
@@ -11,6 +10,7 @@ VALUE_CHARS = 8 * 1024
 TRACE_CHARS = 24 * 1024
 FRAMES = 60  # of one traceback, half from each end
 OWN = __file__.rpartition("/")[0] + "/"  # files whose frames nobody wants to see
+COROUTINE = 0x80  # in a code object's flags: inspect.CO_COROUTINE, without inspect
 FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
@@ -64,7 +64,7 @@ class Space:
 
     def evaluate(self, code):
         value = eval(code, self.names)
-        if not (code.co_flags & inspect.CO_COROUTINE):
+        if not (code.co_flags & COROUTINE):
             return value
         import asyncio
 

@@ -28,7 +28,6 @@ import seeds
 import shown
 import wire
 
-OWN = ("capture", "cell", "seeds", "session", "shown", "wire")
 QUEUED = 32
 SOURCE_CHARS = 2 * 1024 * 1024  # of all sources that are not complete yet
 LINE_BYTES = 64 * 1024
@@ -194,6 +193,8 @@ class Session:
         try:
             try:
                 self.armed = True
+                if self.why is not None:
+                    raise KeyboardInterrupt  # it came before there was anything to interrupt
                 failure = self.space.run(source)
                 self.capture.drain()
                 self.shown.figures(cell)
@@ -229,7 +230,5 @@ class Session:
 
 
 def start():
-    for own in OWN:
-        sys.modules.pop(own, None)  # a program must not find them, and may have files of these names
     sys.path[0] = ""  # as in any interactive interpreter: the working directory, not the one of these files
     Session().serve()

@@ -1,6 +1,6 @@
 """What a value looks like: a bundle of representations by MIME type, all of them text (an image is in base64)."""
 
-import base64
+import binascii
 import json
 import sys
 
@@ -37,12 +37,16 @@ def json_of(value):
         return None  # it holds what JSON cannot say
 
 
+def in_base64(raw):
+    return binascii.b2a_base64(raw, newline=False).decode()
+
+
 def figure_png(figure):
     import io
 
     file = io.BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight")
-    return base64.b64encode(file.getvalue()).decode()
+    return in_base64(file.getvalue())
 
 
 def is_figure(value):
@@ -63,7 +67,7 @@ def bundle(value):
     for mime, name in IMAGES.items():
         image = asked(value, name)
         if isinstance(image, bytes):
-            data[mime] = base64.b64encode(image).decode()
+            data[mime] = in_base64(image)
         elif isinstance(image, str):
             data[mime] = image
     text = json_of(value)
@@ -84,11 +88,9 @@ class Shown:
         self.left, self.cut = CELL_CHARS, False
 
     def show(self, cell, value, result=False):
-        if is_figure(value):
-            data = bundle(value)
-            sys.modules["matplotlib.pyplot"].close(value) if "matplotlib.pyplot" in sys.modules else None
-        else:
-            data = bundle(value)
+        data = bundle(value)
+        if is_figure(value) and "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close(value)  # or the end of the cell would show it again
         sizes = {}
         for mime, text in data.items():
             kept = self.fitting(mime, text)

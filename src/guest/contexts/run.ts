@@ -46,6 +46,7 @@ export async function* runCell(
   try {
     const startMs = clock.monotonicMs();
     await send(attached, cell, run);
+    attached.within(LIMITS.timeoutSecondsMax * 1000); // for those before it: each has a timeout of its own
     for await (const event of answers(agent, run, attached, clock, startMs)) {
       ended = event.kind === "end";
       yield event;
