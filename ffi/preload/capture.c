@@ -12,6 +12,7 @@ enum {
 static u64 entries[ENTRIES];
 static u64 (*table)[2];
 static u64 *dirty; /* a bit a page */
+static u64 *ever;  /* the same, of every capture so far; kept from the first one on */
 
 static long allocate(u64 length) {
 	return sc(NR_mmap, 0, (long)length, PROT_RW, MAP_PRIVATE_ | MAP_ANONYMOUS_, -1, 0);
@@ -32,6 +33,25 @@ static long find_dirty(void) {
 	}
 	SC1(NR_close, fd);
 	return page == pages ? 0 : n < 0 ? n : -EINVAL;
+}
+
+static void mark(u64 *bits, u64 offset, u64 length) {
+	u64 page;
+	for (page = offset / PAGE; page < (offset + length) / PAGE; page++) bits[page / 64] |= 1UL << page % 64;
+}
+
+/* What came from above the lowest file, whether it was there from the start or captured since. */
+static long add_since_base(void) {
+	struct stretch some[64];
+	u64 from = 0, i;
+	long n;
+	for (i = 0; i < bitmap_bytes() / 8; i++) dirty[i] |= ever[i];
+	while ((n = read_table(from, some, 64)) > 0) {
+		for (i = 0; i < (u64)n; i++)
+			if (some[i].layer > 0 && some[i].guest + some[i].length <= guest_memory.length) mark(dirty, some[i].guest, some[i].length);
+		from += (u64)n;
+	}
+	return n;
 }
 
 static u64 next_page(u64 page, u64 pages, u64 wanted) {
@@ -76,6 +96,7 @@ static long take_piece(i32 fd, u64 offset, u64 length) {
 static long take_run(i32 fd, u64 run[2], u64 *bytes) {
 	u64 done, step;
 	long r;
+	mark(ever, run[0], run[1]);
 	for (done = 0; done < run[1]; done += step) {
 		step = run[1] - done < PIECE ? run[1] - done : PIECE;
 		r = take_piece(fd, run[0] + done, step);
@@ -88,7 +109,7 @@ static long take_run(i32 fd, u64 run[2], u64 *bytes) {
 	return 0;
 }
 
-long capture(i32 fd, u64 (**runs)[2], u64 *count, u64 *bytes) {
+long capture(i32 fd, i32 since_base, u64 (**runs)[2], u64 *count, u64 *bytes) {
 	u64 found, gap, i;
 	long r;
 	*count = *bytes = 0;
@@ -99,7 +120,13 @@ long capture(i32 fd, u64 (**runs)[2], u64 *count, u64 *bytes) {
 	table = (u64(*)[2])r;
 	dirty = (u64 *)(table + MAX_RUNS);
 	*runs = table;
+	if (ever == 0) {
+		r = allocate(bitmap_bytes());
+		if (r < 0) return r;
+		ever = (u64 *)r;
+	}
 	r = find_dirty();
+	if (r == 0 && since_base) r = add_since_base();
 	if (r < 0) return r;
 	for (gap = 0, found = find_runs(0); found > MAX_RUNS; found = find_runs(gap)) gap = gap == 0 ? 1 : gap * 2;
 	for (i = 0; i < found && r == 0; i++) r = take_run(fd, table[i], bytes);

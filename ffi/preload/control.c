@@ -3,7 +3,8 @@
  *   u32 what, u32 number   and one descriptor (SCM_RIGHTS)
  * and its answer
  *   i64 result (0 or -errno), u64 count, u64 bytes, then `count` pairs of u64: offset and length of what was captured.
- *   CAPTURE  the guest, which is paused, is written into the descriptor, a memory file of its size
+ *   CAPTURE  what the guest, which is paused, has changed is written into the descriptor, a memory file of its size;
+ *            number 1: what differs from its lowest layer, whoever has captured it before
  *   PLACE    the descriptor becomes this process's `number`
  * The thread has no libc under it: it was made by clone alone and shares its thread-local storage with QEMU's first.
  */
@@ -58,7 +59,7 @@ static void answer(i64 to, const struct request *request, i32 fd) {
 	u64(*runs)[2] = 0;
 	head.count = head.bytes = 0;
 	head.result = -EINVAL;
-	if (request->what == CAPTURE) head.result = capture(fd, &runs, &head.count, &head.bytes);
+	if (request->what == CAPTURE) head.result = capture(fd, request->number == 1, &runs, &head.count, &head.bytes);
 	if (request->what == PLACE && request->number >= LOWEST_PLACE) head.result = SC3(NR_dup3, fd, request->number, 0);
 	if (head.result > 0) head.result = 0;
 	send_all(to, &head, sizeof head);

@@ -38,6 +38,11 @@ long map_nothing(u64 offset, u64 length) {
 	return r < 0 ? r : 0;
 }
 
+long read_table(u64 from, struct stretch *to, u64 room) {
+	long n = SC4(NR_pread64, settings.table, to, room * sizeof *to, from * sizeof *to);
+	return n < 0 ? n : n / (long)sizeof *to;
+}
+
 static long map_image(u64 at, u64 length, i32 prot, i32 flags) {
 	struct stretch some[128];
 	u64 done = 0, i;
@@ -45,8 +50,8 @@ static long map_image(u64 at, u64 length, i32 prot, i32 flags) {
 	if (r < 0) return r;
 	guest_memory.at = (u64)r;
 	guest_memory.length = length;
-	while ((n = SC4(NR_pread64, settings.table, some, sizeof some, done * sizeof *some)) > 0) {
-		for (i = 0; i < (u64)n / sizeof *some; i++) {
+	while ((n = read_table(done, some, 128)) > 0) {
+		for (i = 0; i < (u64)n; i++) {
 			if (done + i >= MAX_STRETCHES || map_stretch(&some[i]) < 0) return -EINVAL;
 		}
 		done += i;

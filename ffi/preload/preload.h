@@ -20,12 +20,14 @@ extern struct settings { i64 table, ram, control, layers; } settings;
 
 /* Maps the file's pages in place of what is at this offset of the guest's memory; 0 or -errno. */
 long map_pages(u64 guest, u64 length, i64 fd, u64 offset);
+/* The next `room` stretches of the table from number `from` on; how many there are, 0 after the last, or -errno. */
+long read_table(u64 from, struct stretch *to, u64 room);
 /* Maps nothing there: reads as zeros, costs nothing. */
 long map_nothing(u64 offset, u64 length);
 
-/* Writes what differs from the files below into `fd` at the same offsets, and lets the guest stand on that from here on.
- * The guest is paused. `*runs` are offset and length of each stretch written, also when it failed half-way. 0 or -errno. */
-long capture(i32 fd, u64 (**runs)[2], u64 *count, u64 *bytes);
+/* Writes what differs from the files below into `fd` at the same offsets, and lets the guest stand on that from here on; with
+ * `since_base` everything that differs from the lowest file, earlier captures included. The guest is paused. `*runs` are offset and length of each stretch written, also when it failed half-way. 0 or -errno. */
+long capture(i32 fd, i32 since_base, u64 (**runs)[2], u64 *count, u64 *bytes);
 /* Gives the table of `capture` back. */
 void capture_done(void);
 

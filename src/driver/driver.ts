@@ -136,9 +136,10 @@ export interface Vmm {
   /**
    * Writes what the paused guest has changed of its memory since it was restored, or captured last, into an empty memory
    * file of its size, at the same offsets; the guest stands on that file from then on, so each page exists once.
+   * `since` the base: all that differs from the image's lowest layer, whoever captured it before.
    * @returns what was written, also when the rest failed: `error` then says why
    */
-  capture(memoryFd: number, signal?: AbortSignal): Promise<Captured>;
+  capture(memoryFd: number, since?: "last" | "base"): Promise<Captured>;
   /** Puts a medium into an empty placeholder drive; the guest is told the new size. @throws when it failed: the drive is empty */
   insert(drive: number, medium: Medium): Promise<void>;
   /** The medium's file has grown to this size, and the guest is told. */
@@ -147,6 +148,8 @@ export interface Vmm {
   eject(drive: number): Promise<void>;
   /** Moves the self-destruct; null removes it. */
   setDeadline(deadlineNs: bigint | null): void;
+  /** Hangs up on the VMM between commands, of which it serves one process at a time; the next command connects anew. */
+  letGo(): void;
   /** SIGKILL; resolves when the kernel has reaped every process of the jail. */
   kill(): Promise<void>;
 }

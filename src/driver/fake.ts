@@ -129,6 +129,8 @@ export class FakeVmm implements Vmm {
     this.#cancelDeadline = clock.after(delayMs, () => this.die({ reason: "deadline" }), { background: true });
   }
 
+  letGo(): void {}
+
   async kill(): Promise<void> {
     this.die({ reason: "killed", signal: 9 });
   }

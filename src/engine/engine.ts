@@ -20,6 +20,7 @@ import { contextCalls } from "./contexts/calls.ts";
 import { Admission } from "./create/admit.ts";
 import { Creates } from "./create/creates.ts";
 import { Pool } from "./create/pool.ts";
+import { borrow } from "./fork/borrowed.ts";
 import { Forks } from "./fork/forks.ts";
 import { Hibernation } from "./fork/hibernation.ts";
 import { snapshotCalls, takeSnapshot } from "./fork/snapshots.ts";
@@ -124,24 +125,25 @@ export class Engine implements AsyncDisposable {
       get: (input) => hold.during(async () => this.#get(account, parse(routes.get.input, input).id)),
       list: (input) => hold.during(async () => this.#list(account, parse(routes.list.input, input))),
       fork: (input, options = {}) =>
-        this.#onAwake(account, routes.fork, input, (live, asked) => this.#forks.fork(live, asked, options)),
+        this.#onAny(account, routes.fork, input, (live, asked) => this.#forks.fork(live, asked, options)),
       forkTree: (input, options = {}) =>
-        this.#onAwake(account, routes.forkTree, input, (live, asked) => this.#forks.forkTree(live, asked, options)),
+        this.#onAny(account, routes.forkTree, input, (live, asked) => this.#forks.forkTree(live, asked, options)),
       promote: (input) =>
         this.#onOwn(account, routes.promote, input, (live, asked) => this.#forks.promote(live, asked)),
-      pause: (input) => this.#onAwake(account, routes.pause, input, (live) => this.#forks.pause(live)),
-      resume: (input) => this.#onAwake(account, routes.resume, input, (live) => this.#forks.resume(live)),
-      hibernate: (input) => this.#onOwn(account, routes.hibernate, input, (live) => this.#hibernation.hibernate(live)),
+      pause: (input) => this.#onAny(account, routes.pause, input, (live) => this.#forks.pause(live)),
+      resume: (input) => this.#onAny(account, routes.resume, input, (live) => this.#forks.resume(live)),
+      hibernate: (input) =>
+        this.#onAny(account, routes.hibernate, input, (live) => this.#hibernation.hibernate(live), { wakes: false }),
       wake: (input, { signal } = {}) =>
-        this.#onOwn(account, routes.wake, input, (live) => this.#hibernation.wake(live, signal)),
+        this.#onAny(account, routes.wake, input, (live) => this.#hibernation.wake(live, signal)),
       snapshot: (input, { signal } = {}) =>
-        this.#onAwake(account, routes.snapshot, input, (live, asked) => this.#snapshot(live, asked, signal)),
+        this.#onAny(account, routes.snapshot, input, (live, asked) => this.#snapshot(live, asked, signal)),
       close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
       ...guestCalls((id) => this.#reach(account, id), hold),
       ...contextCalls((id) => this.#reach(account, id), hold, this.#parts.clock),
       ...templateCalls(this.#parts.templates, hold),
       ...snapshotCalls(this.#parts.snapshots, account, hold),
-      ...volumeCalls(this.#volumes, account, (id) => this.#mine(account, id), hold),
+      ...volumeCalls(this.#volumes, account, (id) => this.#awakeOrMine(account, id), hold),
     };
   }
 
@@ -232,17 +234,40 @@ export class Engine implements AsyncDisposable {
     });
   }
 
-  /** The same, of one that is woken first when it hibernates. */
-  #onAwake<R extends Route & { readonly input: TObject<{ id: TString }> }, T>(
+  /** The same, of one that is woken first when it hibernates, or that another process made. */
+  #onAny<R extends Route & { readonly input: TObject<{ id: TString }> }, T>(
     account: string,
     route: R,
     input: Input<R>,
     job: (live: Live, asked: Static<R["input"]>) => Promise<T>,
+    { wakes } = { wakes: true },
   ): Promise<T> {
-    return this.#onOwn(account, route, input, async (live, asked) => {
-      if (live.info.state === "hibernated") await this.#hibernation.wake(live);
-      return job(live, asked);
+    return this.#hold.during(async () => {
+      const asked = parse(route.input, input) as Static<R["input"]>;
+      this.#refuseWhenClosed();
+      const live = wakes ? await this.#awake(account, asked.id) : await this.#here(account, asked.id);
+      if (live !== null) return job(live, asked);
+      const record = await this.#neighbours.find(account, asked.id);
+      if (record === null) throw notFound(asked.id);
+      return borrow(this.#parts, this.#neighbours, record, (borrowed) => job(borrowed, asked));
     });
+  }
+
+  /** One of this process's, or one that hibernates, whoever made it; null when it is neither. */
+  async #here(account: string, id: string): Promise<Live | null> {
+    return this.#own(account, id) ?? (await this.#hibernation.adopt(account, id));
+  }
+
+  /** The same, woken when it hibernates. */
+  async #awake(account: string, id: string): Promise<Live | null> {
+    const live = await this.#here(account, id);
+    if (live?.info.state === "hibernated") await this.#hibernation.wake(live);
+    return live;
+  }
+
+  /** The same. @throws {WarrenError} as {@link Engine.#mine} does */
+  async #awakeOrMine(account: string, id: string): Promise<Live> {
+    return (await this.#awake(account, id)) ?? this.#mine(account, id);
   }
 
   /** With its volumes, or not at all. */
@@ -279,8 +304,9 @@ export class Engine implements AsyncDisposable {
 
   async #get(account: string, id: string): Promise<SandboxInfo> {
     const info = this.#own(account, id)?.info ?? (await this.#neighbours.find(account, id))?.info;
-    if (info === undefined) throw notFound(id);
-    return info;
+    const asleep = info === undefined ? (await this.#hibernation.list(account)).find((one) => one.id === id) : info;
+    if (asleep === undefined) throw notFound(id);
+    return asleep;
   }
 
   async #list(
@@ -293,6 +319,7 @@ export class Engine implements AsyncDisposable {
     const all = [
       ...own.filter((live) => state !== undefined || !isTerminal(live)).map((live) => live.info),
       ...others.map((record) => record.info),
+      ...(await this.#hibernation.list(account)).filter(({ id }) => !mine.has(id)),
     ];
     return all
       .reverse() // sorting keeps the order of what was made in the same millisecond
@@ -302,7 +329,7 @@ export class Engine implements AsyncDisposable {
   }
 
   async #close(account: string, id: string): Promise<void> {
-    const live = this.#own(account, id);
+    const live = await this.#here(account, id);
     if (live !== null) return this.#end(live, "closed");
     const record = await this.#neighbours.find(account, id);
     if (record !== null) {
@@ -313,13 +340,12 @@ export class Engine implements AsyncDisposable {
   }
 
   async #reach(account: string, id: string): Promise<Reached> {
-    const live = this.#own(account, id);
+    const live = await this.#awake(account, id);
     if (live === null) {
       const record = await this.#neighbours.find(account, id);
       if (record === null) throw notFound(id);
       return this.#neighbours.reach(record);
     }
-    if (live.info.state === "hibernated") await this.#hibernation.wake(live);
     const { info, body, spec } = live;
     if (info.state !== "running" || body === null) throw notRunning(info);
     return { agent: body.agent, env: spec.env, workdir: spec.workdir, explain: (cause) => explain(live, cause) };

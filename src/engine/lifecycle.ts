@@ -36,6 +36,14 @@ export class Lifecycle {
     return live;
   }
 
+  /** One that this process did not make, in the state that it is found in. */
+  adopt(account: string, spec: SandboxSpec, info: SandboxInfo): Live {
+    const live = new Live(account, spec, info);
+    this.#lives.set(live.id, live);
+    this.#append(live, null, info.state, "adopted", null, this.#clock.monotonicMs());
+    return live;
+  }
+
   /** Ended ones are remembered up to `LIMITS.endedSandboxes`. */
   get(id: string): Live | undefined {
     return this.#lives.get(id);
@@ -111,7 +119,7 @@ export class Lifecycle {
     live: Live,
     from: SandboxState | null,
     to: SandboxState,
-    event: SandboxEvent | "created",
+    event: SandboxEvent | "created" | "adopted",
     reason: string | null,
     monotonicMs: number,
   ): void {

@@ -40,6 +40,8 @@ export class Live {
   /** While it is hibernated: removes what it is then. */
   dropImage: (() => Promise<void>) | null = null;
   cancelExpiry: () => void = () => undefined;
+  /** Made by another process: this is what is known of it here, for one job. */
+  borrowed = false;
   /** Handed to the home: it lives on without this engine, which has hung up on its agent. */
   released = false;
 

@@ -71,6 +71,16 @@ export class Neighbours {
     return { agent: contact.agent, env, workdir, explain };
   }
 
+  /** Its machine and its agent, this process's for as long as both live. @throws as {@link reach} does */
+  contact(record: SandboxRecord): Promise<{ readonly vmm: Vmm; readonly agent: GuestAgent }> {
+    return this.#contact(record);
+  }
+
+  /** The same, when there is contact already. */
+  known(id: string): Promise<{ readonly vmm: Vmm; readonly agent: GuestAgent }> | null {
+    return this.#contacts.get(id) ?? null;
+  }
+
   /** Kills it and frees what is left of it; a sandbox that is gone already is fine. */
   async end(record: SandboxRecord): Promise<void> {
     const known = this.#contacts.get(record.id);

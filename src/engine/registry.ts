@@ -4,6 +4,9 @@
  */
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { VmRef } from "../driver/driver.ts";
+import type { Clone } from "./create/clone.ts";
+import type { Live } from "./live.ts";
+import type { TemplateSize } from "./templates.ts";
 
 /** One running sandbox as its maker wrote it down; plain JSON. */
 export interface SandboxRecord {
@@ -14,6 +17,14 @@ export interface SandboxRecord {
   /** Defaults of every exec in it. */
   readonly env: Readonly<Record<string, string>>;
   readonly workdir: string | null;
+  /** The template whose RAM is under its memory; null when another process could not open that. */
+  readonly base: (TemplateSize & { readonly digest: string }) | null;
+}
+
+/** What the home's other processes are told of a sandbox. */
+export function recordOf(live: Live, { vmm, origin }: Pick<Clone, "vmm" | "origin">): SandboxRecord {
+  const { id, account, info, spec } = live;
+  return { id, account, info, ref: vmm.ref, env: spec.env, workdir: spec.workdir, base: origin.base ?? null };
 }
 
 /** An agent port that this process alone has until it gives it back or ends. */

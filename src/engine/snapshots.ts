@@ -3,6 +3,7 @@
  * a later one. A snapshot is immutable and may be restored any number of times; the image of a hibernated sandbox belongs to
  * that sandbox alone, and waking uses it up.
  */
+import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
 import type { OpenTemplate, TemplateSize } from "./templates.ts";
 
@@ -24,6 +25,8 @@ export interface SnapshotMeta {
   readonly createdAt: string;
   /** The snapshot that its sandbox was restored from. */
   readonly parentSnapshotId: string | null;
+  /** Of a hibernated one: what it was, so that another process can be its engine. */
+  readonly sandbox: SandboxInfo | null;
 }
 
 /** What is known of a snapshot without opening it. */

@@ -18,6 +18,8 @@ export interface OpenTemplate {
   readonly digest: string;
   /** MiB that a clone of it was measured to dirty, guest and VMM together; what admission counts per clone. */
   readonly workingSetMib: number;
+  /** The template whose RAM is the lowest layer; none when that is no longer told. */
+  readonly base?: TemplateSize & { readonly digest: string };
   /** Keeps its descriptors open until what it returns is called, once. */
   hold(): () => void;
   /** Modules that the warm interpreter has imported; empty when the template has none. */

@@ -1,7 +1,9 @@
 /** What one guest is at one instant: a memory file and a state that its VMM writes, and its disk with all blocks shared. */
-import { closeAll, closeFd, reopenFd } from "../../ffi/files.ts";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { closeAll, closeFd, openFd, reopenFd } from "../../ffi/files.ts";
 import { assert } from "../base/assert.ts";
-import type { Run } from "../driver/driver.ts";
+import type { Run, VmRef } from "../driver/driver.ts";
+import { WarrenError } from "../errors.ts";
 import type { Data } from "./home/data.ts";
 import type { Checkpoint, CheckpointAsk, Layer, OwnSnapshot } from "./host.ts";
 import { HeldLayer, imageOf } from "./layers.ts";
@@ -81,6 +83,27 @@ class Files implements Checkpoint {
     assert(this.#own.delete(fd), "a file of a checkpoint is handed on once");
     return fd;
   }
+}
+
+/**
+ * The root disk of a VMM made elsewhere, found among its descriptors: the file of our data folder that has no name, as
+ * volumes and layers have. Whatever a VMM that was taken over shows instead is its own.
+ * @throws {WarrenError} `sandbox_lost` – it is gone
+ */
+export function diskOf(data: Data, ref: VmRef): number {
+  const { dev } = statSync(data.dir);
+  try {
+    for (const vmm of readFileSync(`/proc/${ref.pid}/task/${ref.pid}/children`, "utf8").trim().split(" ")) {
+      for (const fd of readdirSync(`/proc/${vmm}/fd`)) {
+        const path = `/proc/${vmm}/fd/${fd}`;
+        const facts = statSync(path);
+        if (facts.isFile() && facts.dev === dev && facts.nlink === 0) return openFd(path, "read");
+      }
+    }
+  } catch (cause) {
+    throw new WarrenError("sandbox_lost", `sandbox ${ref.id} is gone: its VMM has ended`, { cause });
+  }
+  throw new WarrenError("sandbox_lost", `sandbox ${ref.id} has no disk any more`);
 }
 
 /** @throws {WarrenError} `capacity_exhausted` */

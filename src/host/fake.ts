@@ -90,6 +90,16 @@ export class FakeHost implements Host {
     );
   }
 
+  diskOf(): number {
+    const fd = nextFile++;
+    this.openFiles.add(fd);
+    return fd;
+  }
+
+  close(fd: number): void {
+    this.openFiles.delete(fd);
+  }
+
   async flushDisk(): Promise<void> {}
 
   bootTimeNs(): bigint {

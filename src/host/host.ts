@@ -2,7 +2,7 @@
  * What this machine lends out, as the engine sees it: leases of a slot (uid), disk clone, cgroup and socket directory,
  * and room for them. One implementation on Linux (`linux.ts`), one in memory for fast tests (`fake.ts`).
  */
-import type { JailPlan, MemoryImage, Run } from "../driver/driver.ts";
+import type { JailPlan, MemoryImage, Run, VmRef } from "../driver/driver.ts";
 
 /**
  * One file of guests' memory, of the guest's size, and the stretches of it that count. Everyone who stands on it holds it;
@@ -100,6 +100,10 @@ export interface Host {
   checkpoint(ask: CheckpointAsk): Checkpoint;
   /** These layers, lowest first, as one that its caller holds. @throws {WarrenError} `capacity_exhausted` */
   mergeLayers(memoryMib: number, layers: readonly Layer[]): Promise<Layer>;
+  /** The disk of a VMM that another process made, opened for reading; the caller closes it. @throws {WarrenError} `sandbox_lost` */
+  diskOf(ref: VmRef): number;
+  /** Closes what this port opened. */
+  close(fd: number): void;
   /** Writes a disk's pages out, so that taking it later stops its guest for less. */
   flushDisk(diskFd: number): Promise<void>;
   /** `CLOCK_BOOTTIME` in nanoseconds: the clock of deadlines; it goes on while the host sleeps. */

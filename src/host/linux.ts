@@ -1,12 +1,13 @@
 /** The host port on Linux: leases, capacity and the clock of deadlines, over one home; and the home's register of sandboxes. */
 import { fdatasync } from "node:fs";
 import { promisify } from "node:util";
+import { closeFd } from "../../ffi/files.ts";
 import { bootTimeNs } from "../../ffi/process.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Registry } from "../engine/registry.ts";
 import { readCapacity } from "./capacity.ts";
-import { checkpoint } from "./checkpoint.ts";
+import { checkpoint, diskOf } from "./checkpoint.ts";
 import { type Data, openData } from "./home/data.ts";
 import { FileRegistry } from "./home/registry.ts";
 import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
@@ -60,6 +61,8 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
     lease: (ask: LeaseAsk): Promise<Lease> => lease(ground, ask),
     checkpoint: (ask) => checkpoint(data, ask),
     mergeLayers: (memoryMib, layers) => mergeLayers(memoryMib, layers),
+    diskOf: (ref) => diskOf(data, ref),
+    close: closeFd,
     flushDisk: (diskFd) => promisify(fdatasync)(diskFd),
     bootTimeNs,
     registry: new FileRegistry(ground),

@@ -341,6 +341,7 @@ export class Templates implements TemplateStore {
       digest: manifest.digest,
       workingSetMib: manifest.workingSetMib,
       warm: fit.warm.length > 0,
+      base: { ...size, digest: manifest.digest },
       hold: () => nothing,
     };
   }

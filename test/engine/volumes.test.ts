@@ -97,6 +97,19 @@ describe("Volumes", () => {
     world.expectNothingLeft();
   });
 
+  test("Volumes.attach wakes a sandbox that hibernates, which it cannot do again until it has none", async () => {
+    const world = new World();
+    const { host, id } = await withVolume(world);
+    await host.hibernate({ id });
+    await host.attachVolume({ id, name: "data" });
+    expect((await host.get({ id })).state).toBe("running");
+    expect((await fails("wrong_state", host.hibernate({ id }))).details).toMatchObject({ volumes: ["data"] });
+    await host.detachVolume({ id, name: "data" });
+    await host.hibernate({ id });
+    await host.close({ id });
+    world.expectNothingLeft();
+  });
+
   test("Volumes.resize of one that nobody writes is fitted by the next writer, once", async () => {
     const world = new World();
     const { host, id } = await withVolume(world);

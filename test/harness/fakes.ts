@@ -52,6 +52,7 @@ export class FakeTemplates implements TemplateStore {
       digest,
       workingSetMib: this.workingSetMib,
       warm: this.warm,
+      base: { ...size, digest },
       hold: () => () => undefined,
     };
     this.#open.set(digest, made);
@@ -118,6 +119,8 @@ export class World {
       bootTimeNs: () => this.host.bootTimeNs(),
       checkpoint: (ask) => this.host.checkpoint(ask),
       mergeLayers: (memoryMib, layers) => this.host.mergeLayers(memoryMib, layers),
+      diskOf: () => this.host.diskOf(),
+      close: (fd) => this.host.close(fd),
       flushDisk: () => this.host.flushDisk(),
       lease: async (ask) => {
         this.#makers.set(ask.id, engine);

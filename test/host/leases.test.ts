@@ -54,7 +54,7 @@ function record(id: string, pid = process.pid): SandboxRecord {
     hostBootId: hostBootId(),
     socketDir: join(host.data.run, id),
   };
-  return { id, account: "local", info: {} as SandboxRecord["info"], ref, env: {}, workdir: null };
+  return { id, account: "local", info: {} as SandboxRecord["info"], ref, env: {}, workdir: null, base: null };
 }
 
 if (gate("root")) {
@@ -89,7 +89,7 @@ if (gate("root")) {
       expect([first(one.disk.roFd), first(two.disk.roFd), first(snapshot.diskFd)]).toEqual([1, 7, 7]);
       expect(() => writeSync(one.disk.roFd, new Uint8Array(1), 0, 1, 0)).toThrow("EBADF");
       expect(statSync(`/proc/self/fd/${one.disk.rwFd}`).nlink).toBe(0);
-      expect(readdirSync(host.data.dir)).toEqual([]);
+      expect(readdirSync(host.data.dir).filter((name) => name !== "volumes")).toEqual([]);
       expect(one.jail.uid).not.toBe(two.jail.uid);
       expect(statSync(one.socketDir).mode & 0o777).toBe(0o700);
     });

@@ -31,8 +31,13 @@ export async function place(parts: ControlParts, number: number, fd: number): Pr
 }
 
 /** @throws {WarrenError} `driver_failed` – no answer, or none that makes sense: what the guest then stands on is unknown */
-export async function capture(parts: ControlParts, fd: number, sizeBytes: number): Promise<Captured> {
-  const { result, runs } = parseAnswer(await ask(parts, CAPTURE, 0, fd), sizeBytes);
+export async function capture(
+  parts: ControlParts,
+  fd: number,
+  sizeBytes: number,
+  since: "last" | "base",
+): Promise<Captured> {
+  const { result, runs } = parseAnswer(await ask(parts, CAPTURE, since === "base" ? 1 : 0, fd), sizeBytes);
   if (result === 0) return { runs, error: null };
   const room = result === -12 || result === -28; // ENOMEM, ENOSPC
   const says = `the guest's memory could not be written: errno ${-result}`;

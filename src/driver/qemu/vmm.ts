@@ -94,10 +94,9 @@ export class QemuVmm implements Vmm {
     await this.#explained(qmp.command("xen-save-devices-state", { filename: fdsetPath(SAVED_SET), live: false }));
   }
 
-  async capture(memoryFd: number, signal?: AbortSignal): Promise<Captured> {
-    signal?.throwIfAborted();
+  async capture(memoryFd: number, since: "last" | "base" = "last"): Promise<Captured> {
     const { size } = fstatSync(memoryFd);
-    return await this.#explained(capture({ socketDir: this.ref.socketDir, clock: this.#clock }, memoryFd, size));
+    return await this.#explained(capture({ socketDir: this.ref.socketDir, clock: this.#clock }, memoryFd, size, since));
   }
 
   async insert(drive: number, medium: Medium): Promise<void> {
@@ -137,6 +136,15 @@ export class QemuVmm implements Vmm {
 
   setDeadline(deadlineNs: bigint | null): void {
     this.#jailed.setDeadline(deadlineNs);
+  }
+
+  letGo(): void {
+    const open = this.#qmp;
+    this.#qmp = null;
+    void open?.then(
+      (qmp) => qmp.close(),
+      () => undefined, // whoever asked for it was told
+    );
   }
 
   async kill(): Promise<void> {

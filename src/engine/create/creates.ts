@@ -10,16 +10,16 @@ import type { BakeEvent } from "../../contract/routes/templates.ts";
 import { routes } from "../../contract/routes.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import { namedSnapshot } from "../fork/snapshots.ts";
-import type { Lifecycle } from "../lifecycle.ts";
+import { isTerminal, type Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
 import { newInfo, resolve, type SandboxSpec, sizeOf } from "../plan.ts";
-import type { Registry } from "../registry.ts";
+import { type Registry, recordOf } from "../registry.ts";
 import type { HeldPoint, SnapshotStore } from "../snapshots.ts";
 import type { OpenTemplate, TemplateStore } from "../templates.ts";
 import { watch } from "../watch.ts";
 import type { Admission, Ticket } from "./admit.ts";
 import { bootClone, type Order } from "./boot.ts";
-import { type AwakeClone, asWarrenError, type CloneParts } from "./clone.ts";
+import { type AwakeClone, asWarrenError, type Clone, type CloneParts } from "./clone.ts";
 import type { Pool, Pooled } from "./pool.ts";
 
 export interface CreateParts extends CloneParts {
@@ -251,6 +251,7 @@ export class Creates {
     const verdict = await this.#lifecycle.post(live, "booted", null, body.resumedMs);
     if (verdict.kind !== "move") throw live.creating.signal.reason;
     watch(live, body, this.#lifecycle, this.#parts);
+    if (live.spec.detached) body.vmm.letGo();
     await this.register(live, body);
   }
 
@@ -279,11 +280,11 @@ export class Creates {
   }
 
   /** Tells the home's other processes of it. @throws {WarrenError} `sandbox_lost` – it has ended meanwhile */
-  async register(live: Live, { vmm }: Pick<AwakeClone, "vmm">): Promise<void> {
-    const { id, account, info, spec } = live;
-    await this.#parts.registry.put({ id, account, info, ref: vmm.ref, env: spec.env, workdir: spec.workdir });
+  async register(live: Live, clone: Pick<Clone, "vmm" | "origin">): Promise<void> {
+    const { id } = live;
+    await this.#parts.registry.put(recordOf(live, clone));
     const { state, reason } = live.info;
-    if (state === "creating" || state === "running") return;
+    if (state !== "stopping" && !isTerminal(live)) return;
     await this.#parts.registry.remove(id);
     throw new WarrenError("sandbox_lost", `sandbox ${id} ended as soon as it was made: ${reason}`);
   }

@@ -93,7 +93,8 @@ async function whilePaused<T extends object>(
 
 async function take(live: Live, body: AwakeClone, files: Checkpoint): Promise<{ readonly changedBytes: number }> {
   const { vmm } = body;
-  const { runs, error } = await vmm.capture(files.memoryFd);
+  if (live.borrowed) live.layers = live.layers.slice(0, 1); // what others captured in between is not known here
+  const { runs, error } = await vmm.capture(files.memoryFd, live.borrowed ? "base" : "last");
   const layer = files.layer(runs);
   if (live.body !== body) {
     layer.release();
@@ -118,7 +119,7 @@ async function merge(host: Host, live: Live, body: AwakeClone): Promise<void> {
 }
 
 function shared(live: Live, body: AwakeClone, snapshot: OwnSnapshot): Pick<ForkPoint, "origin" | "release"> {
-  const { machine, workingSetMib, warm } = body.origin;
+  const { machine, workingSetMib, warm, base } = body.origin;
   let users = 0;
   const hold = (): (() => void) => {
     users += 1;
@@ -131,6 +132,15 @@ function shared(live: Live, body: AwakeClone, snapshot: OwnSnapshot): Pick<ForkP
     };
   };
   const digest = `${live.id} ${nonce()}`;
-  const origin = { size: sizeOf(live.spec), machine, snapshot, digest, workingSetMib, warm, hold };
+  const origin = {
+    size: sizeOf(live.spec),
+    machine,
+    snapshot,
+    digest,
+    workingSetMib,
+    warm,
+    hold,
+    ...(base && { base }),
+  };
   return { origin, release: hold() };
 }

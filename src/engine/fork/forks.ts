@@ -80,31 +80,46 @@ export class Forks {
 
   /** This instant of a running or paused sandbox; the caller releases it. */
   checkpoint(live: Live, signal?: AbortSignal): Promise<ForkPoint> {
-    return this.#lane.run(live.id, async () => {
+    return this.alone(live, async () => {
       signal?.throwIfAborted();
       return takeCheckpoint(this.#parts, live, bodyOf(live, "running", "paused"), { signal });
     });
   }
 
-  /** Another job that changes the sandbox as a whole, in its turn. */
+  /** A job that changes the sandbox as a whole, in its turn. */
   alone<T>(live: Live, job: () => Promise<T>): Promise<T> {
-    return this.#lane.run(live.id, job);
+    return this.#lane.run(live.id, async () => {
+      try {
+        return await job();
+      } finally {
+        if (live.spec.detached) live.body?.vmm.letGo(); // another process may be next
+      }
+    });
   }
 
   pause(live: Live): Promise<void> {
-    return this.#lane.run(live.id, async () => {
+    return this.alone(live, async () => {
       if (live.info.state === "paused") return;
-      await bodyOf(live, "running").vmm.pause();
-      await this.#lifecycle.post(live, "paused", null);
+      const body = bodyOf(live, "running");
+      await body.vmm.pause();
+      await this.#moved(live, body, "paused");
     });
   }
 
   resume(live: Live): Promise<void> {
-    return this.#lane.run(live.id, async () => {
+    return this.alone(live, async () => {
       if (live.info.state === "running") return;
-      await bodyOf(live, "paused").vmm.resume();
-      await this.#lifecycle.post(live, "resumed", null);
+      const body = bodyOf(live, "paused");
+      await body.vmm.resume();
+      await this.#moved(live, body, "resumed");
     });
+  }
+
+  /** Its own engine logs the move; what another process made has only its record changed. */
+  async #moved(live: Live, body: AwakeClone, event: "paused" | "resumed"): Promise<void> {
+    if (live.borrowed) live.info = { ...live.info, state: event === "paused" ? "paused" : "running" };
+    else await this.#lifecycle.post(live, event, null);
+    if (live.spec.detached) await this.#creates.register(live, body);
   }
 
   async #children(

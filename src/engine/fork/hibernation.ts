@@ -2,12 +2,14 @@
  * Sandboxes that sleep on disk: their image is all there is of them until they wake. It is used up before the guest runs
  * again, so a disk is never resumed older than its memory.
  */
+import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import { WarrenError } from "../../errors.ts";
 import { type AwakeClone, asWarrenError, type CloneParts, undoAll } from "../create/clone.ts";
 import type { Creates } from "../create/creates.ts";
 import type { Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
 import { notRunning } from "../reached.ts";
+import type { Registry } from "../registry.ts";
 import type { SnapshotMeta, SnapshotStore, TakenImage } from "../snapshots.ts";
 import { watch } from "../watch.ts";
 import { takeCheckpoint } from "./checkpoint.ts";
@@ -15,6 +17,7 @@ import { bodyOf, type Forks } from "./forks.ts";
 
 export interface HibernationParts extends CloneParts {
   readonly snapshots: SnapshotStore;
+  readonly registry: Registry;
 }
 
 export class Hibernation {
@@ -63,8 +66,49 @@ export class Hibernation {
     });
   }
 
+  /**
+   * One that hibernates on this host and is no other process's: it is this engine's from here on. Null when there is none.
+   */
+  async adopt(account: string, id: string): Promise<Live | null> {
+    const saved = await this.#parts.snapshots.findImage(id);
+    if (saved === null || saved.meta.account !== account || saved.meta.sandbox === null) return null;
+    const known = this.#lifecycle.get(id); // another call may have been quicker
+    if (known !== undefined) return known;
+    const { sandbox, env, workdir, template } = saved.meta;
+    const { cpu, memoryMb, detached, metadata, snapshotId, createdAt, expiresAt } = sandbox;
+    const ttlSeconds = expiresAt === null ? null : (Date.parse(expiresAt) - Date.parse(createdAt)) / 1000;
+    const leftMs = expiresAt === null ? null : Date.parse(expiresAt) - this.#parts.clock.wallMs();
+    if (leftMs !== null && leftMs <= 0) {
+      await this.#parts.snapshots.removeImage(id); // its time ran out while nobody was there to see it
+      return null;
+    }
+    const size = { template, cpu, memoryMib: memoryMb };
+    const spec = { ...size, ttlSeconds, detached, metadata, env, workdir, snapshotId };
+    const live = this.#lifecycle.adopt(account, spec, { ...sandbox, state: "hibernated" });
+    live.dropImage = () => this.#parts.snapshots.removeImage(id);
+    live.created.resolve();
+    if (leftMs !== null) {
+      const expire = () => void this.#lifecycle.post(live, "expire", "its time to live ran out");
+      live.cancelExpiry = this.#parts.clock.after(leftMs, expire, { background: true });
+    }
+    return live;
+  }
+
+  /** Hibernated sandboxes of the home; those of this engine too. */
+  async list(account: string): Promise<SandboxInfo[]> {
+    const images = await this.#parts.snapshots.listImages(account);
+    return images.flatMap(({ meta }) =>
+      meta.sandbox === null ? [] : [{ ...meta.sandbox, state: "hibernated" as const }],
+    );
+  }
+
   /** From here on the image is what there is of it. */
   async #leave(live: Live, body: AwakeClone): Promise<void> {
+    if (live.borrowed) {
+      await body.vmm.kill(); // its maker, when there still is one, sees it closed by another process
+      await this.#parts.registry.remove(live.id);
+      return;
+    }
     const verdict = await this.#lifecycle.post(live, "hibernated", null);
     if (verdict.kind !== "move") {
       await this.#parts.snapshots.removeImage(live.id); // it was ended while it was being written
@@ -118,6 +162,7 @@ export class Hibernation {
       workdir: spec.workdir,
       pauseMs,
       createdAt: new Date(this.#parts.clock.wallMs()).toISOString(),
+      sandbox: live.info,
       parentSnapshotId: spec.snapshotId,
     };
   }

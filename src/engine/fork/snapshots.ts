@@ -47,6 +47,7 @@ export async function takeSnapshot(
       ...{ id: snapshotId(), account: live.account, name: asked.name ?? null, sandboxId: live.id, template },
       ...{ metadata: asked.metadata ?? {}, env, workdir, pauseMs: point.pauseMs, parentSnapshotId },
       createdAt: new Date(wallMs).toISOString(),
+      sandbox: null,
     };
     return await store.save(point.origin, meta, signal);
   } finally {

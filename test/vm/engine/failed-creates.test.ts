@@ -42,11 +42,12 @@ function faulty(vmm: Vmm, change: Partial<Vmm>): Vmm {
     resume: (signal) => vmm.resume(signal),
     pause: (signal) => vmm.pause(signal),
     save: (fd, signal) => vmm.save(fd, signal),
-    capture: (fd, signal) => vmm.capture(fd, signal),
+    capture: (fd, since) => vmm.capture(fd, since),
     insert: (drive, medium) => vmm.insert(drive, medium),
     grow: (drive, sizeBytes) => vmm.grow(drive, sizeBytes),
     eject: (drive) => vmm.eject(drive),
     setDeadline: (ns) => vmm.setDeadline(ns),
+    letGo: () => vmm.letGo(),
     kill: () => vmm.kill(),
     ...change,
   };

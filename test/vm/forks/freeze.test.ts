@@ -5,18 +5,18 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { closeSync } from "node:fs";
+import { nonce } from "../../../src/base/id.ts";
+import { createLog } from "../../../src/base/log.ts";
+import type { Warren } from "../../../src/compose.ts";
+import { type AwakeClone, identify, prepareClone, wakeClone } from "../../../src/engine/create/clone.ts";
+import { type ExecRequest, GuestAgent } from "../../../src/guest/agent.ts";
+import { cloneDisk } from "../../../src/host/slots/leases.ts";
+import { Sandbox } from "../../../src/sandbox.ts";
 import { closeAll } from "../../ffi/files.ts";
-import { nonce } from "../../src/base/id.ts";
-import { createLog } from "../../src/base/log.ts";
-import type { Warren } from "../../src/compose.ts";
-import { type AwakeClone, identify, prepareClone, wakeClone } from "../../src/engine/create/clone.ts";
-import { type ExecRequest, GuestAgent } from "../../src/guest/agent.ts";
-import { cloneDisk } from "../../src/host/slots/leases.ts";
-import { Sandbox } from "../../src/sandbox.ts";
-import { gate } from "../harness/gates.ts";
-import { guardLeaks } from "../harness/leak-guard.ts";
-import { until } from "../harness/until.ts";
-import { openTestWarren, VM_BAKE_MS, VM_TEST_MS } from "../harness/vm.ts";
+import { gate } from "../../harness/gates.ts";
+import { guardLeaks } from "../../harness/leak-guard.ts";
+import { until } from "../../harness/until.ts";
+import { openTestWarren, VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
 
 const ROUNDS = Number(process.env["FREEZE_ROUNDS"] ?? 50);
 /** Sending 400 MiB of a disk to an emulated guest takes most of it. */
