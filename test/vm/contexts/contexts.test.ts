@@ -3,13 +3,13 @@
  * cells, forks of a sandbox with a context in it, and the randomness of its children.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Warren } from "../../src/compose.ts";
-import { isWarrenError } from "../../src/errors.ts";
-import type { SandboxContext } from "../../src/sandbox/contexts.ts";
-import { Sandbox } from "../../src/sandbox.ts";
-import { gate } from "../harness/gates.ts";
-import { guardLeaks } from "../harness/leak-guard.ts";
-import { openTestWarren, VM_BAKE_MS, VM_TEST_MS } from "../harness/vm.ts";
+import type { Warren } from "../../../src/compose.ts";
+import { isWarrenError } from "../../../src/errors.ts";
+import type { SandboxContext } from "../../../src/sandbox/contexts.ts";
+import { Sandbox } from "../../../src/sandbox.ts";
+import { gate } from "../../harness/gates.ts";
+import { guardLeaks } from "../../harness/leak-guard.ts";
+import { openTestWarren, VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
 
 /** Width and height from a PNG's header. @throws when it is none */
 function sizeOf(png: string): [number, number] {
