@@ -5,6 +5,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { closeSync } from "node:fs";
+import { closeAll } from "../../../ffi/files.ts";
 import { nonce } from "../../../src/base/id.ts";
 import { createLog } from "../../../src/base/log.ts";
 import type { Warren } from "../../../src/compose.ts";
@@ -12,7 +13,6 @@ import { type AwakeClone, identify, prepareClone, wakeClone } from "../../../src
 import { type ExecRequest, GuestAgent } from "../../../src/guest/agent.ts";
 import { cloneDisk } from "../../../src/host/slots/leases.ts";
 import { Sandbox } from "../../../src/sandbox.ts";
-import { closeAll } from "../../ffi/files.ts";
 import { gate } from "../../harness/gates.ts";
 import { guardLeaks } from "../../harness/leak-guard.ts";
 import { until } from "../../harness/until.ts";
