@@ -59,6 +59,7 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
   });
   const { registry } = host;
   const snapshots = new Snapshots({ dataDir: host.data.dir, shares: host.data.kind !== "copy", templates });
+  await snapshots.collect();
   const volumes = new FileVolumes({ data: host.data, clock });
   const engine = new Engine(
     { driver, host, templates: snapshots.with(templates), snapshots, volumes, registry, clock, log },
