@@ -91,6 +91,7 @@ describe("Volumes", () => {
     expect((await elsewhere.get({ id })).volumes).toMatchObject([{ name: "data", mount: "/w" }]);
     await fails("unsupported", elsewhere.detachVolume({ id, name: "data" }));
     await fails("volume_in_use", elsewhere.removeVolume({ name: "data" }));
+    expect((await fails("wrong_state", elsewhere.fork({ id }))).details).toMatchObject({ volumes: ["data"] });
     await elsewhere.close({ id });
     await elsewhere.removeVolume({ name: "data" });
     await Promise.all([maker.close(), other.close()]);
