@@ -32,6 +32,7 @@ QUEUED = 32
 SOURCE_CHARS = 2 * 1024 * 1024  # of all sources that are not complete yet
 LINE_BYTES = 64 * 1024
 GRACE_S = 2.0
+AGAIN_S = 0.1  # until an interrupt that was not heard is sent again
 
 
 def bell():
@@ -88,6 +89,8 @@ class Session:
     def patience(self):
         with self.lock:
             due = [at for at in (self.timeout_at, self.kill_at) if at is not None]
+            if self.why is not None and self.armed:
+                due.append(time.monotonic() + AGAIN_S)
         return max(0.0, (min(due) - time.monotonic()) * 1000 + 1) if due else None
 
     def watch(self):
@@ -95,11 +98,15 @@ class Session:
         with self.lock:
             timed_out = self.timeout_at is not None and now >= self.timeout_at
             ignored = self.kill_at is not None and now >= self.kill_at
+            unheard = self.current is not None and self.why is not None and self.armed
             cell = self.current
         if ignored:
             os.killpg(0, signal.SIGKILL)
         elif timed_out:
             self.interrupt(cell, "timeout")
+        elif unheard:
+            # It came right before a system call, which began all the same: another one ends that.
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     def order(self, line):
         try:
