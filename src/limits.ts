@@ -58,6 +58,8 @@ export const LIMITS = {
   vcpusPerCore: 16,
   /** Creates waiting for room, in order, before `queue_full`. */
   createQueue: 10_000,
+  /** Rows of the storage log that are kept in memory. */
+  storedRows: 20_000,
   /** Children of one fork. More come from forking again. */
   forkChildren: 16,
   /** Files of memory under one guest before all but the lowest are merged: each is a descriptor of every VMM that stands on it. */

@@ -33,6 +33,7 @@ import { DEFAULT_TEMPLATE } from "./plan.ts";
 import { explain, notFound, notRunning } from "./reached.ts";
 import type { Registry } from "./registry.ts";
 import type { SnapshotStore } from "./snapshots.ts";
+import { loggedSnapshots, loggedVolumes, StorageLog } from "./storage/log.ts";
 import { templateCalls } from "./template-calls.ts";
 import type { TemplateStore } from "./templates.ts";
 import { volumeCalls } from "./volumes/calls.ts";
@@ -73,6 +74,8 @@ export interface EngineOptions {
 export class Engine implements AsyncDisposable {
   /** Every lifecycle move of this process's sandboxes; bills are folded from it. */
   readonly moves: MoveLog;
+  /** Everything that this process keeps on disk, from when to when: storage is billed by it. */
+  readonly storage: StorageLog;
   readonly #parts: EngineParts;
   readonly #admission: Admission;
   readonly #pool: Pool;
@@ -85,8 +88,11 @@ export class Engine implements AsyncDisposable {
   readonly #hold: Hold;
   #closed: Promise<void> | null = null;
 
-  constructor(parts: EngineParts, options: EngineOptions = {}) {
-    const { host, clock, log } = parts;
+  constructor(given: EngineParts, options: EngineOptions = {}) {
+    const { host, clock, log } = given;
+    this.storage = new StorageLog(clock, log);
+    const snapshots = loggedSnapshots(given.snapshots, this.storage);
+    const parts = { ...given, snapshots, volumes: loggedVolumes(given.volumes, this.storage) };
     const clones = { ...parts, reseed: options.reseed ?? true };
     this.#parts = parts;
     this.#hold = new Hold(clock);
