@@ -81,16 +81,16 @@ function memoryArgs({ machine, memory }: VmPlan, fds: FdNumbers): string[] {
 }
 
 function diskArgs(fds: FdNumbers): string[] {
+  // werror: QEMU would stop the whole guest when the host's disk is full; what runs in it is to be told instead.
   // The set holds the disk twice: QEMU opens an incoming disk read-only before it opens it to write.
   const root = [
     ...["-add-fd", `set=${DISK_SET},fd=${fds.diskRw}`, "-add-fd", `set=${DISK_SET},fd=${fds.diskRo}`],
     ...[
       "-drive",
-      "if=none,id=root,file=/dev/fdset/1,format=raw,cache=unsafe,aio=threads,discard=unmap,file.locking=off",
+      "if=none,id=root,file=/dev/fdset/1,format=raw,cache=unsafe,aio=threads,discard=unmap,file.locking=off,werror=report,rerror=report",
     ],
     ...["-device", "virtio-blk-device,drive=root,serial=root"],
   ];
-  // werror: QEMU would stop the whole guest when the host's disk is full; a program in it is to be told instead.
   const placeholders = Array.from({ length: PLACEHOLDER_DRIVES }, (_, i) => [
     ...["-blockdev", `driver=null-co,node-name=v${i}f,size=512,read-zeroes=on`],
     ...["-blockdev", `driver=raw,node-name=v${i},file=v${i}f`],
