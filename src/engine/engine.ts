@@ -204,9 +204,10 @@ export class Engine implements AsyncDisposable {
     this.#parts.templates.close();
   }
 
-  /** A detached sandbox goes on without this process; any other ends. */
+  /** A detached sandbox stays without this process, running, paused or asleep; any other ends. */
   async #part(live: Live): Promise<void> {
-    if (!live.spec.detached || live.info.state !== "running") return this.#end(live, "its engine was closed");
+    const stays = live.spec.detached && ["running", "paused", "hibernated"].includes(live.info.state);
+    if (!stays) return this.#end(live, "its engine was closed");
     live.released = true;
     live.cancelExpiry();
     await live.body?.agent.close();

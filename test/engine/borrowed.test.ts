@@ -1,7 +1,7 @@
 /** What one process made, another forks, keeps, pauses, and puts to sleep and wakes: two engines over one fake machine. */
 import { describe, expect, test } from "bun:test";
 import type { SandboxHost } from "../../src/contract/routes.ts";
-import { isWarrenError } from "../../src/errors.ts";
+import { isWarrenError, WarrenError } from "../../src/errors.ts";
 import { FakeClock } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";
 
@@ -86,6 +86,31 @@ describe("A sandbox of another process", () => {
       expect((await third.as("local").get({ id })).metadata).toEqual({ a: "1" });
       await world.end(third);
       expect((await host.get({ id })).state).toBe("running");
+    });
+  });
+
+  test("stays as it is when a process that looked at it, woke it or failed to ends", async () => {
+    await scene(async ({ world, id }) => {
+      const process = async (job: (host: SandboxHost) => Promise<unknown>) => {
+        const engine = world.engine();
+        await job(engine.as("local"));
+        await world.end(engine);
+        const after = world.engine();
+        const { state } = await after.as("local").get({ id });
+        await world.end(after);
+        return state;
+      };
+      expect(await process((one) => one.hibernate({ id }))).toBe("hibernated");
+      expect(await process((one) => one.hibernate({ id }))).toBe("hibernated");
+      world.driver.hooks = {
+        vmm: (at) => {
+          if (at === "load") throw new WarrenError("driver_failed", "no load");
+        },
+      };
+      expect(await process((one) => code(one.wake({ id })))).toBe("hibernated");
+      world.driver.hooks = {};
+      expect(await process((one) => one.pause({ id }))).toBe("paused");
+      expect(await process((one) => one.resume({ id }))).toBe("running");
     });
   });
 
