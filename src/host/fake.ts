@@ -61,6 +61,7 @@ export class FakeHost implements Host {
       socketDir: `/fake/${ask.id}`,
       jail: { uid: 100_000 + this.made, cgroupFds: [], slotFd: -1 },
       handedOver: () => undefined,
+      carry: () => undefined,
       memoryMib: () => 0,
       cpuMs: () => 0,
       [Symbol.asyncDispose]: async () => {

@@ -46,6 +46,11 @@ export interface Lease extends AsyncDisposable {
   readonly jail: Pick<JailPlan, "uid" | "cgroupFds" | "slotFd">;
   /** Closes the descriptors that only the VMM needs, once it has inherited them. */
   handedOver(): void;
+  /**
+   * Its VMM has written so much memory to files that others stand on. They are charged to the lease for as long as they are
+   * there, and its limit leaves as much room beside them as before.
+   */
+  carry(bytes: number): void;
   /** Memory charged to the lease's cgroup, MiB; null where no memory controller is usable. */
   memoryMib(): number | null;
   /** CPU time really used, milliseconds; null where it cannot be read. */

@@ -21,7 +21,8 @@ export async function timed(job: () => Promise<unknown>): Promise<number> {
   return performance.now() - start;
 }
 
-async function verified(sandbox: Sandbox): Promise<void> {
+/** The first thing that is asked of a sandbox, in its warm interpreter. */
+export async function verified(sandbox: Sandbox): Promise<void> {
   const { stdout, stderr } = await sandbox.python("print(6*7)\n");
   if (stdout !== "42\n") throw new Error(`print(6*7) said ${JSON.stringify(stdout + stderr)}`);
 }

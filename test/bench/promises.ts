@@ -90,13 +90,80 @@ function mib(kib: number | undefined): number | undefined {
   return kib === undefined ? undefined : kib / 1024;
 }
 
+function figure(line: Line, name: string): number | undefined {
+  return line[name] as number | undefined;
+}
+
+function memory(line: Line, name: string): number | undefined {
+  return (line["memory"] as Record<string, number> | undefined)?.[name];
+}
+
+const FORK_AIMS: readonly Aim[] = [
+  {
+    says: "fork → first command of the child, against a create with nothing prepared",
+    aim: "≤ 1.5 ×",
+    unit: "×",
+    value: (l) => ratio(l, "exec"),
+    met: (v) => v <= 1.5,
+  },
+  {
+    says: "the same, first result of the warm interpreter",
+    aim: "≤ 1.5 ×",
+    unit: "×",
+    value: (l) => ratio(l, "python"),
+    met: (v) => v <= 1.5,
+  },
+  {
+    says: "pause of a parent of 1 GiB against one of 256 MiB, 64 MiB changed in both",
+    aim: "≤ 1.3 ×",
+    unit: "×",
+    value: (l) => figure(l, "pauseRatio"),
+    met: (v) => v <= 1.3,
+  },
+  {
+    says: "pause for each MiB that was changed",
+    aim: "recorded",
+    unit: "ms",
+    value: (l) => p50(l, "pausePerMibMs"),
+    met: () => true,
+  },
+  {
+    says: "pause of a parent of 1 GiB that did nothing since its last fork",
+    aim: "recorded",
+    unit: "ms",
+    value: (l) => p50(l, "pauseLargeIdleMs"),
+    met: () => true,
+  },
+  {
+    says: "guest memory of ten forks of a Python that holds 500 MiB, in all",
+    aim: "≤ 5 MiB",
+    unit: "MiB",
+    value: (l) => memory(l, "guestMib"),
+    met: (v) => v <= 5,
+  },
+  {
+    says: "VMM and page tables of one of them, against a bare clone",
+    aim: "≤ 1.10 ×",
+    unit: "×",
+    value: (l) => memory(l, "ratio"),
+    met: (v) => v <= 1.1,
+  },
+];
+
+/** The promises about forks with this line's figures. */
+export function forkPromises(line: Line): Promised[] {
+  return FORK_AIMS.map((aim) => measured(aim, line));
+}
+
+function measured({ says, aim, unit, value, met }: Aim, line: Line): Promised {
+  const found = value(line);
+  if (found === undefined) return { says, aim, measured: "not measured", met: null };
+  return { says, aim, measured: `${round(found, 2)} ${unit}`, met: met(found) };
+}
+
 /** The promises with this line's figures; the floor itself is compared with the last recorded one of the same machine. */
 export function promises(line: Line, floorBefore: number | null): Promised[] {
-  const rows = AIMS.map(({ says, aim, unit, value, met }): Promised => {
-    const found = value(line);
-    if (found === undefined) return { says, aim, measured: "not measured", met: null };
-    return { says, aim, measured: `${round(found, 2)} ${unit}`, met: met(found) };
-  });
+  const rows = AIMS.map((aim) => measured(aim, line));
   const floor = p50(line, "floorMs") ?? Number.NaN;
   const growth = floorBefore === null ? null : floor / floorBefore;
   const compared = growth === null ? "" : `, ${round(growth, 2)} × the last recorded`;

@@ -117,6 +117,23 @@ describe("Engine.fork", () => {
     world.expectNothingLeft();
     expect([...world.host.openFiles]).toEqual([]);
   });
+
+  test("holds no more files of a parent that is forked again and again than children may stand on", async () => {
+    const world = new World(clock());
+    const engine = world.engine();
+    const host = engine.as("local");
+    const { id } = await host.create({});
+    let most = 0;
+    for (let i = 0; i < 5 * LIMITS.layerDepth; i++) {
+      const { children } = await host.fork({ id });
+      await host.close({ id: children[0]!.id });
+      most = Math.max(most, world.host.openFiles.size);
+    }
+    expect(most).toBeGreaterThan(1);
+    expect(most).toBeLessThanOrEqual(LIMITS.layerDepth);
+    await world.end(engine);
+    expect([...world.host.openFiles]).toEqual([]);
+  });
 });
 
 describe("Engine.pause", () => {

@@ -108,6 +108,10 @@ if (gate("root")) {
       expect([...read("cpu.max"), ...read("cpu.cfs_quota_us")]).toEqual([expect.stringMatching(/^200000/)]);
       expect(lease.memoryMib()).toBe(0);
       expect(lease.cpuMs()).toBe(0);
+      lease.carry(1_500_000);
+      lease.carry(10_000_000);
+      const raised = String((128 + LIMITS.vmmOverheadMib + 11) * 2 ** 20);
+      expect([...read("memory.max"), ...read("memory.limit_in_bytes")]).toEqual([raised]);
     });
 
     test("is given back once, however often it is disposed, and has closed what it handed over", async () => {

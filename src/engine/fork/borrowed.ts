@@ -35,7 +35,7 @@ export async function borrow<T>(
     const live = new Live(record.account, specOf(record), record.info);
     const { id } = record;
     // Of its lease only the disk is ours to use; the rest is its maker's, or the sweep's when that has ended.
-    const lease = { id, disk: { rwFd: -1, roFd } } as AwakeClone["lease"];
+    const lease = { id, disk: { rwFd: -1, roFd }, carry: (_bytes: number) => undefined } as AwakeClone["lease"];
     live.body = { id, lease, vmm, agent, origin, undo, resumedMs: 0 };
     live.layers = origin.snapshot.layers;
     live.borrowed = true;

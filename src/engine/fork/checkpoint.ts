@@ -5,7 +5,7 @@
 import { nonce } from "../../base/id.ts";
 import type { Vmm } from "../../driver/driver.ts";
 import { WarrenError } from "../../errors.ts";
-import type { Checkpoint, Host, OwnSnapshot } from "../../host/host.ts";
+import type { Checkpoint, Host, Layer, OwnSnapshot } from "../../host/host.ts";
 import { LIMITS } from "../../limits.ts";
 import type { AwakeClone, CloneParts } from "../create/clone.ts";
 import type { Live } from "../live.ts";
@@ -38,6 +38,7 @@ export async function takeCheckpoint(
   { signal, staysPaused = false }: { readonly signal?: AbortSignal | undefined; readonly staysPaused?: boolean } = {},
 ): Promise<ForkPoint> {
   refuseAttached(live);
+  if (live.layers.length >= LIMITS.layerDepth && !live.borrowed) await merge(parts.host, live, body);
   const running = live.info.state === "running";
   if (staysPaused) return attempt(parts, live, body, { pause: running, resume: false });
   if (!running) return attempt(parts, live, body, { pause: false, resume: false });
@@ -66,7 +67,6 @@ interface Standing {
 async function attempt(parts: CloneParts, live: Live, body: AwakeClone, guest: Standing): Promise<ForkPoint> {
   const { host } = parts;
   const diskFd = body.lease.disk.roFd;
-  if (live.layers.length >= LIMITS.layerDepth) await merge(host, live, body);
   using files = host.checkpoint({ memoryMib: live.spec.memoryMib, diskFd });
   await host.flushDisk(diskFd);
   const taken = await whilePaused(parts, body.vmm, guest, () => take(live, body, files));
@@ -93,29 +93,78 @@ async function whilePaused<T extends object>(
 
 async function take(live: Live, body: AwakeClone, files: Checkpoint): Promise<{ readonly changedBytes: number }> {
   const { vmm } = body;
-  if (live.borrowed) live.layers = live.layers.slice(0, 1); // what others captured in between is not known here
-  const { runs, error } = await vmm.capture(files.memoryFd, live.borrowed ? "base" : "last");
+  const kept = keptBy(body);
+  // What others captured in between is not known here; and files of which little is in use any more are not to pile up.
+  const all = live.borrowed || kept.bytes > live.spec.memoryMib * 2 ** 20;
+  const { runs, error } = await vmm.capture(files.memoryFd, all ? "base" : "last");
   const layer = files.layer(runs);
   if (live.body !== body) {
     layer.release();
     throw new WarrenError("sandbox_lost", `sandbox ${live.id} ended while it was being taken`);
   }
   // From here on the guest stands on it, whatever becomes of the rest.
+  const changedBytes = bytesOf(layer);
+  body.lease.carry(changedBytes);
+  if (all && error === null) {
+    live.layers = live.layers.slice(0, 1);
+    kept.keepOnly([]);
+  }
+  kept.add(layer);
+  kept.bytes = all ? 0 : kept.bytes + changedBytes;
   live.layers = [...live.layers, layer];
-  body.undo.defer(() => layer.release());
   if (error !== null) throw error;
   await vmm.save(files.stateFd);
   files.takeDisk();
-  return { changedBytes: runs.reduce((sum, { length }) => sum + length, 0) };
+  return { changedBytes };
 }
 
-/** Everything above the lowest layer as one: else each fork of a fork would make maps and descriptors more. */
+/**
+ * Layers above the lowest as one: else each fork of a fork would make maps and descriptors more. One that is larger than all
+ * those above it together stays apart: what a session once read in is not copied for every few forks of it.
+ */
 async function merge(host: Host, live: Live, body: AwakeClone): Promise<void> {
-  const [base, ...above] = live.layers;
-  if (base === undefined) return;
-  const merged = await host.mergeLayers(live.spec.memoryMib, above);
-  live.layers = [base, merged];
-  body.undo.defer(() => merged.release());
+  const [base, first, ...rest] = live.layers;
+  if (base === undefined || first === undefined) return;
+  const apart = rest.length > 1 && bytesOf(first) > rest.reduce((sum, layer) => sum + bytesOf(layer), 0);
+  const merged = await host.mergeLayers(live.spec.memoryMib, apart ? rest : [first, ...rest]);
+  live.layers = apart ? [base, first, merged] : [base, merged];
+  const kept = keptBy(body);
+  kept.add(merged);
+  kept.keepOnly(live.layers); // the VMM has mapped what it stands on of the others, and needs no one to hold them
+}
+
+function bytesOf({ runs }: Layer): number {
+  return runs.reduce((sum, { length }) => sum + length, 0);
+}
+
+/** Layers that a sandbox itself holds, beside those of what it was restored from. */
+class Kept {
+  readonly #layers = new Set<Layer>();
+  /** Captured since its VMM stood on one layer above the lowest. */
+  bytes = 0;
+
+  add(layer: Layer): void {
+    this.#layers.add(layer);
+  }
+
+  keepOnly(some: readonly Layer[]): void {
+    for (const layer of this.#layers) {
+      if (some.includes(layer)) continue;
+      this.#layers.delete(layer);
+      layer.release();
+    }
+  }
+}
+
+const kept = new WeakMap<AwakeClone, Kept>();
+
+function keptBy(body: AwakeClone): Kept {
+  const found = kept.get(body);
+  if (found !== undefined) return found;
+  const made = new Kept();
+  kept.set(body, made);
+  body.undo.defer(() => made.keepOnly([]));
+  return made;
 }
 
 function shared(live: Live, body: AwakeClone, snapshot: OwnSnapshot): Pick<ForkPoint, "origin" | "release"> {

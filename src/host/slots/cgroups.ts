@@ -31,6 +31,8 @@ export interface Group {
   readonly procsFds: readonly number[];
   /** Closes `procsFds`; twice without harm. */
   closeFds(): void;
+  /** Lets it have so much more memory than it was made with. */
+  allow(moreMib: number): void;
   /** Charged and not easily given back, MiB. */
   memoryMib(): number | null;
   cpuMs(): number | null;
@@ -150,7 +152,7 @@ export class Cgroups {
       for (const dir of dirs) tryRemove(dir);
       throw error;
     }
-    return this.#group(slot, fds);
+    return this.#group(slot, fds, limits);
   }
 
   #write(path: string, value: string): void {
@@ -161,7 +163,7 @@ export class Cgroups {
     }
   }
 
-  #group(slot: number, procsFds: readonly number[]): Group {
+  #group(slot: number, procsFds: readonly number[], limits: Limits): Group {
     let open = true;
     const at = (name: Controller, file: string): string | null => {
       const place = this.#places.get(name);
@@ -172,6 +174,17 @@ export class Cgroups {
       closeFds() {
         if (open) closeAll(procsFds);
         open = false;
+      },
+      allow: (moreMib) => {
+        const place = this.#places.get("memory");
+        if (place === undefined) return;
+        // Memory with swap first: it may never be the smaller one.
+        const raised = settings(place, "memory", { ...limits, memoryMib: limits.memoryMib + moreMib }).reverse();
+        try {
+          for (const [file, value] of raised) this.#write(join(place.parent, String(slot), file), value);
+        } catch (error) {
+          if (!hasCode(error, "ENOENT", "ENODEV")) throw error; // its holder has ended meanwhile
+        }
       },
       memoryMib: () => {
         const v2 = this.#places.get("memory")?.version === 2;

@@ -107,6 +107,7 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
   undo.defer(closeForVmm);
   const stateFd = ask.snapshot.openState?.() ?? -1;
   if (stateFd >= 0) forVmm.push(stateFd);
+  let carriedBytes = 0;
   const held = undo.move();
   const give = once(() => held.disposeAsync());
   return {
@@ -116,6 +117,10 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
     socketDir,
     jail: { uid: uidOf(slot), cgroupFds: group.procsFds, slotFd },
     handedOver: closeForVmm,
+    carry(bytes) {
+      carriedBytes += bytes;
+      group.allow(Math.ceil(carriedBytes / 2 ** 20));
+    },
     memoryMib: () => group.memoryMib(),
     cpuMs: () => group.cpuMs(),
     [Symbol.asyncDispose]: give,
