@@ -79,6 +79,15 @@ if (gate("gcc", "root")) {
       expect(await which(at("missing.py"))).toContain("can't open file");
     });
 
+    test("A program that waits for its interpreter gets all of its stdin, and the end of it", async () => {
+      await using it = await warmAgent();
+      const path = program("stdin/p.py", "import sys; print(len(sys.stdin.read()))\n");
+      // One child waits; the others' programs and their input come before there is a child for them.
+      const lengths = Array.from({ length: 12 }, (_, i) => (i % 2) * i * 10_007);
+      const said = lengths.map((length) => run(it.agent, { python: { path }, stdin: "x".repeat(length) }));
+      expect(await Promise.all(said)).toEqual(lengths.map((length) => `${length}\n`));
+    });
+
     test("The warm interpreter notices packages that were installed since", async () => {
       await using it = await connectAgent(
         ["--warm", SCRIPT],

@@ -7,7 +7,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "process.h"
+#include "exec.h"
 
 /* Tells whoever sent the chunk that it has been written, or why not (`code`), and frees it. */
 static void settle(struct chunk *chunk, int code) {
@@ -52,7 +52,7 @@ static void pump(struct input *input) {
         }
         settle(unlink_chunk(input, &input->head), 0);
     }
-    if (input->closing) loop_close(&input->source);
+    if (input->closing && input->head == NULL) loop_close(&input->source);
 }
 
 static void ready(struct source *source, uint32_t events) {
@@ -72,9 +72,15 @@ static void queue(struct process *process, struct chunk *chunk, const uint8_t *b
     pump(input);
 }
 
+/* Nothing more can be written. A command that waits for its warm child has no pipe yet, and is to get what comes until then. */
+static bool is_closed(const struct process *process) {
+    bool waits = process->order != NULL && (process->order->flags & EXEC_STDIN_OPEN) != 0;
+    return process->input.closing || (process->input.source.fd < 0 && !waits);
+}
+
 void input_data(struct process *process, const uint8_t *bytes, uint32_t length) {
     struct input *input = &process->input;
-    if (input->source.fd < 0 || input->closing) {
+    if (is_closed(process)) {
         if (length > 0 && process->channel.port != NULL) {
             say_u64(process->channel.port, process->channel.id, SAY_CREDIT, TAG_BYTES, length);
         }
@@ -120,7 +126,7 @@ void handle_stdin(struct port *port, const struct frame *frame, const struct fie
     const struct field *content = &fields->known[TAG_CODE];
     if (process == NULL || process->finished) {
         say_error(port, frame->channel, ESRCH, "no running command %llu", (unsigned long long)id);
-    } else if (process->input.source.fd < 0 || process->input.closing) {
+    } else if (is_closed(process)) {
         say_error(port, frame->channel, EPIPE, "the command's stdin is closed");
     } else if (process->input.queued + content->length > STDIN_QUEUE_BYTES) {
         say_error(port, frame->channel, ENOBUFS, "too much is waiting for the command's stdin");
