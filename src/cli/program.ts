@@ -15,10 +15,12 @@ import { defineCp } from "./verbs/cp.ts";
 import { defineCreate } from "./verbs/create.ts";
 import { defineDoctor } from "./verbs/doctor.ts";
 import { defineExec } from "./verbs/exec.ts";
+import { defineFork } from "./verbs/fork.ts";
 import { defineLs } from "./verbs/ls.ts";
 import { defineRm } from "./verbs/rm.ts";
 import { defineRun } from "./verbs/run.ts";
 import { defineSnapshot, defineSnapshots } from "./verbs/snapshots.ts";
+import { defineStanding } from "./verbs/standing.ts";
 import { defineTemplates } from "./verbs/templates.ts";
 import { defineVolumes } from "./verbs/volumes.ts";
 
@@ -30,6 +32,8 @@ const VERBS: readonly Define[] = [
   defineExec,
   defineCp,
   defineRm,
+  defineFork,
+  defineStanding,
   defineTemplates,
   defineSnapshot,
   defineSnapshots,

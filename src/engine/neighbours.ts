@@ -10,6 +10,7 @@ import { GuestAgent } from "../guest/agent.ts";
 import { LIMITS } from "../limits.ts";
 import type { Reached } from "./calls.ts";
 import { undoAll } from "./create/clone.ts";
+import { notRunning } from "./reached.ts";
 import type { PortClaim, Registry, SandboxRecord } from "./registry.ts";
 import { soon } from "./watch.ts";
 
@@ -58,9 +59,7 @@ export class Neighbours {
   /** @throws {WarrenError} `wrong_state`, `sandbox_lost`, `capacity_exhausted` – every agent port is in use. */
   async reach(record: SandboxRecord): Promise<Reached> {
     const { id, info, env, workdir } = record;
-    if (info.state !== "running") {
-      throw new WarrenError("wrong_state", `sandbox ${id} is ${info.state}`, { details: { id, state: info.state } });
-    }
+    if (info.state !== "running") throw notRunning(info);
     const contact = await this.#contact(record);
     const explain = async (cause: unknown) => {
       if (!isWarrenError(cause, "sandbox_lost")) return cause;

@@ -22,6 +22,10 @@ const ADVICE: Readonly<Partial<Record<WarrenError["code"], string>>> = {
   not_found: "see `warren ls`",
 };
 
+function isOfPaused({ code, details }: WarrenError): boolean {
+  return code === "wrong_state" && details["state"] === "paused";
+}
+
 /** Lines for stderr, escaped. */
 export function reportOf(error: unknown, verbose: boolean): string {
   if (!isWarrenError(error)) {
@@ -30,7 +34,7 @@ export function reportOf(error: unknown, verbose: boolean): string {
     const hint = verbose ? [] : ["  this is a fault of Warren's own; --verbose shows where it came from"];
     return [`warren: ${escapeLine(says)}`, ...stack, ...causes(error), ...hint, ""].join("\n");
   }
-  const advice = ADVICE[error.code];
+  const advice = ADVICE[error.code] ?? (isOfPaused(error) ? "let it go on with `warren resume`" : undefined);
   // A message that names what to do has said it; the table is for those that cannot know.
   const then = advice === undefined || error.message.includes("warren ") ? [] : [`  ${advice}`];
   return [`warren: ${escapeLine(error.message)}`, ...then, ...(verbose ? causes(error) : []), ""].join("\n");
