@@ -11,7 +11,7 @@ struct program { u16 length; u16 pad[3]; struct instruction *at; };
 enum {
 	LOAD = 0x20, EQUAL = 0x15, GREATER = 0x25, GREATER_EQUAL = 0x35, ANY_BIT = 0x45, RETURN = 0x06,
 	KILL_PROCESS = (int)0x80000000, ALLOW = 0x7fff0000, REFUSE_WITH = 0x00050000,
-	OFFSET_NR = 0, OFFSET_ARCH = 4, OFFSET_ARG0 = 16, OFFSET_ARG1 = 24, ARCH_X86_64 = (int)0xc000003e, X32_BIT = 0x40000000,
+	OFFSET_NR = 0, OFFSET_ARCH = 4, OFFSET_ARG0 = 16, OFFSET_ARG1 = 24, OFFSET_ARG2 = 32, ARCH_X86_64 = (int)0xc000003e, X32_BIT = 0x40000000,
 	EPERM = 1, ENOSYS = 38,
 	NEWEST = 450, /* set_mempolicy_home_node: the last call of Linux 6.1, which this list was read against */
 	NR_socket = 41, NR_socketpair = 53,
@@ -84,6 +84,15 @@ static void rules_on_arguments(u64 path) {
 	load(OFFSET_ARG1);
 	put(EQUAL, 2, 0, TIOCSTI);
 	put(EQUAL, 1, 0, TIOCLINUX);
+	answer(ALLOW);
+	answer(REFUSE_WITH | EPERM);
+
+	/* Limits may be read, which glibc does for every thread, and never set: the soft ones are meant. */
+	only_for(NR_prlimit64, 6);
+	load(OFFSET_ARG2);
+	put(EQUAL, 0, 3, 0);
+	load(OFFSET_ARG2 + 4);
+	put(EQUAL, 0, 1, 0);
 	answer(ALLOW);
 	answer(REFUSE_WITH | EPERM);
 

@@ -28,6 +28,8 @@ REFUSE(open_tree, 428, EPERM)
 REFUSE(mount_setattr, 442, EPERM)
 REFUSE(sysfs, 139, EPERM)
 REFUSE(ustat, 136, EPERM)
+/* limits: prlimit64, which reads them too, is refused by its argument in filter.c */
+REFUSE(setrlimit, 160, EPERM)
 /* new processes: a VMM has threads, never children */
 REFUSE(fork, 57, EPERM)
 REFUSE(vfork, 58, EPERM)

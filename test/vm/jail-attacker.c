@@ -157,6 +157,14 @@ static int raise_limit(void) {
 	return E(setrlimit(RLIMIT_NOFILE, &r));
 }
 
+/* What anyone may do to itself elsewhere: the soft limit up to the hard one. */
+static int raise_soft_limit(void) {
+	struct rlimit r;
+	getrlimit(RLIMIT_FSIZE, &r);
+	r.rlim_cur = r.rlim_max;
+	return E((int)syscall(SYS_prlimit64, 0, RLIMIT_FSIZE, &r, NULL));
+}
+
 static void *nothing(void *x) {
 	pause();
 	return x;
@@ -254,6 +262,7 @@ static int attack(char *name, char *value) {
 	if (strcmp(name, "caps") == 0) return set_caps();
 	if (strcmp(name, "setuid") == 0) return E(setresuid(0, 0, 0));
 	if (strcmp(name, "limit") == 0) return raise_limit();
+	if (strcmp(name, "soft-limit") == 0) return raise_soft_limit();
 	if (strcmp(name, "mknod") == 0) return E(mknod(value, S_IFBLK | 0600, makedev(7, 0))) ?: E(unlink(value));
 	if (strcmp(name, "threads") == 0) return thread_bomb();
 	if (strcmp(name, "memory") == 0) return eat_memory(atol(value));

@@ -313,8 +313,8 @@ if (gate("root", "gcc")) {
     });
 
     test("cannot raise its limits, nor have more tasks or memory than it was given", async () => {
-      expectRefused(await ground.attack("limit"), ["limit"], EPERM);
-      expectWorks(await ground.control("limit"), ["limit"]);
+      expectRefused(await ground.attack("limit", "soft-limit"), ["limit", "soft-limit"], EPERM);
+      expectWorks(await ground.control("limit", "soft-limit"), ["limit", "soft-limit"]);
       const bomb = await ground.attack("threads");
       const threads = Number(bomb.lines.find((line) => line.startsWith("threads "))?.split(" ")[1]);
       expect(threads).toBeGreaterThan(60);

@@ -10,6 +10,7 @@ import { LIMITS } from "../../limits.ts";
 import type { Driver, Vmm, VmPlan, VmRef } from "../driver.ts";
 import { DEVICES, qemuArgv, TAP_MAC } from "./argv.ts";
 import { descriptorsOf, memorySetting, SOCKETS, STATE_FD } from "./descriptors.ts";
+import { overlayBytes } from "./drives.ts";
 import { type VmmRoot, vmmRoot } from "./root.ts";
 import { QemuVmm } from "./vmm.ts";
 
@@ -39,12 +40,12 @@ function kvmGroup(): number | null {
 }
 
 /**
- * No file of a VMM's may grow beyond that, taken over or not. Any volume may be put into its drives later, when a limit can
- * no longer be raised; an overlay's tables take a little more than its volume.
+ * No file of a VMM's may grow beyond the soft limit, taken over or not: it may fill its disk, and not the host's. The hard one
+ * is for volumes that are put into its drives later.
  */
-function largestFile({ disk, machine }: VmPlan): number {
-  const volumeBytes = Math.ceil(LIMITS.volumeMbMax * 1.01) * 2 ** 20;
-  return Math.max(fstatSync(disk.rwFd).size, machine.memoryMib * 2 ** 20, STATE_BYTES, volumeBytes);
+function fileSize({ disk, machine }: VmPlan): { readonly soft: number; readonly hard: number } {
+  const soft = Math.max(fstatSync(disk.rwFd).size, machine.memoryMib * 2 ** 20, STATE_BYTES);
+  return { soft, hard: Math.max(soft, overlayBytes(LIMITS.volumeMbMax * 2 ** 20)) };
 }
 
 async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock): Promise<Jailed> {
@@ -62,7 +63,7 @@ async function spawnQemu(root: VmmRoot, init: string, plan: VmPlan, clock: Clock
     devices: kvm ? ["kvm"] : [],
     group: kvm ? kvmGroup() : null,
     tap: { name: "tap0", mac: macBytes(TAP_MAC) },
-    rlimits: { fileSizeBytes: largestFile(plan) },
+    rlimits: { fileSizeBytes: fileSize(plan) },
     clock,
   });
 }

@@ -37,6 +37,11 @@ function nodesOf(drive: number): {
   return { overlay: `v${drive}o`, scratch: `v${drive}s`, medium: `v${drive}m`, nothing: `v${drive}n` };
 }
 
+/** How large a file under a drive may become: an overlay's tables take a little more than what it is over. */
+export function overlayBytes(sizeBytes: number): number {
+  return Math.ceil((sizeBytes / 2 ** 20) * 1.01 + 1) * 2 ** 20;
+}
+
 /** Puts the medium in; when it throws the drive is empty. @throws {WarrenError} `driver_failed` */
 export async function insert(monitor: Monitor, drive: number, medium: Medium): Promise<void> {
   const nodes = nodesOf(drive);

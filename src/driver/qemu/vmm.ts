@@ -2,13 +2,14 @@
 import { closeSync, fstatSync, openSync } from "node:fs";
 import type { Clock } from "../../base/clock.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
+import { raiseFileSize } from "../../host/jail/file-size.ts";
 import type { Jailed } from "../../host/jail/jail.ts";
 import type { Captured, Link, Medium, VmExit, Vmm, VmRef } from "../driver.ts";
 import { connectUnix } from "../socket.ts";
 import { fdsetPath, SAVED_SET } from "./argv.ts";
 import { capture, place } from "./control.ts";
 import { agentSocket, QMP_SOCKET } from "./descriptors.ts";
-import { eject, grow, insert, type Monitor } from "./drives.ts";
+import { eject, grow, insert, type Monitor, overlayBytes } from "./drives.ts";
 import { Qmp } from "./qmp.ts";
 
 /** What QEMU answers to query-status, as far as it matters here. */
@@ -100,10 +101,12 @@ export class QemuVmm implements Vmm {
   }
 
   async insert(drive: number, medium: Medium): Promise<void> {
+    await raiseFileSize(this.pid, overlayBytes(medium.sizeBytes));
     await this.#explained(insert(await this.#drives(), drive, medium));
   }
 
   async grow(drive: number, sizeBytes: number): Promise<void> {
+    await raiseFileSize(this.pid, overlayBytes(sizeBytes));
     await this.#explained(grow(await this.#drives(), drive, sizeBytes));
   }
 

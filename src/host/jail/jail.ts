@@ -39,8 +39,13 @@ export interface JailSpec {
   readonly group: number | null;
   /** A tap of the new network namespace, link down, IFF_VNET_HDR; its descriptor's number is the (padded) length of `fds`. */
   readonly tap: { readonly name: string; readonly mac: Uint8Array } | null;
-  /** Soft and hard alike. A limit that this process has lower stays lower. */
-  readonly rlimits: Readonly<Partial<Record<keyof typeof RLIMITS, number>>>;
+  /**
+   * A number is soft and hard alike; a VMM can raise no soft limit itself (filter.c), only `raiseFileSize` does. A limit that
+   * this process has lower stays lower.
+   */
+  readonly rlimits: Readonly<
+    Partial<Record<keyof typeof RLIMITS, number | { readonly soft: number; readonly hard: number }>>
+  >;
   readonly clock?: Clock;
 }
 
@@ -132,7 +137,10 @@ function start(spec: JailSpec): Started {
     const cgroups = splitCgroups(spec.jail.cgroupFds);
     const intoCgroupFd = cgroups.intoDir === null ? null : openFd(cgroups.intoDir, "directory");
     if (intoCgroupFd !== null) theirs.push(intoCgroupFd);
-    const limits = Object.entries({ ...DEFAULT_RLIMITS, ...spec.rlimits }) as [keyof typeof RLIMITS, number][];
+    const limits = Object.entries({ ...DEFAULT_RLIMITS, ...spec.rlimits }) as [
+      keyof typeof RLIMITS,
+      number | { readonly soft: number; readonly hard: number },
+    ][];
     const process = spawn({
       execFd,
       argv: initArguments(spec, vmm.length),
@@ -143,7 +151,10 @@ function start(spec: JailSpec): Started {
       root: spec.root,
       hostname: spec.jail.hostname,
       devices: spec.devices,
-      rlimits: limits.map(([name, value]) => ({ resource: RLIMITS[name], soft: value, hard: value })),
+      rlimits: limits.map(([name, value]) => {
+        const { soft, hard } = typeof value === "number" ? { soft: value, hard: value } : value;
+        return { resource: RLIMITS[name], soft, hard };
+      }),
       tap: spec.tap,
       oomScore: OOM_SCORE,
     });
