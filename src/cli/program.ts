@@ -16,13 +16,13 @@ import { defineCreate } from "./verbs/create.ts";
 import { defineDoctor } from "./verbs/doctor.ts";
 import { defineExec } from "./verbs/exec.ts";
 import { defineFork } from "./verbs/fork.ts";
+import { defineSnapshot, defineSnapshots } from "./verbs/kept/snapshots.ts";
+import { defineTemplates } from "./verbs/kept/templates.ts";
+import { defineVolumes } from "./verbs/kept/volumes.ts";
 import { defineLs } from "./verbs/ls.ts";
 import { defineRm } from "./verbs/rm.ts";
 import { defineRun } from "./verbs/run.ts";
-import { defineSnapshot, defineSnapshots } from "./verbs/snapshots.ts";
 import { defineStanding } from "./verbs/standing.ts";
-import { defineTemplates } from "./verbs/templates.ts";
-import { defineVolumes } from "./verbs/volumes.ts";
 
 const VERBS: readonly Define[] = [
   defineBatch,

@@ -1,6 +1,6 @@
 /** `warren snapshot` and `warren snapshots`: sandboxes of one instant, kept on disk. */
-import { given, pairs } from "../arguments.ts";
-import type { Define, Verb } from "../verb.ts";
+import { given, pairs } from "../../arguments.ts";
+import type { Define, Verb } from "../../verb.ts";
 
 interface ListOptions {
   readonly sandbox?: string;
@@ -70,8 +70,8 @@ export const defineSnapshot: Define = (program, verb) => {
 };
 
 async function take({ io }: Verb, id: string, { name, metadata, json }: TakeOptions): Promise<void> {
-  const { print, printJson } = await import("../ground/io.ts");
-  const { interruptible, withHost } = await import("../verb.ts");
+  const { print, printJson } = await import("../../ground/io.ts");
+  const { interruptible, withHost } = await import("../../verb.ts");
   const input = { id, ...given({ name, metadata }) };
   const info = await withHost(io, false, (host) => interruptible(io, (signal) => host.snapshot(input, { signal })));
   if (json === true) return printJson(io, info);
@@ -79,10 +79,10 @@ async function take({ io }: Verb, id: string, { name, metadata, json }: TakeOpti
 }
 
 async function list({ io }: Verb, { sandbox, json, quiet }: ListOptions): Promise<void> {
-  const { escapeLine } = await import("../text/escape.ts");
-  const { bytes, table } = await import("../text/format.ts");
-  const { print, printJson } = await import("../ground/io.ts");
-  const { withHost } = await import("../verb.ts");
+  const { escapeLine } = await import("../../text/escape.ts");
+  const { bytes, table } = await import("../../text/format.ts");
+  const { print, printJson } = await import("../../ground/io.ts");
+  const { withHost } = await import("../../verb.ts");
   const all = await withHost(io, false, (host) => host.snapshots(given({ sandboxId: sandbox })));
   if (json === true) return printJson(io, all);
   if (quiet === true) {
@@ -98,15 +98,15 @@ async function list({ io }: Verb, { sandbox, json, quiet }: ListOptions): Promis
 }
 
 async function promote({ io }: Verb, id: string, name: string): Promise<void> {
-  const { print } = await import("../ground/io.ts");
-  const { withHost } = await import("../verb.ts");
+  const { print } = await import("../../ground/io.ts");
+  const { withHost } = await import("../../verb.ts");
   await withHost(io, false, (host) => host.promoteSnapshot({ id, name }));
   await print(io, name);
 }
 
 async function remove({ io }: Verb, ids: string[]): Promise<void> {
-  const { print } = await import("../ground/io.ts");
-  const { withHost } = await import("../verb.ts");
+  const { print } = await import("../../ground/io.ts");
+  const { withHost } = await import("../../verb.ts");
   await withHost(io, false, async (host) => {
     for (const id of ids) {
       await host.removeSnapshot({ id });

@@ -1,7 +1,7 @@
 /** `warren templates`: what sandboxes are restored from. */
-import { LIMITS } from "../../limits.ts";
-import { given, integer, mib } from "../arguments.ts";
-import type { Define, Verb } from "../verb.ts";
+import { LIMITS } from "../../../limits.ts";
+import { given, integer, mib } from "../../arguments.ts";
+import type { Define, Verb } from "../../verb.ts";
 
 interface BakeOptions {
   readonly cpu?: number;
@@ -43,10 +43,10 @@ export const defineTemplates: Define = (program, verb) => {
 };
 
 async function list({ io }: Verb, isJson: boolean): Promise<void> {
-  const { escapeLine } = await import("../text/escape.ts");
-  const { bytes, table } = await import("../text/format.ts");
-  const { printJson } = await import("../ground/io.ts");
-  const { withHost } = await import("../verb.ts");
+  const { escapeLine } = await import("../../text/escape.ts");
+  const { bytes, table } = await import("../../text/format.ts");
+  const { printJson } = await import("../../ground/io.ts");
+  const { withHost } = await import("../../verb.ts");
   const all = await withHost(io, false, (host) => host.templates({}));
   if (isJson) return printJson(io, all);
   const rows = all.flatMap(({ name, description, baked, diskBytes }) => {
@@ -63,9 +63,9 @@ async function list({ io }: Verb, isJson: boolean): Promise<void> {
 }
 
 async function bake({ io }: Verb, name: string, options: BakeOptions): Promise<void> {
-  const { showBake } = await import("../bake-first.ts");
-  const { note } = await import("../ground/io.ts");
-  const { interruptible, withHost } = await import("../verb.ts");
+  const { showBake } = await import("../../bake-first.ts");
+  const { note } = await import("../../ground/io.ts");
+  const { interruptible, withHost } = await import("../../verb.ts");
   const { cpu, memory: memoryMb, force } = options;
   const steps = await withHost(io, false, (host) =>
     interruptible(io, (signal) => showBake(io, host, name, given({ cpu, memoryMb, force }), signal)),
@@ -74,8 +74,8 @@ async function bake({ io }: Verb, name: string, options: BakeOptions): Promise<v
 }
 
 async function remove({ io }: Verb, names: string[]): Promise<void> {
-  const { print } = await import("../ground/io.ts");
-  const { withHost } = await import("../verb.ts");
+  const { print } = await import("../../ground/io.ts");
+  const { withHost } = await import("../../verb.ts");
   await withHost(io, false, async (host) => {
     for (const name of names) {
       await host.removeTemplate({ name });

@@ -1,6 +1,6 @@
 /** `warren volumes`: disks that outlive sandboxes. */
-import { volumeSize } from "../arguments.ts";
-import type { Define, Verb } from "../verb.ts";
+import { volumeSize } from "../../arguments.ts";
+import type { Define, Verb } from "../../verb.ts";
 
 interface Json {
   readonly json?: boolean;
@@ -49,9 +49,9 @@ export const defineVolumes: Define = (program, verb) => {
 };
 
 async function list({ io }: Verb, isJson: boolean): Promise<void> {
-  const { bytes, table } = await import("../text/format.ts");
-  const { printJson } = await import("../ground/io.ts");
-  const { withHost } = await import("../verb.ts");
+  const { bytes, table } = await import("../../text/format.ts");
+  const { printJson } = await import("../../ground/io.ts");
+  const { withHost } = await import("../../verb.ts");
   const all = await withHost(io, false, (host) => host.volumes({}));
   if (isJson) return printJson(io, all);
   const rows = all.map(({ name, sizeMb, usedBytes, createdAt, attachedTo }) => {
@@ -67,16 +67,16 @@ async function size(
   name: string,
   options: Json & { readonly size: number },
 ): Promise<void> {
-  const { print, printJson } = await import("../ground/io.ts");
-  const { withHost } = await import("../verb.ts");
+  const { print, printJson } = await import("../../ground/io.ts");
+  const { withHost } = await import("../../verb.ts");
   const info = await withHost(io, false, (host) => host[call]({ name, sizeMb: options.size }));
   if (options.json === true) await printJson(io, info);
   else await print(io, info.name);
 }
 
 async function remove({ io }: Verb, names: readonly string[]): Promise<void> {
-  const { print } = await import("../ground/io.ts");
-  const { withHost } = await import("../verb.ts");
+  const { print } = await import("../../ground/io.ts");
+  const { withHost } = await import("../../verb.ts");
   await withHost(io, false, async (host) => {
     for (const name of names) {
       await host.removeVolume({ name });
