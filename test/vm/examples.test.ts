@@ -75,4 +75,62 @@ if (gate("vm")) {
     },
     VM_BAKE_MS,
   );
+
+  test(
+    "matrix-build: eight cells from one installation, and only the sanitizer finds what is wrong",
+    async () => {
+      interface Cell {
+        readonly variant: string;
+        readonly exitCode: number | null;
+        readonly tail: string;
+        readonly commit: string;
+        readonly installs: number;
+      }
+      const cells = (await runPattern("matrix-build")) as Cell[];
+      expect(cells.length).toBe(8);
+      expect(cells.filter(({ exitCode }) => exitCode !== 0).map(({ variant }) => variant)).toEqual(["gcc sanitized"]);
+      const tailOf = (variant: string): string => cells.find((cell) => cell.variant === variant)?.tail ?? "";
+      expect(tailOf("gcc sanitized")).toContain("signed integer overflow");
+      expect(tailOf("gcc -O0")).toContain("cc -O0 -c"); // built for its variant …
+      expect(tailOf("plain")).not.toContain("cc "); // … and not again for the one that was installed
+      expect(tailOf("python -O")).toContain("optimize=1 TZ= checked");
+      expect(tailOf("TZ=Asia/Tokyo")).toContain("optimize=0 TZ=Asia/Tokyo checked");
+      expect(cells.every(({ installs }) => installs === 1)).toBe(true);
+      expect(new Set(cells.map(({ commit }) => commit)).size).toBe(1);
+      expect(cells[0]?.commit).toMatch(/^[0-9a-f]{40}$/);
+    },
+    VM_BAKE_MS,
+  );
+
+  test(
+    "restart: after a crash the second half runs again from the snapshot, the first does not",
+    async () => {
+      expect(await runPattern("restart")).toEqual([
+        {
+          ...{ rowsAtOnce: 600, exitCode: null, signal: "SIGKILL", todo: 0, done: 0 },
+          stages: ["extract 600", "transform 600"],
+        },
+        { rowsAtOnce: 100, exitCode: 0, signal: null, todo: 0, done: 600, stages: ["extract 600", "transform 100"] },
+      ]);
+    },
+    VM_BAKE_MS,
+  );
+
+  test(
+    "fork-on-explore: the same answer by hand and by explore, and the winner's work outlives it",
+    async () => {
+      const { head, byHand, explored, workspace, ...rest } = (await runPattern("fork-on-explore")) as {
+        readonly head: string;
+        readonly byHand: Record<string, number>;
+        readonly explored: Record<string, number>;
+        readonly workspace: string;
+      };
+      expect(head).toContain("2     2      NaN");
+      expect(byHand).toEqual({ "fillna(0)": expect.closeTo(20 - 114 / 11), "dropna()": 1, "interpolate()": 0 });
+      expect(explored).toEqual(byHand);
+      expect(rest as unknown).toEqual({ winner: "interpolate()", reaped: 2, parentHas: "['df']" });
+      expect(workspace.split("\n").slice(0, 5)).toEqual(["hour,celsius", "0,10.0", "1,12.0", "2,14.0", "3,16.0"]);
+    },
+    VM_BAKE_MS,
+  );
 }
