@@ -103,7 +103,7 @@ export const LIMITS = {
   /** A request that involves no user code. */
   guestRequestMs: 60_000,
   /** File systems written out and frozen, or thawed: their last writes in a guest that writes hard. */
-  guestFreezeMs: 10_000,
+  guestFreezeMs: 20_000,
   /** Beyond an exec's own timeout, before the host gives the guest up as unresponsive. */
   guestGraceMs: 15_000,
   /** Cold boot under TCG: 1.4 s measured idle, plus warming a data stack (about 20 s). */
