@@ -4,7 +4,8 @@
  */
 import { nonce } from "../../base/id.ts";
 import type { Vmm } from "../../driver/driver.ts";
-import { WarrenError } from "../../errors.ts";
+import { isWarrenError, WarrenError } from "../../errors.ts";
+import type { GuestAgent } from "../../guest/agent.ts";
 import type { Checkpoint, Host, Layer, OwnSnapshot } from "../../host/host.ts";
 import { LIMITS } from "../../limits.ts";
 import type { AwakeClone, CloneParts } from "../create/clone.ts";
@@ -43,7 +44,7 @@ export async function takeCheckpoint(
   if (staysPaused) return attempt(parts, live, body, { pause: running, resume: false });
   if (!running) return attempt(parts, live, body, { pause: false, resume: false });
   for (let left = FREEZE_TRIES; ; left--) {
-    await body.agent.freeze(signal);
+    await freeze(body.agent, signal);
     let kept = false;
     let taken: ForkPoint;
     try {
@@ -62,6 +63,19 @@ export async function takeCheckpoint(
 interface Standing {
   readonly pause: boolean;
   readonly resume: boolean;
+}
+
+/** One that was taken frozen, or whose last fork was cut short, may still be letting go, which is waited for. */
+async function freeze(agent: GuestAgent, signal: AbortSignal | undefined): Promise<void> {
+  for (let left = FREEZE_TRIES; ; left--) {
+    try {
+      await agent.freeze(signal);
+      return;
+    } catch (cause) {
+      if (left <= 1 || !isWarrenError(cause, "wrong_state") || cause.details["errno"] !== "EALREADY") throw cause;
+      await agent.thaw(signal);
+    }
+  }
 }
 
 async function attempt(parts: CloneParts, live: Live, body: AwakeClone, guest: Standing): Promise<ForkPoint> {
