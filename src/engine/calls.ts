@@ -20,7 +20,13 @@ export interface Reached {
   /** A failure of the agent's, as the caller should see it: with the sandbox's own end, when that is the reason. */
   readonly explain: (cause: unknown) => Promise<unknown>;
 }
-export type Reach = (id: string) => Promise<Reached>;
+/** The same, in use until `done` is called. */
+export interface Used extends Reached {
+  readonly done: () => void;
+  /** In use beyond that, until the result is called. */
+  readonly use: () => () => void;
+}
+export type Reach = (id: string) => Promise<Used>;
 
 type GuestCalls = Pick<SandboxHost, keyof typeof execRoutes | keyof typeof fileRoutes>;
 type Name = keyof GuestCalls;
@@ -28,7 +34,7 @@ type InputOf<K extends Name> = Parameters<GuestCalls[K]>[0];
 
 /** The contract's calls on what runs inside a sandbox. */
 export function guestCalls(reach: Reach, hold: Hold): GuestCalls {
-  const call = <K extends Name>(name: K, job: (reached: Reached, input: InputOf<K>, signal?: AbortSignal) => unknown) =>
+  const call = <K extends Name>(name: K, job: (reached: Used, input: InputOf<K>, signal?: AbortSignal) => unknown) =>
     ((input: InputOf<K>, options: CallOptions = {}) =>
       hold.during(async () => {
         const checked = check(name, input);
@@ -38,9 +44,11 @@ export function guestCalls(reach: Reach, hold: Hold): GuestCalls {
           return await job(reached, checked, options.signal);
         } catch (cause) {
           throw await reached.explain(cause);
+        } finally {
+          reached.done();
         }
       })) as unknown as GuestCalls[K];
-  const begun = <T>(stream: AsyncIterable<T>, reached: Reached) => begin(stream, reached, hold);
+  const begun = <T>(stream: AsyncIterable<T>, reached: Used) => begin(stream, reached, hold);
   return {
     exec: call("exec", (reached, input, signal) => {
       const { id: _, ...request } = withDefaults(input, reached.env, reached.workdir);
@@ -104,9 +112,10 @@ function argumentBytes(exec: Exec): number {
  * Waits for the first item, so that a call which cannot begin fails as a call and not inside its stream. Written out rather
  * than as a generator, since leaving a generator that was never read would not end what it stands for.
  */
-export async function begin<T>(stream: AsyncIterable<T>, reached: Reached, hold: Hold): Promise<AsyncIterable<T>> {
+export async function begin<T>(stream: AsyncIterable<T>, reached: Used, hold: Hold): Promise<AsyncIterable<T>> {
   const source = stream[Symbol.asyncIterator]();
   let first: IteratorResult<T> | null = await source.next();
+  const over = reached.use();
   const next = async (): Promise<IteratorResult<T>> => {
     if (first !== null) {
       const result = first;
@@ -114,12 +123,16 @@ export async function begin<T>(stream: AsyncIterable<T>, reached: Reached, hold:
       return result;
     }
     try {
-      return await hold.during(() => source.next());
+      const result = await hold.during(() => source.next());
+      if (result.done === true) over();
+      return result;
     } catch (cause) {
+      over();
       throw await reached.explain(cause);
     }
   };
   const leave = async (): Promise<IteratorResult<T>> => {
+    over();
     await hold.during(async () => source.return?.());
     return { done: true, value: undefined };
   };

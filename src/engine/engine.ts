@@ -15,7 +15,7 @@ import type { Driver } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
 import type { Host } from "../host/host.ts";
 import { LIMITS } from "../limits.ts";
-import { guestCalls, type Reached } from "./calls.ts";
+import { guestCalls, type Reached, type Used } from "./calls.ts";
 import { contextCalls } from "./contexts/calls.ts";
 import { Admission } from "./create/admit.ts";
 import { Creates } from "./create/creates.ts";
@@ -23,6 +23,7 @@ import { Pool } from "./create/pool.ts";
 import { borrow } from "./fork/borrowed.ts";
 import { Forks } from "./fork/forks.ts";
 import { Hibernation } from "./fork/hibernation.ts";
+import { Idle } from "./fork/idle.ts";
 import { snapshotCalls, takeSnapshot } from "./fork/snapshots.ts";
 import { Hold } from "./hold.ts";
 import { isTerminal, Lifecycle } from "./lifecycle.ts";
@@ -84,6 +85,7 @@ export class Engine implements AsyncDisposable {
   readonly #creates: Creates;
   readonly #forks: Forks;
   readonly #hibernation: Hibernation;
+  readonly #idle: Idle;
   readonly #volumes: Volumes;
   readonly #hold: Hold;
   #closed: Promise<void> | null = null;
@@ -116,7 +118,12 @@ export class Engine implements AsyncDisposable {
     });
     this.#forks = new Forks(clones, this.#lifecycle, this.#creates);
     this.#hibernation = new Hibernation(clones, this.#lifecycle, this.#creates, this.#forks);
-    this.#volumes = new Volumes(parts, this.#lifecycle, (live, job) => this.#forks.alone(live, job));
+    const find = (id: string) => this.#lifecycle.get(id);
+    this.#idle = new Idle({ clock, log, find, act: (live) => this.#hold.during(() => this.#whenIdle(live)) });
+    this.moves.subscribe((move) => this.#idle.moved(move));
+    this.#volumes = new Volumes(parts, this.#lifecycle, (live, job) =>
+      this.#idle.during(live.id, () => this.#forks.alone(live, job)),
+    );
   }
 
   /** The engine as one account sees it; sandboxes of others do not exist there. */
@@ -198,6 +205,7 @@ export class Engine implements AsyncDisposable {
 
   async #shutDown(): Promise<void> {
     await this.#creates.close();
+    this.#idle.close();
     await Promise.all(this.#lifecycle.all().map((live) => this.#part(live)));
     await this.#pool.close();
     await this.#neighbours.close();
@@ -217,6 +225,13 @@ export class Engine implements AsyncDisposable {
   async #end(live: Live, reason: string): Promise<void> {
     await this.#volumes.flush(live.info, () => Promise.resolve(runningBody(live)));
     await this.#lifecycle.end(live, reason);
+  }
+
+  /** What was asked for when nobody uses it. Another process may use a detached one: that says so in the register. */
+  async #whenIdle(live: Live): Promise<void> {
+    if (live.spec.detached && (await this.#neighbours.areConnected(live.id))) return;
+    if (live.spec.idle?.action === "hibernate") await this.#hibernation.hibernate(live);
+    else await this.#end(live, `nobody used it for ${live.spec.idle?.seconds} s`);
   }
 
   #refuseWhenClosed(): void {
@@ -252,11 +267,13 @@ export class Engine implements AsyncDisposable {
     return this.#hold.during(async () => {
       const asked = parse(route.input, input) as Static<R["input"]>;
       this.#refuseWhenClosed();
-      const live = wakes ? await this.#awake(account, asked.id) : await this.#here(account, asked.id);
-      if (live !== null) return job(live, asked);
-      const record = await this.#neighbours.find(account, asked.id);
-      if (record === null) throw notFound(asked.id);
-      return borrow(this.#parts, this.#neighbours, record, (borrowed) => job(borrowed, asked));
+      return this.#idle.during(asked.id, async () => {
+        const live = wakes ? await this.#awake(account, asked.id) : await this.#here(account, asked.id);
+        if (live !== null) return job(live, asked);
+        const record = await this.#neighbours.find(account, asked.id);
+        if (record === null) throw notFound(asked.id);
+        return borrow(this.#parts, this.#neighbours, record, (borrowed) => job(borrowed, asked));
+      });
     });
   }
 
@@ -346,7 +363,17 @@ export class Engine implements AsyncDisposable {
     if (!this.#neighbours.knew(account, id)) throw notFound(id);
   }
 
-  async #reach(account: string, id: string): Promise<Reached> {
+  async #reach(account: string, id: string): Promise<Used> {
+    const done = await this.#idle.begin(id);
+    try {
+      return { ...(await this.#reached(account, id)), done, use: () => this.#idle.use(id) };
+    } catch (cause) {
+      done();
+      throw cause;
+    }
+  }
+
+  async #reached(account: string, id: string): Promise<Reached> {
     const live = await this.#awake(account, id);
     if (live === null) {
       const record = await this.#neighbours.find(account, id);

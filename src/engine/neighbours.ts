@@ -80,6 +80,21 @@ export class Neighbours {
     return this.#contacts.get(id) ?? null;
   }
 
+  /** Whether another process has an agent port of this sandbox, which is ours. */
+  async areConnected(id: string): Promise<boolean> {
+    const free: PortClaim[] = [];
+    try {
+      for (let i = 1; i < LIMITS.agentPorts; i++) {
+        const claim = await this.#parts.registry.claimPort(id);
+        if (claim === null) return true;
+        free.push(claim);
+      }
+      return false;
+    } finally {
+      for (const claim of free) claim.release();
+    }
+  }
+
   /** Kills it and frees what is left of it; a sandbox that is gone already is fine. */
   async end(record: SandboxRecord): Promise<void> {
     const known = this.#contacts.get(record.id);

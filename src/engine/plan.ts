@@ -1,6 +1,6 @@
 /** From what was asked to plain, complete data: the only place where defaults are resolved. Pure. */
 import { randomBytes, uuid } from "../base/id.ts";
-import type { SandboxCreate, SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { Idle, SandboxCreate, SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { VmPlan } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
 import type { GuestIdentity } from "../guest/agent.ts";
@@ -18,6 +18,7 @@ export interface SandboxSpec {
   readonly cpu: number;
   readonly memoryMib: number;
   readonly ttlSeconds: number | null;
+  readonly idle: Idle | null;
   readonly detached: boolean;
   readonly metadata: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
@@ -43,11 +44,19 @@ export function resolve(input: SandboxCreate, sizeOf: SizeOf, saved: SavedSnapsh
     cpu: input.cpu ?? size.cpu,
     memoryMib: input.memoryMb ?? size.memoryMib,
     ttlSeconds: input.ttlSeconds ?? null,
+    idle: idleOf(input),
     detached: input.detached ?? false,
     metadata: input.metadata ?? {},
     env: { ...saved?.meta.env, ...input.env },
     workdir: input.workdir ?? saved?.meta.workdir ?? null,
   };
+}
+
+function idleOf({ idleSeconds: seconds, idleAction }: SandboxCreate): Idle | null {
+  if (seconds !== undefined) return { seconds, action: idleAction ?? "close" };
+  if (idleAction === undefined) return null;
+  const says = "idleAction: after how long is said by idleSeconds, which is missing";
+  throw new WarrenError("invalid_request", says, { details: { field: "idleAction", got: idleAction } });
 }
 
 function refuseOther(field: string, got: number | undefined, allowed: number): void {
@@ -124,6 +133,7 @@ export function newInfo(
     metadata: { ...spec.metadata },
     createdAt: new Date(at.wallMs).toISOString(),
     expiresAt: spec.ttlSeconds === null ? null : new Date(at.wallMs + spec.ttlSeconds * 1000).toISOString(),
+    ...(spec.idle && { idle: spec.idle }),
     createMs: 0,
     createPath: at.path,
     parentId: at.parentId,

@@ -9,7 +9,7 @@ const own = () => ({ cpu: 2, memoryMib: 1024 });
 
 test("resolve fills everything and keeps what was asked", () => {
   expect(resolve({}, own)).toEqual({
-    ...{ template: "base", snapshotId: null, cpu: 2, memoryMib: 1024, ttlSeconds: null, detached: false },
+    ...{ template: "base", snapshotId: null, cpu: 2, memoryMib: 1024, ttlSeconds: null, idle: null, detached: false },
     ...{ metadata: {}, env: {}, workdir: null },
   });
   const asked = { template: "t", cpu: 1, memoryMb: 128, ttlSeconds: 5, detached: true, workdir: "/w", env: { A: "b" } };

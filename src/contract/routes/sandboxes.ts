@@ -31,6 +31,13 @@ export const Environment = Type.Record(
   { additionalProperties: false },
 );
 
+/** What becomes of a sandbox that nobody has used for so long: no call and no stream of one under way. */
+export const Idle = Type.Object({
+  seconds: Type.Number(),
+  action: Type.Union([Type.Literal("close"), Type.Literal("hibernate")]),
+});
+export type Idle = Static<typeof Idle>;
+
 /** What a caller may ask for; everything optional is filled by `resolve` in the engine, so embedded and HTTP agree. */
 export const SandboxCreate = Type.Object(
   {
@@ -43,6 +50,10 @@ export const SandboxCreate = Type.Object(
     memoryMb: Type.Optional(Type.Integer({ minimum: LIMITS.memoryMibMin, maximum: LIMITS.memoryMibMax })),
     /** Wall-clock self-destruct, seconds from the create; none by default for a sandbox that dies with its process. */
     ttlSeconds: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.ttlSecondsMax })),
+    /** After so long without a call or a stream under way `idleAction` is done; what runs in the guest by itself is no use. */
+    idleSeconds: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.ttlSecondsMax })),
+    /** Default `close`. */
+    idleAction: Type.Optional(Idle.properties.action),
     /** Outlives its maker until close or ttl. */
     detached: Type.Optional(Type.Boolean()),
     metadata: Type.Optional(Metadata),
@@ -69,6 +80,8 @@ export const SandboxInfo = Type.Object({
   /** RFC 3339, UTC. */
   createdAt: Type.String(),
   expiresAt: Type.Union([Type.String(), Type.Null()]),
+  /** Left out when idleness has no consequence. */
+  idle: Type.Optional(Idle),
   /** Milliseconds from admission to the agent's confirmation, and which of the three paths it took. */
   createMs: Type.Number(),
   createPath: Type.Union([Type.Literal("none"), Type.Literal("prepared"), Type.Literal("ready")]),

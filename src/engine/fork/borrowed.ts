@@ -71,5 +71,6 @@ async function baseOf(templates: TemplateStore, { id, base }: SandboxRecord): Pr
 function specOf({ info, env, workdir }: SandboxRecord): SandboxSpec {
   const { template, cpu, memoryMb, metadata, snapshotId } = info;
   const ttlSeconds = info.expiresAt === null ? null : (Date.parse(info.expiresAt) - Date.parse(info.createdAt)) / 1000;
-  return { template, cpu, memoryMib: memoryMb, ttlSeconds, detached: true, metadata, env, workdir, snapshotId };
+  const idle = info.idle ?? null;
+  return { template, cpu, memoryMib: memoryMb, ttlSeconds, idle, detached: true, metadata, env, workdir, snapshotId };
 }

@@ -83,7 +83,7 @@ export class Hibernation {
       return null;
     }
     const size = { template, cpu, memoryMib: memoryMb };
-    const spec = { ...size, ttlSeconds, detached, metadata, env, workdir, snapshotId };
+    const spec = { ...size, ttlSeconds, idle: sandbox.idle ?? null, detached, metadata, env, workdir, snapshotId };
     const live = this.#lifecycle.adopt(account, spec, { ...sandbox, state: "hibernated" });
     live.dropImage = () => this.#parts.snapshots.removeImage(id);
     live.created.resolve();
