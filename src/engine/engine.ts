@@ -279,7 +279,9 @@ export class Engine implements AsyncDisposable {
 
   /** One of this process's, or one that hibernates, whoever made it; null when it is neither. */
   async #here(account: string, id: string): Promise<Live | null> {
-    return this.#own(account, id) ?? (await this.#hibernation.adopt(account, id));
+    const own = this.#own(account, id);
+    if (own !== null && !isTerminal(own)) return own;
+    return (await this.#hibernation.adopt(account, id)) ?? own; // what ended here may sleep by another process's doing
   }
 
   /** The same, woken when it hibernates. */

@@ -40,7 +40,8 @@ export class Lifecycle {
   adopt(account: string, spec: SandboxSpec, info: SandboxInfo): Live {
     const live = new Live(account, spec, info);
     this.#lives.set(live.id, live);
-    this.#append(live, null, info.state, "adopted", null, this.#clock.monotonicMs());
+    const from = this.#moves.of(live.id).at(-1)?.to ?? null; // it may have been ours before another process took it
+    this.#append(live, from, info.state, "adopted", null, this.#clock.monotonicMs());
     return live;
   }
 

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import type { SandboxHost } from "../../src/contract/routes.ts";
 import { isWarrenError, WarrenError } from "../../src/errors.ts";
-import { FakeClock } from "../harness/clock.ts";
+import { FakeClock, settle } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";
 
 interface Scene {
@@ -112,6 +112,21 @@ describe("A sandbox of another process", () => {
       expect(await process((one) => one.pause({ id }))).toBe("paused");
       expect(await process((one) => one.resume({ id }))).toBe("running");
     });
+  });
+
+  test("that its maker still knows is woken by its maker too", async () => {
+    const world = new World(new FakeClock());
+    const maker = world.engine();
+    const { id } = await maker.as("local").create({ detached: true });
+    await world.engine().as("local").hibernate({ id });
+    await settle();
+    expect(await maker.as("local").processes({ id })).toEqual([]);
+    expect((await maker.as("local").list({})).map((info) => [info.id, info.state])).toEqual([[id, "running"]]);
+    expect(maker.moves.of(id).map(({ to }) => to as string)).toEqual([
+      ...["creating", "running", "stopping", "deleted", "hibernated", "running"],
+    ]);
+    await maker.as("local").close({ id });
+    expect([...world.driver.machines.keys()]).toEqual([]);
   });
 
   test("whose time runs out while it hibernates and nobody is there is gone", async () => {

@@ -6,7 +6,7 @@ import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import { WarrenError } from "../../errors.ts";
 import { type AwakeClone, asWarrenError, type CloneParts, undoAll } from "../create/clone.ts";
 import type { Creates } from "../create/creates.ts";
-import type { Lifecycle } from "../lifecycle.ts";
+import { isTerminal, type Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
 import { notRunning } from "../reached.ts";
 import type { Registry } from "../registry.ts";
@@ -73,7 +73,7 @@ export class Hibernation {
     const saved = await this.#parts.snapshots.findImage(id);
     if (saved === null || saved.meta.account !== account || saved.meta.sandbox === null) return null;
     const known = this.#lifecycle.get(id); // another call may have been quicker
-    if (known !== undefined) return known;
+    if (known !== undefined && !isTerminal(known)) return known;
     const { sandbox, env, workdir, template } = saved.meta;
     const { cpu, memoryMb, detached, metadata, snapshotId, createdAt, expiresAt } = sandbox;
     const ttlSeconds = expiresAt === null ? null : (Date.parse(expiresAt) - Date.parse(createdAt)) / 1000;
