@@ -280,6 +280,10 @@ export class Engine implements AsyncDisposable {
   /** One of this process's, or one that hibernates, whoever made it; null when it is neither. */
   async #here(account: string, id: string): Promise<Live | null> {
     const own = this.#own(account, id);
+    if (own !== null && (await this.#hibernation.isElsewhere(own))) {
+      this.#lifecycle.forget(own);
+      return null;
+    }
     if (own !== null && !isTerminal(own)) return own;
     return (await this.#hibernation.adopt(account, id)) ?? own; // what ended here may sleep by another process's doing
   }
@@ -329,10 +333,11 @@ export class Engine implements AsyncDisposable {
   }
 
   async #get(account: string, id: string): Promise<SandboxInfo> {
-    const info = this.#own(account, id)?.info ?? (await this.#neighbours.find(account, id))?.info;
-    const asleep = info === undefined ? (await this.#hibernation.list(account)).find((one) => one.id === id) : info;
-    if (asleep === undefined) throw notFound(id);
-    return asleep;
+    const own = this.#own(account, id)?.info;
+    const info = own ?? (await this.#hibernation.list(account)).find((one) => one.id === id);
+    const found = info ?? (await this.#neighbours.find(account, id))?.info;
+    if (found === undefined) throw notFound(id);
+    return found;
   }
 
   async #list(
@@ -341,11 +346,13 @@ export class Engine implements AsyncDisposable {
   ): Promise<SandboxInfo[]> {
     const own = this.#lifecycle.all().filter((live) => live.account === account);
     const mine = new Set(own.map((live) => live.id));
-    const others = (await this.#neighbours.list(account)).filter((record) => !mine.has(record.id));
+    const asleep = (await this.#hibernation.list(account)).filter(({ id }) => !mine.has(id));
+    const known = new Set([...mine, ...asleep.map(({ id }) => id)]);
+    const others = (await this.#neighbours.list(account)).filter((record) => !known.has(record.id));
     const all = [
       ...own.filter((live) => state !== undefined || !isTerminal(live)).map((live) => live.info),
       ...others.map((record) => record.info),
-      ...(await this.#hibernation.list(account)).filter(({ id }) => !mine.has(id)),
+      ...asleep,
     ];
     return all
       .reverse() // sorting keeps the order of what was made in the same millisecond
@@ -384,6 +391,6 @@ export class Engine implements AsyncDisposable {
     }
     const { info, body, spec } = live;
     if (info.state !== "running" || body === null) throw notRunning(info);
-    return { agent: body.agent, env: spec.env, workdir: spec.workdir, explain: (cause) => explain(live, cause) };
+    return { agent: body.agent, env: spec.env, workdir: spec.workdir, explain: (cause) => explain(live, cause, body) };
   }
 }

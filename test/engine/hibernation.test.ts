@@ -62,6 +62,24 @@ describe("Engine.hibernate", () => {
     });
   });
 
+  test("ends the calls under way, and says that it did; the sandbox has not ended", async () => {
+    await scene(async ({ host }) => {
+      const { id } = await host.create({});
+      const run = async (): Promise<void> => {
+        for await (const _ of await host.exec({ id, cmd: "sleep 1000" }));
+      };
+      const slept = code(run());
+      await host.processes({ id });
+      await host.hibernate({ id });
+      expect(await slept).toBe("wrong_state");
+      const woken = code(run());
+      await host.processes({ id });
+      await host.hibernate({ id });
+      await host.wake({ id });
+      expect(await woken).toBe("wrong_state");
+    });
+  });
+
   test("ends by close and by its time, with its image", async () => {
     await scene(async ({ time, world, host }) => {
       const one = await host.create({});
