@@ -54,6 +54,13 @@ export class Lifecycle {
     return [...this.#lives.values()];
   }
 
+  /** Another process has it now: nothing is done to it from here any more. */
+  forget(live: Live): void {
+    live.cancelExpiry();
+    live.dropImage = null;
+    this.#lives.delete(live.id);
+  }
+
   /** Judges an event in its turn; the verdict is already applied. `monotonicMs` is when it happened, if not now. */
   post(live: Live, event: SandboxEvent, reason: string | null, monotonicMs: number | null = null): Promise<Verdict> {
     const { promise, resolve } = Promise.withResolvers<Verdict>();

@@ -140,6 +140,9 @@ export class Neighbours {
       if (vmm === null) {
         throw new WarrenError("sandbox_lost", `sandbox ${id} is gone: its VMM has ended`, { details: { id } });
       }
+      // Its last owner may have ended while it held it still; whoever holds it now has the monitor until it goes on.
+      await vmm.resume();
+      vmm.letGo();
       const claim = await this.#claim(id);
       undo.defer(() => claim.release());
       const link = await vmm.connect(claim.index);

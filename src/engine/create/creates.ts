@@ -273,8 +273,9 @@ export class Creates {
       started: async (clone, path) => {
         ticket.measure(() => clone.lease.memoryMib());
         live.info = { ...live.info, createPath: path };
-        // Were this process to end now, a detached clone would go on: nobody would know of it without its record.
-        if (detached) await this.register(live, clone);
+        // Were this process to end now, a detached clone would go on: nobody would know of it without its record. One that
+        // wakes has its image until it runs, so without a record the next sweep ends it.
+        if (detached && live.info.state === "creating") await this.register(live, clone);
       },
     };
   }

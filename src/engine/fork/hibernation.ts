@@ -72,6 +72,7 @@ export class Hibernation {
   async adopt(account: string, id: string): Promise<Live | null> {
     const saved = await this.#parts.snapshots.findImage(id);
     if (saved === null || saved.meta.account !== account || saved.meta.sandbox === null) return null;
+    await this.#endRemains(id);
     const known = this.#lifecycle.get(id); // another call may have been quicker
     if (known !== undefined && !isTerminal(known)) return known;
     const { sandbox, env, workdir, template } = saved.meta;
@@ -94,12 +95,27 @@ export class Hibernation {
     return live;
   }
 
+  /** One of this engine's that another process has woken is that one's. */
+  async isElsewhere({ id, info }: Live): Promise<boolean> {
+    if (info.state !== "hibernated" || (await this.#parts.snapshots.findImage(id)) !== null) return false;
+    return (await this.#parts.registry.get(id)) !== null;
+  }
+
   /** Hibernated sandboxes of the home; those of this engine too. */
   async list(account: string): Promise<SandboxInfo[]> {
     const images = await this.#parts.snapshots.listImages(account);
     return images.flatMap(({ meta }) =>
       meta.sandbox === null ? [] : [{ ...meta.sandbox, state: "hibernated" as const }],
     );
+  }
+
+  /** The machine that an image is of, when its process ended before it could end it: it stands still. */
+  async #endRemains(id: string): Promise<void> {
+    const { registry, driver } = this.#parts;
+    const record = await registry.get(id);
+    if (record === null) return;
+    await (await driver.adopt(record.ref))?.kill();
+    await registry.remove(id);
   }
 
   /** From here on the image is what there is of it. */
