@@ -42,6 +42,25 @@ describe("Engine.fork", () => {
     expect([...world.host.openFiles]).toEqual([]);
   });
 
+  test("gives a child that waited for its room the parent's end all the same", async () => {
+    const time = clock();
+    const world = new World(time);
+    world.host.room = { cores: 1 };
+    const engine = world.engine({ vcpusPerCore: 2 });
+    const host = engine.as("local");
+    const parent = await host.create({ ttlSeconds: 100 });
+    const other = await host.create({});
+    const forked = host.fork({ id: parent.id });
+    await time.advance(20_000);
+    await host.close({ id: other.id });
+    const { children } = await forked;
+    expect(children[0]).toMatchObject({ expiresAt: parent.expiresAt });
+    await time.advance(80_000);
+    for (const { id } of [parent, ...children]) expect((await host.get({ id })).state).toBe("deleted");
+    await world.end(engine);
+    world.expectNothingLeft();
+  });
+
   test("refuses what is no count, no sandbox and no longer one", async () => {
     const world = new World(clock());
     const engine = world.engine();

@@ -39,6 +39,8 @@ export interface Fork {
   readonly origin: OpenTemplate;
   readonly spec: SandboxSpec;
   readonly parentId: string | null;
+  /** Wall clock by which it ends, however long it waits for its room; null for whenever its spec says. */
+  readonly endsMs: number | null;
 }
 
 interface Wish extends Fork {
@@ -123,7 +125,7 @@ export class Creates {
       signal.throwIfAborted();
       const origin = await this.#open(account, spec, signal);
       using _hold = Symbol.dispose in origin ? origin : null;
-      return await this.#make({ account, spec, origin, parentId: null }, signal);
+      return await this.#make({ account, spec, origin, parentId: null, endsMs: null }, signal);
     });
   }
 
@@ -194,8 +196,10 @@ export class Creates {
     }
   }
 
-  #begin({ account, spec, parentId }: Wish, pooled: Pooled | null, ticket: Ticket): Granted {
+  #begin(wish: Wish, pooled: Pooled | null, ticket: Ticket): Granted {
+    const { account, parentId } = wish;
     const { clock, host } = this.#parts;
+    const spec = endingInTime(wish, clock.wallMs());
     const at = {
       wallMs: clock.wallMs(),
       cores: host.capacity().cores,
@@ -294,6 +298,13 @@ export class Creates {
 /** Only templates are kept ready: what stands on a snapshot would keep it from being removed. */
 function isOfTemplate({ parentId, spec }: Wish): boolean {
   return parentId === null && spec.snapshotId === null;
+}
+
+/** With the time that it has left by now. */
+function endingInTime({ spec, endsMs }: Wish, wallMs: number): SandboxSpec {
+  if (endsMs === null) return spec;
+  const leftSeconds = Math.max(0, endsMs - wallMs) / 1000;
+  return { ...spec, ttlSeconds: Math.min(spec.ttlSeconds ?? leftSeconds, leftSeconds) };
 }
 
 function cancelled(cause: unknown): WarrenError {

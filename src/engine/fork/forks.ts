@@ -132,7 +132,9 @@ export class Forks {
     // One that fails ends its siblings, those under way included.
     const siblings = new AbortController();
     const signal = options.signal === undefined ? siblings.signal : AbortSignal.any([options.signal, siblings.signal]);
-    const from = { origin, spec, parentId: live.id };
+    const { expiresAt } = live.info;
+    const endsMs = expiresAt === null ? null : Date.parse(expiresAt);
+    const from = { origin, spec, parentId: live.id, endsMs };
     const made = Array.from({ length: count }, () =>
       this.#creates.fork(live.account, from, { signal }).catch((cause: unknown) => {
         siblings.abort(cause);
