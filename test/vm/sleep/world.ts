@@ -47,3 +47,10 @@ export function start(program: string, args: readonly string[], env: Readonly<Re
     stderr: "inherit",
   });
 }
+
+/** Counts, in memory a step ahead of the disk; four digits, written over in place. */
+export const COUNTER =
+  "echo $$ >/run/counter.pid; n=1000; while :; do n=$((n + 1)); echo $n 1<>/run/n; echo $n 1<>/root/n; sleep 0.05; done";
+/** Stops it, and says both counts, the disk's from the disk. */
+export const COUNTS =
+  "kill -STOP $(cat /run/counter.pid) && sync && echo 3 >/proc/sys/vm/drop_caches && cat /run/n /root/n; kill -CONT $(cat /run/counter.pid)";
