@@ -66,6 +66,14 @@ if (gate("vm")) {
       expect((await sh(second, "ls /elsewhere; mount | grep -c elsewhere")).out).toBe("0");
     });
 
+    does("smaller than the sandbox's own disk leave that its size", async () => {
+      await using sb = await box(["/workspace"]);
+      const write = "head -c 33554432 /dev/urandom > /root/big && sync /root/big && sha256sum < /root/big";
+      const written = await sh(sb, write);
+      expect(written).toMatchObject({ exitCode: 0 });
+      expect(await sh(sb, "echo 3 > /proc/sys/vm/drop_caches; sha256sum < /root/big")).toEqual(written);
+    });
+
     does("are read by two at once and written by neither, whatever root does", async () => {
       {
         await using writer = await box(["/w"]);
