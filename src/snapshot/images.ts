@@ -49,7 +49,7 @@ export class Images {
     if (saved === null) return null;
     const path = join(this.#dir, id);
     const taken = `${path}.taken-${process.pid}-${startTicksOf(process.pid) ?? 0}-${nonce()}`;
-    if (!this.#moved(path, taken)) return null;
+    if (!this.#renamed(path, taken)) return null; // lost with the power it is there again, and nobody has run it
     let where: string | null = taken;
     return {
       saved,
@@ -92,15 +92,20 @@ export class Images {
     }
   }
 
-  /** @returns false when someone else was faster */
+  /** On disk when it returns. @returns false when someone else was faster */
   #moved(from: string, to: string): boolean {
+    const done = this.#renamed(from, to);
+    if (done) syncFolder(this.#dir);
+    return done;
+  }
+
+  #renamed(from: string, to: string): boolean {
     try {
       renameSync(from, to);
+      return true;
     } catch (error) {
       if (failsWith(error, "ENOENT")) return false;
       throw error;
     }
-    syncFolder(this.#dir);
-    return true;
   }
 }
