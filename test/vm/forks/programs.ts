@@ -104,7 +104,8 @@ for job in [log, rows, files]: threading.Thread(target=job).start()
 `;
 
 /**
- * Waits until the load goes on, kills it in the middle, forgets what is cached of the disk and reads all of it. One line of
+ * Waits until the load goes on, kills it in the middle (between its system calls: a kill ends a write after any page of it, and
+ * the record would be torn by that alone), forgets what is cached of the disk and reads all of it. One line of
  * JSON: records and rows that are damaged, how far the disk is behind or ahead of what was counted, what the kernel complained of.
  */
 export const CHECK = `
@@ -115,6 +116,8 @@ end = time.monotonic() + 30
 while any(told(name) <= n for name, n in at.items()) and time.monotonic() < end: time.sleep(.05)
 went = all(told(name) > n for name, n in at.items())
 pid = int(open("/run/load.pid").read())
+os.kill(pid, signal.SIGSTOP)
+while any(open(f"/proc/{pid}/task/{t}/stat").read().split(") ")[1][0] != "T" for t in os.listdir(f"/proc/{pid}/task")): time.sleep(.02)
 os.kill(pid, signal.SIGKILL)
 while os.path.exists(f"/proc/{pid}/exe"): time.sleep(.02)
 open("/proc/sys/vm/drop_caches", "w").write("3")
