@@ -103,10 +103,15 @@ export class Hibernation {
 
   /** Hibernated sandboxes of the home; those of this engine too. */
   async list(account: string): Promise<SandboxInfo[]> {
-    const images = await this.#parts.snapshots.listImages(account);
-    return images.flatMap(({ meta }) =>
-      meta.sandbox === null ? [] : [{ ...meta.sandbox, state: "hibernated" as const }],
-    );
+    const found: SandboxInfo[] = [];
+    for (const { meta } of await this.#parts.snapshots.listImages(account)) {
+      const { sandbox } = meta;
+      if (sandbox === null) continue;
+      const ended = sandbox.expiresAt !== null && Date.parse(sandbox.expiresAt) <= this.#parts.clock.wallMs();
+      if (!ended) found.push({ ...sandbox, state: "hibernated" });
+      else if (this.#lifecycle.get(sandbox.id) === undefined) await this.#parts.snapshots.removeImage(sandbox.id);
+    }
+    return found;
   }
 
   /** The machine that an image is of, when its process ended before it could end it: it stands still. */

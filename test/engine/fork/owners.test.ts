@@ -41,3 +41,18 @@ test("A machine whose image is there already, as its process ended in between, i
   await world.end(second);
   expect([...world.driver.machines.keys()]).toEqual([]);
 });
+
+test("What slept past its time while nobody was there is removed by whoever lists", async () => {
+  const time = new FakeClock();
+  const world = new World(time);
+  const first = world.engine();
+  const { id } = await first.as("local").create({ detached: true, ttlSeconds: 60 });
+  await first.as("local").hibernate({ id });
+  await world.end(first);
+  await time.advance(60_000);
+  expect(await world.snapshots.listImages("local")).toHaveLength(1);
+  const second = world.engine();
+  expect(await second.as("local").list({})).toEqual([]);
+  expect(await world.snapshots.listImages("local")).toEqual([]);
+  await world.end(second);
+});
