@@ -141,7 +141,12 @@ export class Neighbours {
         throw new WarrenError("sandbox_lost", `sandbox ${id} is gone: its VMM has ended`, { details: { id } });
       }
       // Its last owner may have ended while it held it still; whoever holds it now has the monitor until it goes on.
-      await vmm.resume();
+      await vmm.resume().catch((cause: unknown) => {
+        throw new WarrenError("sandbox_lost", `sandbox ${id} cannot be reached: its VMM ends`, {
+          details: { id },
+          cause,
+        });
+      });
       vmm.letGo();
       const claim = await this.#claim(id);
       undo.defer(() => claim.release());

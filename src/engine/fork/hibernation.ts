@@ -118,9 +118,8 @@ export class Hibernation {
   async #endRemains(id: string): Promise<void> {
     const { registry, driver } = this.#parts;
     const record = await registry.get(id);
-    if (record === null) return;
-    await (await driver.adopt(record.ref))?.kill();
-    await registry.remove(id);
+    if (record !== null) await (await driver.adopt(record.ref))?.kill();
+    await registry.remove(id); // one that was being woken has no record, but a lease
   }
 
   /** From here on the image is what there is of it. */

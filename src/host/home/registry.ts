@@ -9,6 +9,7 @@ import { hasCode } from "../../../ffi/native.ts";
 import { nonce } from "../../base/id.ts";
 import type { PortClaim, Registry, SandboxRecord } from "../../engine/registry.ts";
 import { LIMITS } from "../../limits.ts";
+import { killOccupants } from "../slots/occupants.ts";
 import { isAlive, isForeign, isRunning } from "../slots/process-name.ts";
 import { LEASE_ID } from "../slots/slots.ts";
 import { RECORD, type SweepGround, sweepSlot } from "../slots/sweep.ts";
@@ -74,9 +75,11 @@ export class FileRegistry implements Registry {
     const entry = this.#ground.slots.entries().find((e) => e.id === id);
     if (entry === undefined || isAlive(entry.owner)) return;
     const until = this.#ground.clock.monotonicMs() + LIMITS.killMs;
-    // A VMM that was just killed holds its slot for another moment.
-    while (!sweepSlot(this.#ground, entry) && this.#ground.clock.monotonicMs() < until)
+    // A VMM that was just killed holds its slot for another moment; one that nobody can find any more is killed here.
+    while (!sweepSlot(this.#ground, entry) && this.#ground.clock.monotonicMs() < until) {
+      killOccupants(this.#ground.cgroups, entry.slot);
       await this.#ground.clock.sleep(5);
+    }
   }
 
   /**

@@ -56,3 +56,17 @@ test("What slept past its time while nobody was there is removed by whoever list
   expect(await world.snapshots.listImages("local")).toEqual([]);
   await world.end(second);
 });
+
+test("What its last owner left standing still, as it ended in the middle of a pause, goes on at the first contact", async () => {
+  const world = new World(new FakeClock());
+  const [first, second] = [world.engine(), world.engine()];
+  const { id } = await first.as("local").create({ detached: true });
+  await world.driver.machines.get(id)!.pause();
+  expect(await second.as("local").processes({ id })).toEqual([]);
+  // Asked for, it stays as it is.
+  await second.as("local").pause({ id });
+  const third = world.engine();
+  expect((await third.as("local").get({ id })).state).toBe("paused");
+  await third.as("local").close({ id });
+  for (const engine of [first, second, third]) await world.end(engine);
+});

@@ -109,7 +109,10 @@ const host = (await openEngine()).as(LOCAL_ACCOUNT);
 const made = await Promise.all(
   DETACHED.map((detached) => Sandbox.create({ template: "base", detached, ttlSeconds: 300 }, host)),
 );
-for (const sandbox of made) await sandbox.spawn(COUNTER);
+for (const sandbox of made) {
+  await sandbox.spawn(COUNTER);
+  await sandbox.exec("until [ -s /root/n ]; do sleep 0.05; done");
+}
 if (job === "wake") await Promise.all(made.map((sandbox) => sandbox.hibernate()));
 console.log(JSON.stringify(made.map(({ id }, i) => ({ id, detached: DETACHED[i] }))));
 armed = true;
