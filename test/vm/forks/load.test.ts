@@ -19,6 +19,7 @@ const RECORDED = 50;
 const FORKS = Number(process.env["FORKS"] ?? 8);
 /** A torn child hangs or answers within this. */
 const TORN_MS = 15_000;
+const TORN_TRIES = 4;
 const WHOLE = { went: true, damaged: 0, whole: true, lost: 0, ahead: 0, gap: 0, kernel: "0" };
 
 if (gate("vm")) {
@@ -103,15 +104,19 @@ if (gate("vm")) {
         const parent = await loaded(undo);
         const later = async (): Promise<void> => {
           const before = await counted(parent);
-          await until("the load goes on", async () => (await counted(parent)) > before + 20);
+          await until("the load goes on", async () => (await counted(parent)) > before + 60);
         };
         for (const kind of ["disk first", "disk last", "memory first"] as const) {
-          const point = await ground.faulty(parent, { kind, between: later });
-          const seen = await look(parent, point, TORN_MS).finally(() => point.release());
+          // A child may write over what was torn before it is looked at: that this shows is likely each time, not certain.
+          let seen: unknown = WHOLE;
+          for (let tries = 0; tries < TORN_TRIES && Bun.deepEquals(seen, WHOLE); tries++) {
+            const point = await ground.faulty(parent, { kind, between: later });
+            seen = await look(parent, point, TORN_MS).finally(() => point.release());
+          }
           expect({ kind, seen }).not.toEqual({ kind, seen: WHOLE });
         }
       },
-      2 * VM_TEST_MS,
+      4 * VM_TEST_MS,
     );
 
     test(
