@@ -18,6 +18,21 @@ import { openTestWarren, TEST_HOME, VM_BAKE_MS, VM_TEST_MS } from "../harness/vm
 const AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 const IN_OWN_MOUNTS = ["unshare", "--mount", "--propagation", "private", "sh", "-c"];
 
+/** Kills a bake as soon as it has said so much. */
+async function killBake(home: string, args: readonly string[], at: string): Promise<void> {
+  const child = Bun.spawn([process.execPath, MAIN, "templates", "bake", "base", ...args], {
+    env: { ...process.env, WARREN_HOME: home },
+    stderr: "pipe",
+  });
+  let said = "";
+  for await (const chunk of child.stderr) {
+    said += new TextDecoder().decode(chunk);
+    if (said.includes(at)) child.kill("SIGKILL");
+  }
+  await child.exited;
+  expect(child.signalCode).toBe("SIGKILL");
+}
+
 let dir = "";
 const WARNED = /^warren: .+/;
 
@@ -238,17 +253,7 @@ if (gate("vm")) {
       async () => {
         forget();
         const before = traces(TEST_HOME);
-        const child = Bun.spawn([process.execPath, MAIN, "templates", "bake", "base", "--memory", "192"], {
-          env: { ...process.env, WARREN_HOME: TEST_HOME },
-          stderr: "pipe",
-        });
-        let said = "";
-        for await (const chunk of child.stderr) {
-          said += new TextDecoder().decode(chunk);
-          if (said.includes("booting the guest")) child.kill("SIGKILL");
-        }
-        await child.exited;
-        expect(child.signalCode).toBe("SIGKILL");
+        await killBake(TEST_HOME, ["--memory", "192"], "booting the guest");
         const half = () => snapshots(TEST_HOME, ".partial-");
         expect(half().length).toBe(1);
         expect((await cli(["ls"])).code).toBe(0);
@@ -264,6 +269,12 @@ if (gate("vm")) {
         async () => {
           const home = join(dir, "fresh");
           const before = traces(home);
+          const unpacking = () => readdirSync(tmpdir()).filter((name) => name.startsWith("mmdebstrap."));
+          const elsewhere = unpacking();
+          await killBake(home, [], "extracting archives");
+          expect((await cli(["ls"], { env: { WARREN_HOME: home } })).code).toBe(0);
+          expect(readdirSync(join(home, "data/images")).filter((name) => name.includes(".partial-"))).toEqual([]);
+          expect(unpacking()).toEqual(elsewhere);
           expectOneBaked(await bakeTwice(home, []));
           expect(snapshots(home, "1x512-").length).toBe(1);
           expect(readdirSync(join(home, "data/images")).filter((name) => name.startsWith("rootfs-")).length).toBe(1);

@@ -4,7 +4,7 @@
  */
 import { dirname } from "node:path";
 import { WarrenError } from "../../errors.ts";
-import { run } from "../../host/run.ts";
+import { COMMAND_ENV, run } from "../../host/run.ts";
 import { SUITE } from "../recipes.ts";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -61,7 +61,9 @@ export async function fetchPackages(ask: FetchAsk, say: Say, signal?: AbortSigna
     const text = shown(line);
     if (text !== null) say(text);
   };
-  const done = await run(argv(ask), { deadlineMs: FETCH_MS, onLine, ...(signal === undefined ? {} : { signal }) });
+  // What it unpacks on its way goes beside the target, where a killed bake's half is found and removed; not to /tmp.
+  const env = { ...COMMAND_ENV, TMPDIR: dirname(ask.target) };
+  const done = await run(argv(ask), { deadlineMs: FETCH_MS, onLine, env, ...(signal === undefined ? {} : { signal }) });
   if (done.exitCode !== 0) {
     if (isFull(tail.join("\n"))) {
       throw new WarrenError(
