@@ -18,7 +18,9 @@ class SocketLink implements Link, AsyncIterable<Uint8Array> {
   #closed = false;
   #wake: (() => void) | null = null;
   #drained: PromiseWithResolvers<void> | null = null;
+  /** The end of the last write that had to wait, and how many do. */
   #writing: Promise<void> = Promise.resolve();
+  #waiting = 0;
   #socket: Socket | null = null;
 
   readonly handlers = {
@@ -58,15 +60,20 @@ class SocketLink implements Link, AsyncIterable<Uint8Array> {
   }
 
   write(bytes: Uint8Array): Promise<void> {
-    // One write at a time, or a partial write would let another's bytes in between. The quick path needs no promise chain.
-    if (this.#drained === null && !this.#closed) {
-      const written = this.#send(bytes);
-      if (written === bytes.length) return Promise.resolve();
+    let left = bytes;
+    // The quick path needs no promise chain. It is open only when nobody waits: a frame that goes out in parts must have no
+    // other's bytes in between, nor overtake one that was written before.
+    if (this.#waiting === 0 && !this.#closed) {
+      left = bytes.subarray(this.#send(bytes));
+      if (left.length === 0) return Promise.resolve();
       this.#drained = Promise.withResolvers();
-      this.#writing = this.#rest(bytes.subarray(written));
-      return this.#writing;
     }
-    const mine = this.#writing.then(() => this.#whole(bytes));
+    this.#waiting += 1;
+    const mine = this.#writing
+      .then(() => this.#rest(left))
+      .finally(() => {
+        this.#waiting -= 1;
+      });
     this.#writing = mine.catch(() => undefined); // the caller has `mine`; the next write only needs its end
     return mine;
   }
@@ -91,20 +98,13 @@ class SocketLink implements Link, AsyncIterable<Uint8Array> {
     return written;
   }
 
-  async #whole(bytes: Uint8Array): Promise<void> {
-    this.#drained ??= Promise.withResolvers();
-    await this.#rest(bytes, false);
-  }
-
-  async #rest(bytes: Uint8Array, wait = true): Promise<void> {
+  async #rest(bytes: Uint8Array): Promise<void> {
     let left = bytes;
-    let mustWait = wait;
     while (left.length > 0) {
-      if (mustWait) await this.#drained?.promise;
-      this.#drained = Promise.withResolvers();
+      await this.#drained?.promise;
       if (this.#closed) throw new WarrenError("sandbox_lost", "the connection to the guest closed while writing");
+      this.#drained = Promise.withResolvers(); // before the socket can say that it has room again
       left = left.subarray(this.#send(left));
-      mustWait = true;
     }
     this.#drained = null;
   }

@@ -84,15 +84,22 @@ function linkOf(
   wake: { call: (() => void) | null },
   drained: { call: () => void },
 ): Link {
+  const whole = async (bytes: Uint8Array): Promise<void> => {
+    let left = bytes;
+    while (left.length > 0) {
+      const written = socket.write(left);
+      if (written < 0) throw new Error("closed");
+      left = left.subarray(written);
+      if (left.length > 0) await new Promise<void>((resolve) => (drained.call = resolve));
+    }
+  };
+  let last: Promise<void> = Promise.resolve();
   return {
-    async write(bytes) {
-      let left = bytes;
-      while (left.length > 0) {
-        const written = socket.write(left);
-        if (written < 0) throw new Error("closed");
-        left = left.subarray(written);
-        if (left.length > 0) await new Promise<void>((resolve) => (drained.call = resolve));
-      }
+    // One after the other: half a frame must have no other's bytes in it.
+    write(bytes) {
+      const mine = last.then(() => whole(bytes));
+      last = mine.catch(() => undefined); // told to its writer
+      return mine;
     },
     bytes: (async function* () {
       for (;;) {
