@@ -107,9 +107,8 @@ if (gate("vm")) {
         expect(answers).toEqual(Array.from({ length: CREATES }, (_, n) => `${n}\n`));
         const started = moves.filter(({ from }) => from === null).map(({ sandbox }) => askedAs.get(sandbox) ?? -1);
         expect(started).toEqual(Array.from({ length: CREATES }, (_, n) => n));
-        // They start in turn, as said above; one whose VMM the host lets wait is overtaken meanwhile (by 40 once, on a host
-        // with other work), and one that starved would be by nearly all.
-        expect(displacement(ready)).toBeLessThan(CREATES / 2);
+        // Restores under way overtake each other, but only those.
+        expect(displacement(ready)).toBeLessThanOrEqual(4 * cores * LIMITS.bootsPerCore);
         expect(moves.filter(({ to }) => to === "deleted").length).toBe(CREATES);
         expect(mostAlive(moves)).toBeLessThanOrEqual(cores * LIMITS.vcpusPerCore);
         expect(watched.stallMs).toBeLessThan(STALL_MAX_MS);
