@@ -42,6 +42,8 @@ export class FakeVmm implements Vmm {
   readonly exited: Promise<VmExit>;
   readonly guest: FakeGuest;
   deadlineNs: bigint | null = null;
+  /** How each capture was asked for. */
+  readonly captures: ("last" | "base")[] = [];
   /** What is in its drives. */
   readonly media = new Map<number, Medium>();
   readonly #driver: FakeDriver;
@@ -97,7 +99,8 @@ export class FakeVmm implements Vmm {
     await this.#step("save");
   }
 
-  async capture(): Promise<Captured> {
+  async capture(_: number, since: "last" | "base" = "last"): Promise<Captured> {
+    this.captures.push(since);
     await this.#step("capture");
     return { runs: [{ offset: 0, length: 4096 }], error: null };
   }

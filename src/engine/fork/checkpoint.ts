@@ -109,8 +109,10 @@ async function take(live: Live, body: AwakeClone, files: Checkpoint): Promise<{ 
   const { vmm } = body;
   const kept = keptBy(body);
   // What others captured in between is not known here; and files of which little is in use any more are not to pile up.
-  const all = live.borrowed || kept.bytes > live.spec.memoryMib * 2 ** 20;
+  const all = live.borrowed || kept.unknown || kept.bytes > live.spec.memoryMib * 2 ** 20;
+  kept.unknown = true;
   const { runs, error } = await vmm.capture(files.memoryFd, all ? "base" : "last");
+  kept.unknown = all && error !== null;
   const layer = files.layer(runs);
   if (live.body !== body) {
     layer.release();
@@ -156,6 +158,8 @@ class Kept {
   readonly #layers = new Set<Layer>();
   /** Captured since its VMM stood on one layer above the lowest. */
   bytes = 0;
+  /** A capture was not answered: the guest may stand on what nobody here has. The next one takes it all. */
+  unknown = false;
 
   add(layer: Layer): void {
     this.#layers.add(layer);
