@@ -22,7 +22,7 @@ typedef void (*handler)(struct port *port, const struct frame *frame, const stru
 static void handle_hello(struct port *port, const struct frame *frame, const struct fields *fields) {
     uint64_t version = 0;
     freeze_end(); /* whoever froze is gone, or was the parent of this guest; and first, for what follows may write */
-    port_restart(port);
+    port_welcome(port);
     if (!fields_u64(fields, TAG_VERSION, &version) || version != PROTOCOL_VERSION) {
         say_error(port, frame->channel, EPROTONOSUPPORT, "this agent speaks version %d", PROTOCOL_VERSION);
         return;

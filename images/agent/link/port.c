@@ -15,7 +15,8 @@
 
 enum { IN_BYTES = 2 * (HEADER_BYTES + FRAME_BYTES), RESYNC_ZEROS = 2 * HEADER_BYTES, ERROR_TEXT_BYTES = 4096 };
 
-enum { GONE_NS = 100 * 1000 * 1000 };
+/* How long a port has to be hung up until its host is taken for gone; and when a host has just greeted over it. */
+static const uint64_t GONE_NS = 100u * 1000 * 1000, WELCOME_NS = 3000u * 1000 * 1000;
 
 static struct port *ports[PORTS_MAX];
 
@@ -90,7 +91,8 @@ static void drop_channels(struct port *port) {
     }
 }
 
-void port_restart(struct port *port) {
+/* Ends every channel and forgets what has not been sent, but for the rest of a frame already begun. */
+static void port_restart(struct port *port) {
     drop_channels(port);
     port->greetings++;
     port->out.end = port->out.start + port->head_left;
@@ -109,12 +111,20 @@ static void hang_up(struct port *port) {
 /*
  * That a host has gone, and that one has come, travels beside the data and may be later than it: a restored guest reads the
  * greeting of its new host before it hears that the one it was saved under is gone. So only a port that stays hung up has
- * lost its host; a new one is known by its greeting anyway.
+ * lost its host; a new one is known by its greeting anyway. News that it has come may be long on the way where the CPU is
+ * short: the kernel's worker that brings them runs after this process.
  */
 static void check_gone(struct timer *timer) {
     struct port *port = owner_of(timer, struct port, gone);
     struct pollfd now = {.fd = port->source.fd};
     if (poll(&now, 1, 0) == 1 && (now.revents & POLLHUP) != 0) hang_up(port);
+    port->welcome = false;
+}
+
+void port_welcome(struct port *port) {
+    timer_drop(&port->gone);
+    port->welcome = true;
+    port_restart(port);
 }
 
 /* Keeps `head_left` at what is left of the frame that the written bytes end in. */
@@ -208,13 +218,14 @@ static bool read_some(struct task *task) {
     if (got < 0) {
         if (errno == EINTR) return true;
         port->reading = false;
+        port->welcome = false;
         if (errno != EAGAIN) hang_up(port);
         return false;
     }
     if (got == 0) {
         port->reading = false;
         if (port->socket) hang_up(port);
-        else if (port->gone.at_ns == 0) timer_set(&port->gone, now_ns() + GONE_NS);
+        else if (port->gone.at_ns == 0) timer_set(&port->gone, now_ns() + (port->welcome ? WELCOME_NS : GONE_NS));
         return false;
     }
     port->fill += (size_t)got;

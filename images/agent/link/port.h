@@ -50,6 +50,7 @@ struct port {
     bool socket;  /* an ordinary socket: its end is the end of the agent */
     bool starved; /* a stream waits for room */
     bool reading; /* there may be more to read */
+    bool welcome; /* a host has greeted, and the port has only been seen hung up since */
     enum decode_state state;
     uint32_t zeros; /* seen in a row while lost */
     size_t fill;    /* bytes of `in` */
@@ -67,8 +68,8 @@ int ports_scan(void);
 void port_adopt(int fd);
 /* Sends what has been produced; called before every wait. */
 void ports_flush(void);
-/* Ends every channel of the port and forgets what has not been sent, but for the rest of a frame already begun. */
-void port_restart(struct port *port);
+/* A host has greeted: what an earlier one asked for ends, unsent answers included, but for the rest of a frame already begun. */
+void port_welcome(struct port *port);
 
 /* False when the id is in use or there are too many. */
 bool channel_open(struct port *port, struct channel *channel, uint32_t id, const struct channel_ops *ops);

@@ -62,6 +62,17 @@ function displacement(order: readonly number[]): number {
   return Math.max(...order.map((asked, place) => Math.abs(asked - place)));
 }
 
+/** The longest that one was on its way, from its admission until it ran: ms. */
+function longestWayMs(moves: readonly Move[]): number {
+  const admittedMs = new Map<string, number>();
+  let longestMs = 0;
+  for (const { sandbox, from, to, monotonicMs } of moves) {
+    if (from === null) admittedMs.set(sandbox, monotonicMs);
+    else if (to === "running") longestMs = Math.max(longestMs, monotonicMs - (admittedMs.get(sandbox) ?? 0));
+  }
+  return longestMs;
+}
+
 /** The most sandboxes that existed at one time. */
 function mostAlive(moves: readonly Move[]): number {
   const alive = new Set<string>();
@@ -109,6 +120,8 @@ if (gate("vm")) {
         expect(started).toEqual(Array.from({ length: CREATES }, (_, n) => n));
         // Restores under way overtake each other, but only those.
         expect(displacement(ready)).toBeLessThanOrEqual(4 * cores * LIMITS.bootsPerCore);
+        // Each guest hears the first greeting: no later one is sent before that time.
+        expect(longestWayMs(moves)).toBeLessThan(LIMITS.guestResyncMs);
         expect(moves.filter(({ to }) => to === "deleted").length).toBe(CREATES);
         expect(mostAlive(moves)).toBeLessThanOrEqual(cores * LIMITS.vcpusPerCore);
         expect(watched.stallMs).toBeLessThan(STALL_MAX_MS);
