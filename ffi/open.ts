@@ -5,6 +5,7 @@
  */
 import { cc, dlopen, ptr, read } from "bun:ffi";
 import { writeSync } from "node:fs";
+import netnsSource from "./net/netns.c" with { type: "text" };
 import spawnSource from "./spawn.c" with { type: "text" };
 import { C_TYPES, LIBC, OURS, type Prototype } from "./symbols.ts";
 import sysSource from "./sys.h" with { type: "text" };
@@ -38,7 +39,7 @@ export function openLibc(): { readonly functions: Readonly<Record<string, Raw>>;
 export function openOurs(memfd: (name: string) => number, close: (fd: number) => void): Readonly<Record<string, Raw>> {
   const fd = memfd("warren-spawn.c");
   try {
-    writeSync(fd, `${sysSource}\n${spawnSource}\n${tscSource}`);
+    writeSync(fd, `${sysSource}\n${spawnSource}\n${netnsSource}\n${tscSource}`);
     const { symbols } = cc({ source: `/proc/self/fd/${fd}`, flags: "-nostdlib", symbols: declare(OURS) });
     return symbols as unknown as Record<string, Raw>;
   } finally {

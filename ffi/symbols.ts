@@ -63,6 +63,8 @@ export const LIBC = {
   listen: { args: ["int", "int"], returns: "int" },
   connect: { args: ["int", "const struct sockaddr *", "unsigned int"], returns: "int" },
   sendmsg: { args: ["int", "const struct msghdr *", "int"], returns: "long" },
+  send: { args: ["int", "const void *", "unsigned long", "int"], returns: "long" },
+  recv: { args: ["int", "void *", "unsigned long", "int"], returns: "long" },
   shutdown: { args: ["int", "int"], returns: "int" },
   poll: { args: ["struct pollfd *", "unsigned long", "int"], returns: "int" },
   /** For calls that glibc 2.35 and older have no function for; pointers as numbers. */
@@ -77,6 +79,8 @@ export const LIBC = {
 /** Of our own C: answer -errno. */
 export const OURS = {
   warren_spawn: { args: ["struct spawn_spec *"], returns: "long" },
+  warren_netns_make: { args: ["int", "const char *", "const void *", "int", "int *"], returns: "int" },
+  warren_netns_enter: { args: ["int", "int", "int *"], returns: "int" },
   warren_tsc: { args: ["long *"], returns: "long" },
 } as const satisfies Record<string, Prototype>;
 

@@ -56,6 +56,18 @@ export const LIMITS = {
   vmmOverheadMib: 160,
   /** vCPUs promised per host core: items mostly wait, and the host's scheduler shares fairly. */
   vcpusPerCore: 16,
+  /** Entries of an egress allowlist, and characters of one: a name of 253 and a range of ports. */
+  egressEntries: 256,
+  egressEntryChars: 270,
+  egressSecrets: 32,
+  /** Connections that a sandbox may have open and begin by default: more than a browser or a package manager uses. */
+  egressConnections: 1024,
+  egressConnectionsMax: 16_384,
+  egressNewPerSecond: 200,
+  /** Addresses of names that are open at one time, of each family. */
+  egressAddresses: 1024,
+  /** Rows of a sandbox's network log that are kept. */
+  egressLogRows: 2000,
   /** Creates waiting for room, in order, before `queue_full`. */
   createQueue: 10_000,
   /** Rows of the storage log that are kept in memory. */

@@ -73,7 +73,7 @@ if (gate("gcc")) {
   });
 
   test("Symbols of our own C agree with it, and its spec is laid out as TypeScript fills it", async () => {
-    let text = `#include "sys.h"\n#include "spawn.c"\n#include "tsc.c"\n`;
+    let text = `#include "sys.h"\n#include "spawn.c"\n#include "net/netns.c"\n#include "tsc.c"\n`;
     for (const [name, p] of Object.entries(OURS)) text += agree(name, p);
     for (const [i, name] of SPAWN_SPEC.entries()) {
       text += `_Static_assert(__builtin_offsetof(struct spawn_spec, ${name}) == ${8 * i}, "${name}");\n`;

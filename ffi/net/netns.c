@@ -1,0 +1,84 @@
+/*
+ * Network namespaces. A thread that has changed its namespace must not be seen by anything else, threads that are started
+ * meanwhile included, so each function goes there, opens what can only be opened there, and comes back, in one call. When
+ * the way back fails the process ends: going on in a foreign namespace is the one thing it may not do.
+ */
+enum { NR_socket_ = 41, NR_unshare_ = 272, NR_setns_ = 308 };
+enum { CLONE_NEWNET_ = 0x40000000, AF_NETLINK_ = 16, SOCK_RAW_ = 3, NETLINK_ROUTE_ = 0, NETLINK_NETFILTER_ = 12 };
+
+/* Opens the netlink sockets of the thread's present namespace: out[1] rtnetlink, out[2] nfnetlink. */
+static long open_sockets(i32 *out) {
+	long r = SC3(NR_socket_, AF_NETLINK_, SOCK_RAW_ | O_CLOEXEC_, NETLINK_ROUTE_);
+	if (r < 0) return r;
+	out[1] = (i32)r;
+	r = SC3(NR_socket_, AF_NETLINK_, SOCK_RAW_ | O_CLOEXEC_, NETLINK_NETFILTER_);
+	if (r < 0) return r;
+	out[2] = (i32)r;
+	return 0;
+}
+
+/* A tap that stays when its descriptor is closed, link down. */
+static long add_tap(const char *name, const u8 *mac) {
+	struct { char name[16]; union { u16 flags; struct { u16 family; u8 data[14]; } address; u8 pad[24]; } u; } request;
+	long fd = SC2(NR_open, "/dev/net/tun", O_RDWR_ | O_CLOEXEC_), r;
+	int i;
+	if (fd < 0) return fd;
+	zero(&request, sizeof request);
+	for (i = 0; i < 15 && name[i] != 0; i++) request.name[i] = name[i];
+	request.u.flags = 0x5002; /* IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, as spawn.c attaches to it */
+	r = SC3(NR_ioctl, fd, 0x400454ca, &request); /* TUNSETIFF */
+	if (r >= 0) r = SC3(NR_ioctl, fd, 0x400454cb, 1); /* TUNSETPERSIST */
+	if (r >= 0) {
+		zero(&request.u, sizeof request.u);
+		request.u.address.family = 1; /* ARPHRD_ETHER */
+		for (i = 0; i < 6; i++) request.u.address.data[i] = mac[i];
+		r = SC3(NR_ioctl, fd, 0x8924, &request); /* SIOCSIFHWADDR */
+	}
+	SC1(NR_close, fd);
+	return r < 0 ? r : 0;
+}
+
+/* Writes one byte to a file below the directory `proc_sys`, seen from the thread's present namespace. */
+static long set_switch(i32 proc_sys, const char *path, const char *value) {
+	long fd = SC4(257, proc_sys, path, O_WRONLY_ | O_CLOEXEC_, 0), r; /* openat */
+	if (fd < 0) return fd;
+	r = SC3(NR_write, fd, value, 1);
+	SC1(NR_close, fd);
+	return r < 0 ? r : 0;
+}
+
+static long leave(i32 home, long r, i32 *out) {
+	int i;
+	if (SC2(NR_setns_, home, CLONE_NEWNET_) < 0) SC1(NR_exit_group, 99);
+	if (r >= 0) return 0;
+	for (i = 0; i < 3; i++) if (out[i] >= 0) SC1(NR_close, out[i]);
+	return r;
+}
+
+/*
+ * A new namespace: out[0] it, out[1] and out[2] its netlink sockets. With a tap in it; and, when `proc_sys` is the root of a
+ * procfs, with IPv6 forwarding there (a per-namespace switch that netlink cannot set). 0, or -errno with nothing left.
+ */
+int warren_netns_make(int home, const char *tap, const void *mac, int proc_sys, int *out) {
+	long r;
+	out[0] = out[1] = out[2] = -1;
+	r = SC1(NR_unshare_, CLONE_NEWNET_);
+	if (r < 0) return (int)r;
+	r = SC2(NR_open, "/proc/thread-self/ns/net", O_CLOEXEC_);
+	if (r >= 0) {
+		out[0] = (i32)r;
+		r = open_sockets(out);
+	}
+	if (r >= 0) r = add_tap(tap, (const u8 *)mac);
+	if (r >= 0 && proc_sys >= 0) r = set_switch(proc_sys, "sys/net/ipv6/conf/all/forwarding", "1");
+	return (int)leave(home, r, out);
+}
+
+/* The netlink sockets of an existing namespace, out[1] and out[2]. */
+int warren_netns_enter(int home, int ns, int *out) {
+	long r;
+	out[0] = out[1] = out[2] = -1;
+	r = SC2(NR_setns_, ns, CLONE_NEWNET_);
+	if (r < 0) return (int)r;
+	return (int)leave(home, open_sockets(out), out);
+}
