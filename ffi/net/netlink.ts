@@ -1,6 +1,6 @@
 /** Netlink sockets: one request out, its answers in. Both are synchronous: the kernel answers within the call that asks. */
 import { C } from "../layout.ts";
-import { call, memory } from "../native.ts";
+import { call, hasCode, memory } from "../native.ts";
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
@@ -30,7 +30,7 @@ export function receiveNetlink(fd: number, wait: boolean): Uint8Array<ArrayBuffe
     const got = call("recv", fd, room, room.length, wait ? 0 : C.MSG_DONTWAIT);
     return room.subarray(0, got);
   } catch (error) {
-    if (!wait && error instanceof Error && "code" in error && error.code === "EAGAIN") return room.subarray(0, 0);
+    if (!wait && hasCode(error, "EAGAIN", "EWOULDBLOCK")) return room.subarray(0, 0);
     throw error;
   }
 }
