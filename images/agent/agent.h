@@ -32,6 +32,9 @@ __attribute__((format(printf, 1, 2), noreturn)) void give_up(const char *format,
 /* boot.c: from initramfs to a mounted system with "/" on the root disk. */
 void boot(void);
 
+/* net.c: the loopback, and eth0 as it is in every guest. What fails is noted only: a guest without a network still runs. */
+void network_up(void);
+
 /* identity.c */
 void identity_open(void);
 /* Puts files of ours over boot_id and machine-id, so that rewriting them later is all it takes. */

@@ -1,15 +1,12 @@
-/* From an initramfs to a system: modules, the root disk, mounts, loopback. Whatever is indispensable and fails ends the guest. */
+/* From an initramfs to a system: modules, the root disk, mounts. Whatever is indispensable and fails ends the guest. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -161,13 +158,6 @@ static void mount_system(void) {
     }
 }
 
-static void loopback_up(void) {
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) != 0) note("loopback: %s", strerror(errno));
-    if (fd >= 0) close(fd);
-}
-
 /* Work that the kernel would do now and then without being asked; an idle guest is to cost its host nothing. */
 static void calm_kernel(void) {
     const char *settings[][2] = {{"/proc/sys/vm/dirty_writeback_centisecs", "360000"}, /* memory pressure still writes back */
@@ -199,5 +189,5 @@ void boot(void) {
     }
     mount_system();
     calm_kernel();
-    loopback_up();
+    network_up();
 }

@@ -137,6 +137,8 @@ export function qemuArgv(plan: VmPlan, fds: FdNumbers, paths: VmmPaths): string[
     ...machineArgs(plan, fds),
     // The state holds devices alone, RAM being mapped: no section says which capabilities it was written with.
     ...["-global", "migration.send-configuration=off"],
+    // A restored machine would announce itself on its link, five times; its one neighbour knows it for good.
+    ...["-global", "migration.announce-rounds=0"],
     ...memoryArgs(plan, fds),
     ...channelArgs(fds),
     ...diskArgs(fds),

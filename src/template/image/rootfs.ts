@@ -12,7 +12,7 @@ import { type Recipe, SUITE } from "../recipes.ts";
 import { fetchPackages, isFull, type Say } from "./source.ts";
 
 /** Bumped when the files below change. */
-const LAYOUT = 1;
+const LAYOUT = 2;
 
 /** Not needed to run programs: 250 MB less to write and to read back. */
 const WITHOUT = [
@@ -27,6 +27,17 @@ const WITHOUT = [
   "/usr/lib/x86_64-linux-gnu/lib?san*",
   "/usr/lib/gcc/x86_64-linux-gnu/12/lib?san*",
 ];
+
+/** The gateway of images/agent/net.c, behind which the sandbox's own resolver answers: never what the building host uses. */
+const RESOLV_CONF = "nameserver 10.99.0.1\noptions timeout:3 attempts:2\n";
+
+/** Root installs into the system's Python, which is the sandbox's own; without a network it gives up after 2 s, not after 8. */
+const PIP_CONF = `[global]
+break-system-packages = true
+disable-pip-version-check = true
+retries = 3
+root-user-action = ignore
+`;
 
 /** No journal: a clone's disk never outlives its guest, and a template's is taken at a quiet moment. */
 const EXT4 = [
@@ -48,7 +59,8 @@ async function ourFiles(root: string): Promise<void> {
   await writeFile(join(root, "etc/hostname"), "sandbox\n");
   await writeFile(join(root, "etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n");
   await unlink(join(root, "etc/resolv.conf")).catch(() => undefined); // absent in some variants
-  await writeFile(join(root, "etc/resolv.conf"), "");
+  await writeFile(join(root, "etc/resolv.conf"), RESOLV_CONF);
+  await writeFile(join(root, "etc/pip.conf"), PIP_CONF);
   await writeFile(join(root, "etc/machine-id"), "");
   await unlink(join(root, "etc/mtab")).catch(() => undefined); // absent in some variants
   await symlink("../proc/self/mounts", join(root, "etc/mtab"));
@@ -70,7 +82,7 @@ async function makeImage(root: string, image: string, diskMib: number): Promise<
 
 /** Digest of everything that a rootfs is made from. */
 export function rootfsDigest(recipe: Recipe): string {
-  return digestOf([LAYOUT, SUITE, [...recipe.packages].sort(), recipe.diskMib, WITHOUT, EXT4]);
+  return digestOf([LAYOUT, SUITE, [...recipe.packages].sort(), recipe.diskMib, WITHOUT, EXT4, RESOLV_CONF, PIP_CONF]);
 }
 
 /** Path of the image, built when it is not there yet. @throws {WarrenError} `bake_failed`, `storage_exhausted` */
