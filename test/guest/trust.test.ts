@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { trust } from "../../src/guest/trust.ts";
+import { trust } from "../../src/guest/trust/trust.ts";
 import { gate } from "../harness/gates.ts";
 import { BUILD_MS, type ConnectedAgent, connectAgent } from "./process.ts";
 

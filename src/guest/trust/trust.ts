@@ -2,8 +2,8 @@
  * A certificate authority of the host's that programs of the guest are to believe: the files that hold it there, and the
  * variables for programs that bring a list of their own. What a guest's root does to these files later is its own affair.
  */
-import { WarrenError } from "../errors.ts";
-import type { GuestAgent } from "./agent.ts";
+import { WarrenError } from "../../errors.ts";
+import type { GuestAgent } from "../agent.ts";
 
 /** What curl, git, apt, Go and most others read. Debian's holds 220 KB; what is far beyond is not such a file. */
 const BUNDLE = "/etc/ssl/certs/ca-certificates.crt";
