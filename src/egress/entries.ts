@@ -39,6 +39,8 @@ export interface Refused {
 
 const NAME_CHARS = 253;
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
+/** Never asked of a public name server: they mean something on one machine or link only, or nothing at all. */
+const LOCAL = /(?:^|\.)(?:localhost|local|arpa|onion|invalid)$/;
 const PORT = /^[1-9]\d{0,4}$/;
 const PORT_MAX = 65_535;
 const BITS = { 4: 32, 6: 128 } as const;
@@ -65,7 +67,8 @@ export function nameFault(name: string): string | null {
       : "is no name: labels of letters, digits, - and _ with dots between";
   if (/^(?:\d+|0x[0-9a-f]*)$/.test(labels.at(-1) ?? ""))
     return "ends in a number: addresses are written in full, as 192.0.2.1 or 2001:db8::1";
-  return labels.length < 2 ? "has one label: a name as example.com is wanted" : null;
+  if (labels.length < 2) return "has one label: a name as example.com is wanted";
+  return LOCAL.test(name) ? "is no name of the public DNS" : null;
 }
 
 /** True when every address of `range` is in one of `union`. */
@@ -83,8 +86,9 @@ export function coveredBy(range: AddressRange, union: readonly AddressRange[]): 
 function parsePorts(text: string): PortRange | Refused {
   const [from = "", to = from, ...rest] = text.split("-");
   const fits = [from, to].every((port) => PORT.test(port) && Number(port) <= PORT_MAX);
-  if (!fits || rest.length > 0) return refused(`"${text}" is no port: a number from 1 to ${PORT_MAX}, or two as 80-90`);
-  if (Number(from) > Number(to)) return refused(`ports ${text}: the first is above the last`);
+  if (!fits || rest.length > 0)
+    return refused(`has port "${text}": a port is a number from 1 to ${PORT_MAX}, or two as 80-90`);
+  if (Number(from) > Number(to)) return refused(`has ports ${text}: the first is above the last`);
   return { from: Number(from), to: Number(to) };
 }
 

@@ -106,20 +106,24 @@ export function parsePolicy(input: Egress, secrets: readonly Secret[], exempt: r
   return { ...policy, secrets: checkedSecrets(policy, secrets) };
 }
 
-/** Which ports of a name's addresses are open: merged ranges, `all`, or null for none at all. */
-export function portsOf(policy: Policy, name: string): readonly PortRange[] | "all" | null {
-  if (policy.mode === "none") return null;
-  if (policy.mode === "open") return "all";
-  const entries = policy.names.filter((entry) => matchesName(entry, name));
-  if (entries.length === 0) return null;
+/** The same ports as disjoint ranges in their order; `all` when one of them (null) is all. */
+export function mergedPorts(ranges: readonly (PortRange | null)[]): readonly PortRange[] | "all" {
   const merged: { from: number; to: number }[] = [];
-  for (const { ports } of entries.toSorted((a, b) => (a.ports?.from ?? 0) - (b.ports?.from ?? 0))) {
+  for (const ports of ranges.toSorted((a, b) => (a?.from ?? 0) - (b?.from ?? 0))) {
     if (ports === null) return "all";
     const last = merged.at(-1);
     if (last !== undefined && ports.from <= last.to + 1) last.to = Math.max(last.to, ports.to);
     else merged.push({ ...ports });
   }
   return merged;
+}
+
+/** Which ports of a name's addresses are open; null when it is not permitted at all. */
+export function portsOf(policy: Policy, name: string): readonly PortRange[] | "all" | null {
+  if (policy.mode === "none") return null;
+  if (policy.mode === "open") return "all";
+  const entries = policy.names.filter((entry) => matchesName(entry, name));
+  return entries.length === 0 ? null : mergedPorts(entries.map(({ ports }) => ports));
 }
 
 /** Whether a name, as `plainName` gives it, may be reached; without a port: at any. Says nothing of where its addresses are. */

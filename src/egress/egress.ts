@@ -1,0 +1,207 @@
+/**
+ * The egress of one sandbox while it lives: its policy, the kernel's rules for it, its name server and its proxy. A policy is
+ * replaced as a whole; what is open and still allowed goes on.
+ */
+import { networkInterfaces } from "node:os";
+import { type AddressRange, formatAddress, type IpAddress, parseAddress } from "../base/address.ts";
+import type { Clock } from "../base/clock.ts";
+import { isForbidden } from "../base/forbidden.ts";
+import type { Log } from "../base/log.ts";
+import { Mailbox } from "../base/mailbox.ts";
+import type { NetworkEvent } from "../contract/routes/network.ts";
+import { WarrenError } from "../errors.ts";
+import type { Network, NetworkUsage } from "../host/network.ts";
+import { Answered } from "./answered.ts";
+import { Resolver } from "./dns/resolver.ts";
+import { type NameService, startNameService } from "./dns/server.ts";
+import type { NameServer } from "./dns/upstream.ts";
+import { Events } from "./events.ts";
+import { type Policy, parsePolicy, permits, permitsAddress, rulesOf, wantsProxy } from "./policy.ts";
+import type { EgressProxy } from "./proxy/types.ts";
+
+export interface EgressParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Name servers of this host, in the order in which they are asked. */
+  readonly upstreams: readonly NameServer[];
+  /** Ranges that are not public and may be reached all the same. */
+  readonly exempt: readonly AddressRange[];
+  readonly sandboxId: string;
+}
+
+const OWN_ADDRESSES_MS = 5_000;
+
+export class SandboxEgress {
+  readonly #network: Network;
+  readonly #parts: EgressParts;
+  readonly #answered: Answered;
+  readonly #events: Events;
+  readonly #resolver: Resolver;
+  readonly #changes = new Mailbox<"policy">();
+  #policy: Policy = parsePolicy({ mode: "none" }, []);
+  #names: NameService | null = null;
+  #proxy: EgressProxy | null = null;
+  #used: NetworkUsage | null = null;
+  #own: { readonly untilMs: number; readonly addresses: ReadonlySet<string> } = { untilMs: 0, addresses: new Set() };
+  #closed = false;
+
+  private constructor(network: Network, parts: EgressParts) {
+    this.#network = network;
+    this.#parts = parts;
+    this.#answered = new Answered(parts.clock);
+    this.#events = new Events(parts.clock);
+    this.#resolver = new Resolver({
+      ...parts,
+      ipv6: network.ipv6,
+      permits: (name) => permits(this.#policy, name),
+      admit: (name, addresses, seconds) => {
+        const admitted = this.#answered.answer(this.#policy, name, addresses, seconds);
+        if (admitted.length > 0) network.admit(admitted);
+      },
+      onResolved: (event) => this.#events.resolved(event),
+    });
+  }
+
+  /** Rules in force and name server listening when it resolves. @throws {WarrenError} `driver_failed` – nothing is left of it */
+  static async open(network: Network, policy: Policy, parts: EgressParts): Promise<SandboxEgress> {
+    const egress = new SandboxEgress(network, parts);
+    try {
+      await egress.change(policy);
+    } catch (error) {
+      await egress.close();
+      throw error;
+    }
+    return egress;
+  }
+
+  get policy(): Policy {
+    return this.#policy;
+  }
+
+  /**
+   * In force when it resolves; one after another.
+   * @throws {WarrenError} `driver_failed` – the policy before is still in force; `wrong_state` – it is closed
+   */
+  change(policy: Policy): Promise<void> {
+    return this.#changes.run("policy", async () => {
+      if (this.#closed) throw new WarrenError("wrong_state", `the network of ${this.#parts.sandboxId} is closed`);
+      await this.#change(policy);
+    });
+  }
+
+  /** As it was last, once the network is gone; null when it was never there. */
+  usage(): NetworkUsage | null {
+    this.#used = this.#network.usage() ?? this.#used;
+    return this.#used;
+  }
+
+  /** Oldest first, and how many were not kept. Reading it again gives the same and what came since. */
+  log(): { events: NetworkEvent[]; lost: number } {
+    this.#collect();
+    return this.#events.read();
+  }
+
+  /** Nothing leaves any more, and nothing listens. Does not fail. */
+  close(): Promise<void> {
+    return this.#changes.run("policy", async () => {
+      if (this.#closed) return;
+      this.#closed = true;
+      this.#policy = parsePolicy({ mode: "none" }, []);
+      this.#collect();
+      if (this.usage() !== null && this.#network.usage() !== null) this.#applyNone();
+      await this.#stop(this.#names, this.#proxy);
+    });
+  }
+
+  async #change(policy: Policy): Promise<void> {
+    const before = { policy: this.#policy, names: this.#names, proxy: this.#proxy };
+    const names = policy.mode === "none" ? null : (before.names ?? (await this.#startNames()));
+    let proxy: EgressProxy | null = null;
+    try {
+      proxy = wantsProxy(policy) ? (before.proxy ?? (await this.#startProxy(policy))) : null;
+      // Before the rules: nothing is opened any more for the policy before, by a name whose answer is under way.
+      this.#policy = policy;
+      const ports = { dnsPort: names?.port ?? null, proxyPort: proxy?.port ?? null };
+      this.#collect(); // under the names that were answered until now
+      this.#network.apply(rulesOf(policy, { ...ports, exempt: this.#parts.exempt }));
+    } catch (error) {
+      this.#policy = before.policy;
+      await this.#stop(names === before.names ? null : names, proxy === before.proxy ? null : proxy);
+      throw error;
+    }
+    this.#readmit();
+    proxy?.update({ permits: this.#permits, secrets: policy.secrets, inspect: policy.inspect });
+    this.#names = names;
+    this.#proxy = proxy;
+    await this.#stop(before.names === names ? null : before.names, before.proxy === proxy ? null : before.proxy);
+  }
+
+  #readmit(): void {
+    const { log, sandboxId } = this.#parts;
+    const admitted = this.#answered.again(this.#policy);
+    try {
+      if (admitted.length > 0) this.#network.admit(admitted);
+    } catch (error) {
+      // The rules are in force, and closed rather than open: names can be asked for again.
+      log.warn("addresses stay closed over a change of policy", { sandboxId, why: String(error) });
+    }
+  }
+
+  #startNames(): Promise<NameService> {
+    return startNameService({
+      hostname: this.#network.hostAddress,
+      clock: this.#parts.clock,
+      answer: (name, type) => this.#resolver.answer(name, type),
+      onDropped: () => this.#events.dropped(),
+    });
+  }
+
+  async #startProxy(_policy: Policy): Promise<EgressProxy> {
+    throw new WarrenError("unsupported", "there is no egress proxy");
+  }
+
+  readonly #permits = (name: string, port: number): boolean => {
+    const address = parseAddress(name);
+    return address === null ? permits(this.#policy, name, port) : permitsAddress(this.#policy, address, port);
+  };
+
+  /** Where the proxy may connect to for a name, or an address as text. It connects from this host: never to this host. */
+  async resolve(name: string): Promise<readonly IpAddress[]> {
+    const address = parseAddress(name);
+    if (address === null) return (await this.#resolver.addresses(name)).filter((one) => !this.#isOwn(one));
+    const { exempt } = this.#parts;
+    const reached = address.family === 4 || this.#network.ipv6;
+    const allowed = permitsAddress(this.#policy, address) && !isForbidden(address, exempt) && !this.#isOwn(address);
+    return reached && allowed ? [address] : [];
+  }
+
+  #isOwn(address: IpAddress): boolean {
+    const nowMs = this.#parts.clock.monotonicMs();
+    if (this.#own.untilMs <= nowMs) {
+      const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+      const parsed = all.map((each) => parseAddress(each.address)).filter((each) => each !== null);
+      this.#own = { untilMs: nowMs + OWN_ADDRESSES_MS, addresses: new Set(parsed.map(formatAddress)) };
+    }
+    return this.#own.addresses.has(formatAddress(address));
+  }
+
+  #collect(): void {
+    const { rows, lost } = this.#network.tried();
+    this.#events.tried(rows, lost, (address) => this.#answered.nameOf(address));
+  }
+
+  #applyNone(): void {
+    const ports = { dnsPort: null, proxyPort: null };
+    try {
+      this.#network.apply(rulesOf(this.#policy, { ...ports, exempt: [] }));
+    } catch (error) {
+      // It went between the look and the call, or is about to with its sandbox.
+      this.#parts.log.debug("rules of a closed network", { sandboxId: this.#parts.sandboxId, why: String(error) });
+    }
+  }
+
+  async #stop(names: NameService | null, proxy: EgressProxy | null): Promise<void> {
+    names?.close();
+    await proxy?.close();
+  }
+}
