@@ -1,0 +1,217 @@
+/**
+ * A policy as rules: what an `EgressRules` says, in the chains of a slot's table that are filled anew with each change.
+ * All of it is judged by the address that the connection was first sent to, so the same rules hold for its replies.
+ */
+import { type AddressRange, addressBytes, type PortRange, parseRange } from "../../../base/address.ts";
+import { FORBIDDEN } from "../../../base/forbidden.ts";
+import type { EgressRules } from "../../network.ts";
+import type { Netlink } from "../message.ts";
+import { LINKS, LINKS6, type SlotAddresses } from "../plan.ts";
+import { Batch } from "./batch.ts";
+import * as x from "./expressions.ts";
+import { difference, merged, PORT_BITS } from "./intervals.ts";
+import { FAMILIES, type Family, POLICY_CHAINS, PROTOCOL } from "./names.ts";
+import { GRACE_KEY, GRACE_MS, GROUP, ownBytes } from "./table.ts";
+
+/** Never reached whatever is exempt: the links themselves, with services of this host and other sandboxes behind them. */
+const OWN_RANGES = [LINKS, LINKS6, "10.99.0.0/30", "fd57:5752::/64"].map((text) => parseRange(text) as AddressRange);
+const [HTTP, HTTPS, DNS] = [80, 443, 53];
+const CAUGHT_PORTS = [HTTP, HTTPS];
+const WORKING = x.STATE.new | x.STATE.established;
+const [ECHO4, ECHO6] = [8, 128];
+
+/** Everything that one change is made of. */
+interface Change {
+  readonly batch: Batch;
+  readonly rules: EgressRules;
+  readonly at: SlotAddresses;
+  readonly generation: number;
+}
+
+/** A second's worth fits into the kernel's bucket anyway; on top of it what a few of the largest offloaded packets need. */
+const BURST_BYTES = 256 * 1024;
+
+function addBandwidth({ batch, rules }: Change, chain: "outbound" | "inbound"): void {
+  const { bytesPerSecond } = rules.limits;
+  if (bytesPerSecond !== null) batch.rule(chain, x.over("bytes", bytesPerSecond, BURST_BYTES), x.DROP);
+}
+
+/** From the guest: what has passed before goes on, errors and unknown kinds of ICMP stop, the rest is judged. */
+function addOutbound(change: Change): void {
+  const { batch, generation } = change;
+  addBandwidth(change, "outbound");
+  batch.rule("outbound", x.state(WORKING), x.mark(generation), x.ACCEPT);
+  batch.rule("outbound", x.notState(WORKING), x.count("refused"), x.DROP);
+  for (const f of FAMILIES) {
+    const echo = f.family === 4 ? ECHO4 : ECHO6;
+    batch.rule("outbound", x.icmpType(f, 1, echo), x.count("refused"), x.DROP);
+  }
+  batch.rule("outbound", x.goto("fresh"));
+}
+
+/** Towards the guest: nothing begins here. A reply under older rules is judged as its connection would be. */
+function addInbound(change: Change): void {
+  const { batch, generation } = change;
+  addBandwidth(change, "inbound");
+  batch.rule("inbound", x.state(x.STATE.established | x.STATE.related), x.mark(generation), x.ACCEPT);
+  batch.rule("inbound", x.state(x.STATE.established), x.notMark(0), x.goto("fresh"));
+  batch.rule("inbound", x.icmp6Types(FAMILIES[1], 135, 136), x.ACCEPT); // for `input`: a neighbour asks
+  batch.rule("inbound", x.DROP);
+}
+
+function addDns({ batch, rules, at, generation }: Change): void {
+  const [v4] = FAMILIES;
+  const { dnsPort, limits } = rules;
+  if (dnsPort === null) return;
+  for (const number of [PROTOCOL.udp, PROTOCOL.tcp]) {
+    const destination = [x.loadDestination(v4), x.equals(ownBytes(at.tapAddress))].flat();
+    batch.rule("fresh", destination, x.protocol(number), x.sentToPort(DNS), x.goto("pass_dns"));
+    const packet = [x.payload("network", v4.destination, v4.bytes), x.equals(ownBytes(at.tapAddress))].flat();
+    batch.rule(
+      "redirect",
+      [x.from(at.tap), x.ofFamily(v4), packet].flat(),
+      x.protocol(number),
+      x.port(DNS),
+      x.redirect(v4, ownBytes(at.hostAddress), dnsPort),
+    );
+  }
+  const perSecond = limits.newConnectionsPerSecond;
+  // Open under older rules, answered by another port than now: its program asks again.
+  batch.rule("pass_dns", x.notMark(0), x.answeredBy(dnsPort), x.setMark(generation), x.ACCEPT);
+  batch.rule("pass_dns", x.notMark(0), x.goto("refuse"));
+  batch.rule("pass_dns", x.over("packets", perSecond, perSecond), x.goto("refuse"));
+  batch.rule("pass_dns", x.count("opened"));
+  batch.rule("pass_dns", x.setMark(generation), x.ACCEPT);
+}
+
+/** Connections that the proxy is to have, by the family's first address: to the chain, or to the redirection. */
+function addProxy({ batch, rules, at }: Change): void {
+  const { caught, proxyPort } = rules;
+  if (caught !== "none" && proxyPort !== null) {
+    for (const f of FAMILIES) {
+      const host = ownBytes(f.family === 4 ? at.hostAddress : at.hostAddress6);
+      for (const number of CAUGHT_PORTS) {
+        const first = caught === "named" ? [x.loadDestination(f), x.lookup(f.proxied)] : x.ofFamily(f);
+        batch.rule("rewired", first, x.protocol(PROTOCOL.tcp), x.sentToPort(number), x.goto("caught"));
+        const packet = [x.payload("network", f.destination, f.bytes), x.lookup(f.proxied)];
+        batch.rule(
+          "redirect",
+          [...x.from(at.tap), ...x.ofFamily(f), ...(caught === "named" ? packet : [])],
+          x.protocol(PROTOCOL.tcp),
+          x.port(number),
+          x.redirect(f, host, proxyPort),
+        );
+      }
+    }
+    batch.rule("caught", x.translated(true), x.answeredBy(proxyPort), x.RETURN);
+    batch.rule("caught", x.goto("refuse"));
+  }
+  batch.rule("rewired", x.translated(true), x.goto("refuse"));
+  // An open connection keeps its way: one that would go another way now may not go on.
+  batch.rule("fresh", x.notMark(0), x.jump("rewired"));
+}
+
+/** Ranges of one family by the ports that are open in them; "" for all ports. */
+function byPorts(
+  rules: EgressRules,
+): Map<string, { readonly ports: PortRange | null; readonly ranges: AddressRange[] }> {
+  const groups = new Map<string, { readonly ports: PortRange | null; readonly ranges: AddressRange[] }>();
+  for (const { range, ports } of rules.ranges) {
+    const key = ports === null ? "" : `${ports.from}-${ports.to}`;
+    const group = groups.get(key) ?? { ports, ranges: [] };
+    group.ranges.push(range);
+    groups.set(key, group);
+  }
+  return groups;
+}
+
+function sentInto(batch: Batch, f: Family, ranges: readonly AddressRange[]): x.Expression[] {
+  const [only, second] = ranges;
+  if (only === undefined) return [];
+  const bytes = (value: bigint): Uint8Array => addressBytes({ family: f.family, value });
+  if (second === undefined) return x.sentBetween(f, bytes(only.first), bytes(only.last));
+  return [x.loadDestination(f), x.lookup(...batch.ranges(f, ranges))];
+}
+
+/**
+ * Ranges with ports are a set for each range of ports, not one of addresses and ports together: those may overlap
+ * each other, which the kernel's sets of two intervals refuse.
+ */
+function addAllowlist({ batch, rules }: Change): void {
+  for (const f of FAMILIES) {
+    for (const { ports, ranges } of byPorts(rules).values()) {
+      const match = sentInto(batch, f, merged(ranges, f.family));
+      if (match.length === 0) continue;
+      if (ports === null) batch.rule("fresh", match, x.goto("pass"));
+      else batch.rule("ported", x.sentToPorts(ports), match, x.goto("pass"));
+    }
+    batch.rule("names", x.loadDestination(f), x.lookup(f.admitted), x.goto("pass"));
+    for (const bits of PORT_BITS) {
+      const mask = 0xffff << bits;
+      batch.rule(
+        "ported",
+        x.loadDestination(f),
+        x.loadPort(x.R + f.bytes / 4),
+        x.bitwise(Uint8Array.of(mask >> 8, mask, 0, 0), Uint8Array.of(0, 0, bits, 0), x.R + f.bytes / 4),
+        x.lookup(f.admittedPorts),
+        x.goto("pass"),
+      );
+    }
+    batch.rule("fresh", x.icmp(f), x.jump("names"));
+  }
+  for (const number of [PROTOCOL.tcp, PROTOCOL.udp]) {
+    batch.rule("fresh", x.protocol(number), x.jump("names"));
+    batch.rule("fresh", x.protocol(number), x.goto("ported"));
+  }
+  batch.rule("ported", x.goto("refuse"));
+}
+
+/** The judgement: forbidden ranges first in every mode, then what the mode allows. */
+function addFresh(change: Change): void {
+  const { batch, rules } = change;
+  addDns(change);
+  for (const f of FAMILIES) {
+    const forbidden = merged([...difference(FORBIDDEN, rules.exempt, f.family), ...OWN_RANGES], f.family);
+    batch.rule("fresh", x.loadDestination(f), x.lookup(...batch.ranges(f, forbidden)), x.goto("refuse"));
+  }
+  addProxy(change);
+  if (rules.mode === "allowlist") addAllowlist(change);
+  if (rules.mode === "open") {
+    for (const number of [PROTOCOL.tcp, PROTOCOL.udp]) batch.rule("fresh", x.protocol(number), x.goto("pass"));
+    for (const f of FAMILIES) batch.rule("fresh", x.icmp(f), x.goto("pass"));
+  }
+  batch.rule("fresh", x.goto("refuse"));
+}
+
+/** Limits count what would be allowed; what is refused anyway does not use them up. */
+function addPass({ batch, rules, generation }: Change): void {
+  const { newConnectionsPerSecond: perSecond, connections } = rules.limits;
+  batch.rule("pass", x.mark(0), x.over("packets", perSecond, perSecond), x.goto("refuse"));
+  batch.rule("pass", x.moreThan(connections), x.goto("refuse"));
+  batch.rule("pass", x.mark(0), x.count("opened"), x.jump("note_allowed"));
+  batch.rule("pass", x.setMark(generation), x.ACCEPT);
+}
+
+/**
+ * Puts a policy in force, in one step: the sets of admitted addresses are empty from then on, until `admitInto`. Counters and
+ * what was tried stay. A connection that is open is judged by the new rules at its next packet, whichever way that goes; one
+ * that they do not allow stands still, and is reset at its next packet after `GRACE_MS`. The limit of open connections
+ * counts those that have had a packet since.
+ * @param generation another one than the last, 1 to 2^32 - 1: what marks connections that these rules let through
+ * @throws {NativeError} `ENOENT` – there is no table: `resetTable` first
+ */
+export function installRules(nl: Netlink, rules: EgressRules, at: SlotAddresses, generation: number): void {
+  if (!Number.isInteger(generation) || generation < 1 || generation > 0xffff_ffff) {
+    throw new RangeError(`no generation: ${generation}`);
+  }
+  const batch = new Batch(nl);
+  for (const chain of POLICY_CHAINS) batch.clear(chain);
+  for (const f of FAMILIES) for (const set of [f.admitted, f.admittedPorts, f.proxied]) batch.empty(set);
+  batch.renew("grace", [{ key: GRACE_KEY, timeoutMs: GRACE_MS }]);
+  const change = { batch, rules, at, generation };
+  addOutbound(change);
+  addInbound(change);
+  addFresh(change);
+  addPass(change);
+  batch.commit(GROUP.policy);
+}
