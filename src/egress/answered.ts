@@ -116,7 +116,9 @@ export class Answered {
     row.admitted = 0;
     // In mode open every public address is open as it is; only what goes to the proxy has to be known.
     if (live.length === 0 || (policy.mode === "open" && !proxied)) return [];
-    const ranges: (PortRange | null)[] = live.flatMap(({ ports }) => (ports === "all" ? [null] : (ports ?? [])));
+    const ranges = live.flatMap(({ ports }): readonly (PortRange | null)[] =>
+      ports === "all" ? [null] : (ports ?? []),
+    );
     const ports = mergedPorts(ranges);
     row.untilMs = Math.max(...live.map(({ untilMs }) => untilMs));
     const seconds = Math.ceil((row.untilMs - nowMs) / 1000);

@@ -12,8 +12,8 @@ import type { NetworkEvent } from "../contract/routes/network.ts";
 import { WarrenError } from "../errors.ts";
 import type { Network, NetworkUsage } from "../host/network.ts";
 import { Answered } from "./answered.ts";
+import { listenForNames, type NameListener } from "./dns/listener.ts";
 import { Resolver } from "./dns/resolver.ts";
-import { type NameService, startNameService } from "./dns/server.ts";
 import type { NameServer } from "./dns/upstream.ts";
 import { Events } from "./events.ts";
 import { type Policy, parsePolicy, permits, permitsAddress, rulesOf, wantsProxy } from "./policy.ts";
@@ -39,7 +39,7 @@ export class SandboxEgress {
   readonly #resolver: Resolver;
   readonly #changes = new Mailbox<"policy">();
   #policy: Policy = parsePolicy({ mode: "none" }, []);
-  #names: NameService | null = null;
+  #names: NameListener | null = null;
   #proxy: EgressProxy | null = null;
   #used: NetworkUsage | null = null;
   #own: { readonly untilMs: number; readonly addresses: ReadonlySet<string> } = { untilMs: 0, addresses: new Set() };
@@ -147,8 +147,8 @@ export class SandboxEgress {
     }
   }
 
-  #startNames(): Promise<NameService> {
-    return startNameService({
+  #startNames(): Promise<NameListener> {
+    return listenForNames({
       hostname: this.#network.hostAddress,
       clock: this.#parts.clock,
       answer: (name, type) => this.#resolver.answer(name, type),
@@ -200,7 +200,7 @@ export class SandboxEgress {
     }
   }
 
-  async #stop(names: NameService | null, proxy: EgressProxy | null): Promise<void> {
+  async #stop(names: NameListener | null, proxy: EgressProxy | null): Promise<void> {
     names?.close();
     await proxy?.close();
   }

@@ -10,12 +10,12 @@ import { type Answer, type Asked, encodeAnswer, failed } from "./encode.ts";
 import { parseQuery, udpLimit } from "./query.ts";
 import { framed } from "./upstream.ts";
 
-export interface NameService {
+export interface NameListener {
   readonly port: number;
   close(): void;
 }
 
-export interface ServiceParts {
+export interface ListenerParts {
   /** IPv4 address of this host's end of a /30 link; the other end is who is answered. */
   readonly hostname: string;
   readonly clock: Clock;
@@ -67,13 +67,13 @@ class Bucket {
   }
 }
 
-class Service {
-  readonly #parts: ServiceParts;
+class Turns {
+  readonly #parts: ListenerParts;
   readonly #bucket: Bucket;
   #underWay = 0;
   #closed = false;
 
-  constructor(parts: ServiceParts) {
+  constructor(parts: ListenerParts) {
     this.#parts = parts;
     this.#bucket = new Bucket(parts.clock);
   }
@@ -119,7 +119,7 @@ interface TcpSocket {
   terminate(): void;
 }
 
-function tcpHandlers(parts: ServiceParts, service: Service, answers: (address: string) => boolean) {
+function tcpHandlers(parts: ListenerParts, turns: Turns, answers: (address: string) => boolean) {
   const open = new Set<TcpSocket>();
   const stayAwhile = (socket: TcpSocket): void => {
     socket.data.stopIdle();
@@ -153,7 +153,7 @@ function tcpHandlers(parts: ServiceParts, service: Service, answers: (address: s
           const end = held.length < 2 ? Infinity : 2 + (((held[0] ?? 0) << 8) | (held[1] ?? 0));
           if (held.length < end) break;
           stayAwhile(socket);
-          service.take(
+          turns.take(
             held.slice(2, end),
             () => TCP_BYTES,
             (answer) => send(socket, answer),
@@ -176,11 +176,11 @@ function tcpHandlers(parts: ServiceParts, service: Service, answers: (address: s
 }
 
 /** @throws {WarrenError} `driver_failed` – the address is not there, or has no port free */
-export async function startNameService(parts: ServiceParts): Promise<NameService> {
+export async function listenForNames(parts: ListenerParts): Promise<NameListener> {
   const answers = acrossLink(parts.hostname);
   let last: unknown;
   for (let attempt = 0; attempt < PORT_TRIES; attempt++) {
-    const service = new Service(parts);
+    const turns = new Turns(parts);
     const stack = new DisposableStack();
     try {
       const udp = await Bun.udpSocket({
@@ -188,20 +188,20 @@ export async function startNameService(parts: ServiceParts): Promise<NameService
         port: 0,
         socket: {
           data(socket, bytes, port, address) {
-            if (answers(address)) service.take(bytes, udpLimit, (answer) => void socket.send(answer, port, address));
+            if (answers(address)) turns.take(bytes, udpLimit, (answer) => void socket.send(answer, port, address));
           },
           error: () => undefined, // an answer that could not be delivered: the client asks again
         },
       });
       stack.defer(() => udp.close());
-      const { open, handlers } = tcpHandlers(parts, service, answers);
+      const { open, handlers } = tcpHandlers(parts, turns, answers);
       // The port is free for UDP; for TCP another may have it, and then the next try has another one.
       const tcp = Bun.listen({ hostname: parts.hostname, port: udp.port, socket: handlers });
       stack.defer(() => tcp.stop(true));
       stack.defer(() => {
         for (const socket of open) socket.terminate();
       });
-      stack.defer(() => service.close());
+      stack.defer(() => turns.close());
       const owned = stack.move();
       return { port: udp.port, close: () => owned.dispose() };
     } catch (error) {
