@@ -1,4 +1,4 @@
-/** What a slot's table has counted and written down; and its connections, forgotten. */
+/** What a slot's table has counted and written down. */
 import { addressFrom } from "../../../base/address.ts";
 import type { NetworkUsage, Tried } from "../../network.ts";
 import { Attributes } from "../answer.ts";
@@ -100,12 +100,4 @@ export function readTried(
   const more = Math.max(0, lost - cursor.lost);
   cursor.lost = lost;
   return { rows: rows.sort((a, b) => a.atMs - b.atMs), lost: more };
-}
-
-const CONNTRACK_DELETE = (1 << 8) | 2;
-
-/** Forgets all connections of the namespace; packets of those that were open begin new ones. @throws {NativeError} */
-export function flushConntrack(nl: Netlink): void {
-  nl.begin("forget all connections", CONNTRACK_DELETE).u8(0).u8(0).be16(0).end();
-  nl.flush();
 }
