@@ -132,6 +132,17 @@ export const LIMITS = {
   vmmStderrReadBytes: 64 * KIB,
   /** Between two looks whether a VMM that another process made has ended: its pidfd cannot wake Bun's event loop. */
   adoptedPollMs: 250,
+  /** Another process keeps detached sandboxes' names: it starts in 0.2 s measured on an idle host, and answers what it is asked. */
+  keeperStartMs: 10_000,
+  keeperAnswerMs: 20_000,
+  /** Between two tries to reach one that starts. */
+  keeperRetryMs: 20,
+  /** How often it looks which sandboxes have ended, and how long it stays without any. */
+  keeperLookMs: 2_000,
+  keeperIdleMs: 10_000,
+  /** A request to it: a full allowlist and 32 secrets of 8 KiB, escaped at worst; its answer: a full network log. */
+  keeperRequestBytes: 2 * MIB,
+  keeperAnswerBytes: 8 * MIB,
   /** gcc on a few small C files: 0.3 s measured. */
   compileMs: 120_000,
 
