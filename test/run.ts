@@ -2,6 +2,7 @@
  * The whole test command: groups one after another, each in a process of its own, and at the end one line with the totals.
  * With arguments: one group, the tests that they name, as `bun test` takes them.
  */
+import { readlinkSync } from "node:fs";
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dir, "..");
@@ -10,23 +11,32 @@ interface Group {
   readonly name: string;
   readonly paths: readonly string[];
   readonly timeoutMs: number;
+  /** In a network namespace of its own: it is told which one the machine's is, so as never to touch that. */
+  readonly ownNetwork?: boolean;
 }
 
-/** Every test file of ours but those of the other groups, so that a new folder cannot be left out. */
-function plain(): string[] {
-  const files = [...new Bun.Glob("**/*.test.ts").scanSync({ cwd: import.meta.dir })].sort();
-  return files.filter((file) => !/^(vm|fuzz)\//.test(file)).map((file) => `./test/${file}`);
+const NETWORK = "vm/network/";
+
+/** Every test file of ours of which `has` holds, so that a new folder cannot be left out. */
+function files(has: (file: string) => boolean): string[] {
+  const all = [...new Bun.Glob("**/*.test.ts").scanSync({ cwd: import.meta.dir })].sort();
+  return all.filter(has).map((file) => `./test/${file}`);
 }
 
 /** The fast ones first; guests last, under software emulation. */
 const GROUPS: readonly Group[] = [
   {
     name: "plain",
-    paths: plain(),
+    paths: files((file) => !/^(vm|fuzz)\//.test(file)),
     timeoutMs: 60_000,
   },
   { name: "fuzz", paths: ["./test/fuzz/"], timeoutMs: 300_000 },
-  { name: "guests", paths: ["./test/vm/"], timeoutMs: 600_000 },
+  {
+    name: "guests",
+    paths: files((file) => file.startsWith("vm/") && !file.startsWith(NETWORK)),
+    timeoutMs: 600_000,
+  },
+  { name: "guests' networks", paths: [`./test/${NETWORK}`], timeoutMs: 300_000, ownNetwork: true },
 ];
 
 interface Totals {
@@ -52,8 +62,10 @@ async function copied(stream: ReadableStream<Uint8Array>, to: NodeJS.WriteStream
   return end;
 }
 
-async function run(args: readonly string[]): Promise<Totals> {
-  const child = Bun.spawn([process.execPath, "test", ...args], { cwd: ROOT, stdout: "pipe", stderr: "pipe" });
+async function run(args: readonly string[], ownNetwork: boolean): Promise<Totals> {
+  const command = [...(ownNetwork ? ["unshare", "--net"] : []), process.execPath, "test", ...args];
+  const env = ownNetwork ? { ...process.env, OUTER_NETNS: readlinkSync("/proc/self/ns/net") } : process.env;
+  const child = Bun.spawn(command, { cwd: ROOT, stdout: "pipe", stderr: "pipe", env });
   const texts = await Promise.all([copied(child.stdout, process.stdout), copied(child.stderr, process.stderr)]);
   const code = await child.exited;
   const totals = totalsIn(texts.join("\n"));
@@ -64,10 +76,15 @@ async function run(args: readonly string[]): Promise<Totals> {
 
 const args = process.argv.slice(2);
 const sum: Totals = { passed: 0, failed: 0, skipped: 0 };
-const plans = args.length > 0 ? [args] : GROUPS.map(({ paths, timeoutMs }) => [`--timeout=${timeoutMs}`, ...paths]);
-for (const [i, plan] of plans.entries()) {
-  if (args.length === 0) process.stdout.write(`\n== ${GROUPS[i]?.name}\n`);
-  const { passed, failed, skipped } = await run(plan);
+const named: Group = {
+  name: args.join(" "),
+  paths: args,
+  timeoutMs: 300_000,
+  ownNetwork: args.some((arg) => arg.includes(NETWORK)),
+};
+for (const { name, paths, timeoutMs, ownNetwork } of args.length > 0 ? [named] : GROUPS) {
+  if (args.length === 0) process.stdout.write(`\n== ${name}\n`);
+  const { passed, failed, skipped } = await run([`--timeout=${timeoutMs}`, ...paths], ownNetwork === true);
   sum.passed += passed;
   sum.failed += failed;
   sum.skipped += skipped;
