@@ -5,6 +5,7 @@
 import type { Body, CallOptions } from "./contract/route.ts";
 import type { Exec, ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.ts";
 import type { PromoteResult } from "./contract/routes/forks.ts";
+import type { PortInfo } from "./contract/routes/ports.ts";
 import type { SandboxCreate, SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
 import type { AttachedVolume } from "./contract/routes/volumes.ts";
 import type { SandboxHost } from "./contract/routes.ts";
@@ -15,6 +16,17 @@ import { SandboxContexts } from "./sandbox/contexts.ts";
 import { defaultHost } from "./sandbox/default-host.ts";
 import { type Candidate, type Exploration, type ExploreOptions, explore } from "./sandbox/explore.ts";
 import { SandboxFiles } from "./sandbox/files.ts";
+import {
+  connectPort,
+  type ForwardOptions,
+  fetchPort,
+  forwardPort,
+  openWebSocket,
+  type PortConnection,
+  type PortForward,
+  type PortRequest,
+  type WebSocketOptions,
+} from "./sandbox/ports.ts";
 import { SandboxProcess } from "./sandbox/process.ts";
 import { Snapshot, type SnapshotOptions } from "./sandbox/snapshots.ts";
 import type { MountOptions, Volume } from "./sandbox/volume.ts";
@@ -166,6 +178,44 @@ export class Sandbox implements AsyncDisposable {
     const found = (await this.processes()).find((p) => p.process === process);
     if (found !== undefined) return new SandboxProcess(this.#host, this.id, process, found.pid);
     throw new WarrenError("process_not_found", `sandbox ${this.id} has no process ${process}`);
+  }
+
+  /** TCP ports that programs in the sandbox listen on, lowest first. */
+  ports(): Promise<PortInfo[]> {
+    return this.#host.ports({ id: this.id });
+  }
+
+  /**
+   * Connects to a TCP port of the sandbox. Needs no network: services on 127.0.0.1 are reached, with egress `none` too.
+   * @throws {WarrenError} `wrong_state` – nothing listens there; what does is in `details.listening`
+   */
+  connect(port: number, options: CallOptions = {}): Promise<PortConnection> {
+    return connectPort(this.#at(port), options.signal);
+  }
+
+  /**
+   * An HTTP request to a port of the sandbox; bodies stream both ways. Redirects are followed within the sandbox only: one
+   * that leads out of it is handed back. Bodies are not compressed unless asked for, and never decompressed.
+   * @throws {WarrenError} `wrong_state` – nothing listens there; `guest_protocol` – what does speaks no HTTP; an abort's reason
+   * @example
+   * const page = await (await sb.fetch(8000, "/index.html")).text();
+   */
+  fetch(port: number, request: PortRequest, init?: RequestInit): Promise<Response> {
+    return fetchPort(this.#at(port), request, init);
+  }
+
+  /** A WebSocket to a port of the sandbox, not open yet; its events tell. @throws {WarrenError} `wrong_state` – nothing listens there */
+  websocket(port: number, path = "/", options: WebSocketOptions = {}): Promise<WebSocket> {
+    return openWebSocket(this.#at(port), path, options);
+  }
+
+  /** Listens on this host and leads each connection to the port of the sandbox. @throws {WarrenError} `invalid_request` */
+  forward(port: number, options: ForwardOptions = {}): PortForward {
+    return forwardPort(this.#at(port), options);
+  }
+
+  #at(port: number): { readonly host: SandboxHost; readonly id: string; readonly port: number } {
+    return { host: this.#host, id: this.id, port };
   }
 
   /**

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 
+#include "dial/dial.h"
 #include "freeze/freeze.h"
 #include "warm/fits.h"
 #include "warm/warm.h"
@@ -117,6 +118,7 @@ static handler handler_of(uint8_t type) {
         case ASK_RENAME: return handle_rename;
         case ASK_CHMOD: return handle_chmod;
         case ASK_REMOVE: return handle_remove;
+        case ASK_DIAL: return handle_dial;
         default: return NULL;
     }
 }

@@ -4,6 +4,7 @@ import { contextRoutes } from "./routes/contexts.ts";
 import { execRoutes } from "./routes/exec.ts";
 import { fileRoutes } from "./routes/files.ts";
 import { forkRoutes } from "./routes/forks.ts";
+import { portRoutes } from "./routes/ports.ts";
 import { sandboxRoutes } from "./routes/sandboxes.ts";
 import { snapshotRoutes } from "./routes/snapshots.ts";
 import { templateRoutes } from "./routes/templates.ts";
@@ -14,6 +15,7 @@ export const routes = {
   ...execRoutes,
   ...contextRoutes,
   ...fileRoutes,
+  ...portRoutes,
   ...forkRoutes,
   ...snapshotRoutes,
   ...templateRoutes,

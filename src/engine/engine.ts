@@ -31,6 +31,7 @@ import type { Live } from "./live.ts";
 import { MoveLog } from "./log.ts";
 import { Neighbours } from "./neighbours.ts";
 import { DEFAULT_TEMPLATE } from "./plan.ts";
+import { portCalls } from "./ports/calls.ts";
 import { explain, notFound, notRunning } from "./reached.ts";
 import type { Registry } from "./registry.ts";
 import type { SnapshotStore } from "./snapshots.ts";
@@ -153,6 +154,7 @@ export class Engine implements AsyncDisposable {
         this.#onAny(account, routes.snapshot, input, (live, asked) => this.#snapshot(live, asked, signal)),
       close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
       ...guestCalls((id) => this.#reach(account, id), hold),
+      ...portCalls((id) => this.#reach(account, id), hold),
       ...contextCalls((id) => this.#reach(account, id), hold, this.#parts.clock),
       ...templateCalls(this.#parts.templates, hold),
       ...snapshotCalls(this.#parts.snapshots, account, hold),

@@ -6,12 +6,15 @@ import type { Clock } from "../base/clock.ts";
 import type { Body } from "../contract/route.ts";
 import { type ExecEvent, type ProcessInfo, PYTHON_PATH } from "../contract/routes/exec.ts";
 import type { FileInfo } from "../contract/routes/files.ts";
+import type { PortInfo } from "../contract/routes/ports.ts";
 import type { Link } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { violation } from "./codec.ts";
 import { archiveIn, archiveOut, feeder, patient, removeAll } from "./commands.ts";
 import { Connection, type ConnectOptions } from "./connection.ts";
+import { type DialTarget, dial } from "./dial/dial.ts";
+import { listening } from "./dial/listening.ts";
 import { type ExecRequest, encodeAttach, encodeExec, follow, limitsOf, processInfo, type RunLimits } from "./exec.ts";
 import { encodeFields, type Field, type Fields } from "./fields.ts";
 import { ask, listFiles, pieces, readBytes, statFile, writeBytes } from "./files.ts";
@@ -255,6 +258,16 @@ export class GuestAgent {
   /** Unpacks a tar stream into a directory. */
   archiveIn(input: PathInput & { readonly body: Body }, signal?: AbortSignal): Promise<void> {
     return archiveIn(this.#connection, input.path, input.body, signal);
+  }
+
+  /** A TCP connection to a port of the guest's own, see {@link dial}; the first piece is empty and says that it stands. */
+  dial(target: DialTarget, body: Body, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+    return dial(this.#connection, target, body, signal);
+  }
+
+  /** TCP ports that programs in the guest listen on, lowest first. */
+  ports(signal?: AbortSignal): Promise<PortInfo[]> {
+    return listening((path) => readBytes(this.#connection, path, {}, signal));
   }
 
   /** Ends the connection; what it had under way fails with `sandbox_lost`. Twice is fine. */

@@ -14,6 +14,8 @@ export type Answer =
   | { readonly kind: "data"; readonly type: number; readonly bytes: Uint8Array }
   | { readonly kind: "gap"; readonly bytes: number }
   | { readonly kind: "started"; readonly fields: Fields }
+  /** No more data comes: the peer of a DIAL has ended its direction. */
+  | { readonly kind: "shut" }
   | { readonly kind: "last"; readonly type: number; readonly payload: Uint8Array };
 
 /** Where a call's frames go. */
@@ -45,6 +47,7 @@ export class Call {
   /** Bytes that the guest still takes. */
   #credit = 0;
   #started = false;
+  #shut = false;
   #ended = false;
   #abandoned = false;
 
@@ -86,6 +89,9 @@ export class Call {
     } else if (type === SAY.STARTED && !this.#started) {
       this.#started = true;
       this.#answers.push({ kind: "started", fields: decodeFields(payload) });
+    } else if (type === SAY.SHUT && !this.#shut) {
+      this.#shut = true;
+      this.#answers.push({ kind: "shut" });
     } else if (type === SAY.GAP) this.#takeGap(decodeFields(payload).number(TAG.BYTES));
     else if (type === SAY.CREDIT) {
       this.#credit = Math.min(CREDIT_MAX, this.#credit + decodeFields(payload).number(TAG.BYTES));
@@ -96,6 +102,7 @@ export class Call {
 
   #takeData(type: number, payload: Uint8Array): void {
     if (payload.length === 0) throw violation("an empty piece of output");
+    if (this.#shut) throw violation("output after its end");
     this.#window -= payload.length;
     if (this.#window < 0) throw violation("more output than was asked for");
     if (payload.length <= PIECE_BYTES) this.#put(type, payload, true);

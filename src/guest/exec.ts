@@ -89,6 +89,8 @@ class Events {
         return { kind: "gap", bytes: answer.bytes };
       case "data":
         return this.#output(answer.type, answer.bytes);
+      case "shut":
+        throw violation("a connection's end in a command's answer");
       case "last":
         if (answer.type !== SAY.EXIT) {
           settled(answer, SAY.DONE);

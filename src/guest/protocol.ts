@@ -26,10 +26,11 @@
  *   THAW      0x07 {}                  DONE {FLAGS bit 0 = all stayed frozen from FREEZE's DONE to this THAW}; fine when nothing is
  *   EXEC      0x10 {ARG*, ENV* (K=V), CWD, USER, TIMEOUT_MS, OUTPUT_LIMIT, FLAGS, CODE}
  *                                      STARTED {PROCESS, PID}, OUT/ERR…, EXIT {…}; in the background STARTED, DONE; or ERROR
- *   DATA      0x11 raw                 on an EXEC channel: stdin; on a PUT channel: content. Needs credit; empty = end
+ *   DATA      0x11 raw                 on an EXEC channel: stdin; on a PUT channel: content; on a DIAL channel: what is sent to
+ *                                      the peer. Needs credit; empty = end
  *   CREDIT    0x12 {BYTES}             grants the guest so many more bytes of OUT+ERR+CHUNK on the channel
  *   CANCEL    0x13 {}                  the last answer comes at once: EXEC: EXIT after SIGKILL to all it started, output not
- *                                      yet sent is dropped; PUT (nothing stays), GET, LIST, ATTACH, STDIN: ERROR {ECANCELED};
+ *                                      yet sent is dropped; PUT (nothing stays), GET, LIST, ATTACH, STDIN, DIAL (reset): ERROR {ECANCELED};
  *                                      FREEZE: that too, and thaws, even after its DONE
  *   SIGNAL    0x14 {PROCESS, SIGNAL}   DONE or ERROR
  *   PROCESSES 0x15 {}                  CHUNK (records, see below)…, DONE
@@ -44,11 +45,13 @@
  *   RENAME    0x25 {PATH, PATH2}                   DONE or ERROR
  *   CHMOD     0x26 {PATH, MODE}                    DONE or ERROR
  *   REMOVE    0x27 {PATH}                          DONE or ERROR; a file or an empty directory
+ *   DIAL      0x30 {PORT, HOST?}       STARTED, CREDIT, OUT…, SHUT, DONE; or ERROR at any time: a TCP connection to a port of the guest
+ *                                      itself, see below
  *
  * Guest → host
  *   HELLO 0x81, PONG 0x82, DONE 0x83, ERROR 0x84 {ERRNO, TEXT}, STARTED 0x90, OUT 0x91 raw, ERR 0x92 raw,
  *   CREDIT 0x93 {BYTES} (grants the host DATA bytes), EXIT 0x94 {CODE (i64, -1 if signalled), SIGNAL, FLAGS,
- *   STDOUT_BYTES, STDERR_BYTES, DURATION_US}, CHUNK 0x95 raw, GAP 0x96 {BYTES}
+ *   STDOUT_BYTES, STDERR_BYTES, DURATION_US}, CHUNK 0x95 raw, GAP 0x96 {BYTES}, SHUT 0x97 {}
  *
  * EXEC FLAGS: bit 0 python (ARG is path, arguments…; CODE, if present, is written to the path first; run in a fork of the
  * warm interpreter, or `python3` if that is gone), bit 1 stdin open (else stdin is empty), bit 2 background.
@@ -58,6 +61,12 @@
  * u32 gid, u64 size, i64 mtime in ns, u16 name length, name, u16 target length, target. Names are bytes, not text.
  * A process record: u32 length of the rest, u64 process, u32 pid, u8 flags (bit 0 background, bit 1 running), i32 exit code,
  * u8 signal, u16 command length, command. A record is never split over two CHUNKs.
+ *
+ * DIAL connects to PORT (1 to 65535) at HOST, "127.0.0.1" or "::1"; without HOST at the first of the two, in this order, that does
+ * not refuse. Within 10 s STARTED, or ERROR {ECONNREFUSED, ETIMEDOUT, …}. Each direction ends by itself: empty DATA ends the host's once
+ * what came before it is with the peer, SHUT (at most once, no OUT after it) says that the peer has ended its own. DONE comes when
+ * both have ended. A peer that reads no more is no end: DATA is then taken and dropped, until the peer's direction ends too. A
+ * connection that the peer resets, that is cancelled or whose host goes away, is reset: ERROR {ECONNRESET}, ERROR {ECANCELED}, nothing.
  *
  * Frozen file systems thaw by THAW, CANCEL of the FREEZE, its host's hang-up, a HELLO on any port (so a guest that is resumed
  * with another host comes back thawed: what follows the answer may write), or after 30 s, whatever comes first. Until then requests
@@ -103,6 +112,7 @@ export const ASK = {
   RENAME: 0x25,
   CHMOD: 0x26,
   REMOVE: 0x27,
+  DIAL: 0x30,
 } as const;
 
 /** Guest → host frame types. */
@@ -118,6 +128,7 @@ export const SAY = {
   EXIT: 0x94,
   CHUNK: 0x95,
   GAP: 0x96,
+  SHUT: 0x97,
 } as const;
 
 /** Field tags. */
@@ -154,6 +165,8 @@ export const TAG = {
   STDOUT_BYTES: 30,
   STDERR_BYTES: 31,
   DURATION_US: 32,
+  PORT: 33,
+  HOST: 34,
 } as const;
 
 export const EXEC_FLAG = { PYTHON: 1, STDIN_OPEN: 2, BACKGROUND: 4 } as const;

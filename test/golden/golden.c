@@ -71,6 +71,8 @@ static void say_frames(void) {
     print_sent("DONE of a size", &port);
     say_u64(&port, 9, SAY_CREDIT, TAG_BYTES, WINDOW_BYTES);
     print_sent("CREDIT", &port);
+    say(&port, 19, SAY_SHUT);
+    print_sent("SHUT", &port);
     say_error(&port, 4, ENOENT, "/x: %s", strerror(ENOENT));
     print_sent("ERROR", &port);
     const struct stat facts = {.st_mode = S_IFLNK | 0777,

@@ -114,7 +114,7 @@ if (gate("gcc")) {
         if (name === "HELLO") expect(made.slice(24)).toStartWith(wanted("HELLO of a guest").slice(24, 24 + 2 * 34));
         else expect([name, made]).toEqual([name, name === "PROCESSES" ? processes : wanted(name)]);
       }
-      expect(frames.size).toBe(9);
+      expect(frames.size).toBe(10);
     });
 
     test("The agent's codec reads every golden frame, and refuses what the host's refuses", async () => {

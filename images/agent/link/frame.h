@@ -42,6 +42,7 @@ enum ask {
     ASK_RENAME = 0x25,
     ASK_CHMOD = 0x26,
     ASK_REMOVE = 0x27,
+    ASK_DIAL = 0x30,
 };
 
 enum say {
@@ -56,6 +57,7 @@ enum say {
     SAY_EXIT = 0x94,
     SAY_CHUNK = 0x95,
     SAY_GAP = 0x96,
+    SAY_SHUT = 0x97,
 };
 
 enum tag {
@@ -91,6 +93,8 @@ enum tag {
     TAG_STDOUT_BYTES,
     TAG_STDERR_BYTES,
     TAG_DURATION_US,
+    TAG_PORT,
+    TAG_HOST,
     TAG_END, /* one more than the last known tag */
 };
 
