@@ -3,7 +3,7 @@
  * replaced as a whole; what is open and still allowed goes on.
  */
 import { networkInterfaces } from "node:os";
-import { type AddressRange, formatAddress, type IpAddress, parseAddress } from "../base/address.ts";
+import { type AddressRange, formatAddress, type IpAddress, parseAddress, unmapped } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
 import { isForbidden } from "../base/forbidden.ts";
 import type { Log } from "../base/log.ts";
@@ -162,12 +162,13 @@ export class SandboxEgress {
 
   readonly #permits = (name: string, port: number): boolean => {
     const address = parseAddress(name);
-    return address === null ? permits(this.#policy, name, port) : permitsAddress(this.#policy, address, port);
+    return address === null ? permits(this.#policy, name, port) : permitsAddress(this.#policy, unmapped(address), port);
   };
 
   /** Where the proxy may connect to for a name, or an address as text. It connects from this host: never to this host. */
   async resolve(name: string): Promise<readonly IpAddress[]> {
-    const address = parseAddress(name);
+    const literal = parseAddress(name);
+    const address = literal === null ? null : unmapped(literal);
     if (address === null) return (await this.#resolver.addresses(name)).filter((one) => !this.#isOwn(one));
     const { exempt } = this.#parts;
     const reached = address.family === 4 || this.#network.ipv6;

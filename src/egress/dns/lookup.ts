@@ -2,7 +2,7 @@
  * The addresses of a name, as this host's name servers give them: aliases followed, forbidden addresses left out, answers
  * kept for their time, and one question under way for any number of askers.
  */
-import { type AddressRange, formatAddress, type IpAddress } from "../../base/address.ts";
+import { type AddressRange, formatAddress, type IpAddress, unmapped } from "../../base/address.ts";
 import type { Clock } from "../../base/clock.ts";
 import { isForbidden } from "../../base/forbidden.ts";
 import { nameFault } from "../entries.ts";
@@ -118,7 +118,9 @@ export class Lookup {
   }
 
   #judged(message: Message, all: readonly IpAddress[], ttlSeconds: number): { found: Found; ttlSeconds: number } {
-    const addresses = all.filter((address) => !isForbidden(address, this.#parts.exempt));
+    // An IPv4 address inside of IPv6 would be connected to over IPv4, for which nothing is opened.
+    const own = all.filter((address) => unmapped(address) === address);
+    const addresses = own.filter((address) => !isForbidden(address, this.#parts.exempt));
     if (addresses.length > 0) {
       const good = Math.min(DNS.ttlSecondsMax, Math.max(DNS.ttlSecondsMin, ttlSeconds));
       return { found: { kind: "found", addresses: addresses.slice(0, DNS.addresses) }, ttlSeconds: good };
