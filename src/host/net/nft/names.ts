@@ -32,6 +32,13 @@ export const PROTOCOL = { icmp: 1, tcp: 6, udp: 17, icmp6: 58 } as const;
 export const FIXED_CHAINS = [
   "guard",
   "judge",
+  "slow",
+  "reply",
+  "decide",
+  "names",
+  "names_port",
+  "rewired",
+  "redirect",
   "refuse",
   "note_refused",
   "note_refused_port",
@@ -45,15 +52,14 @@ export const POLICY_CHAINS = [
   "outbound",
   "inbound",
   "fresh",
-  "names",
   "ported",
-  "rewired",
+  "rewired_web",
   "caught",
   "pass",
   "pass_dns",
-  "redirect",
+  "redirect_dns",
+  "redirect_web",
 ] as const;
-export type Chain = (typeof FIXED_CHAINS)[number] | (typeof POLICY_CHAINS)[number];
 
 export const COUNTERS = ["out", "in", "opened", "refused", "lost"] as const;
 export type Counter = (typeof COUNTERS)[number];

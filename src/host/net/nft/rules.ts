@@ -9,16 +9,13 @@ import type { Netlink } from "../message.ts";
 import { LINKS, LINKS6, type SlotAddresses } from "../plan.ts";
 import { Batch } from "./batch.ts";
 import * as x from "./expressions.ts";
-import { difference, merged, PORT_BITS } from "./intervals.ts";
+import { GRACE_KEY, GRACE_MS, ownBytes, WORKING } from "./fixed.ts";
+import { difference, merged } from "./intervals.ts";
 import { FAMILIES, type Family, POLICY_CHAINS, PROTOCOL } from "./names.ts";
-import { GRACE_KEY, GRACE_MS, GROUP, ownBytes } from "./table.ts";
+import { GROUP } from "./table.ts";
 
 /** Never reached whatever is exempt: the links themselves, with services of this host and other sandboxes behind them. */
 const OWN_RANGES = [LINKS, LINKS6, "10.99.0.0/30", "fd57:5752::/64"].map((text) => parseRange(text) as AddressRange);
-const [HTTP, HTTPS, DNS] = [80, 443, 53];
-const CAUGHT_PORTS = [HTTP, HTTPS];
-const WORKING = x.STATE.new | x.STATE.established;
-const [ECHO4, ECHO6] = [8, 128];
 
 /** Everything that one change is made of. */
 interface Change {
@@ -28,101 +25,70 @@ interface Change {
   readonly generation: number;
 }
 
-/** A second's worth fits into the kernel's bucket anyway; on top of it what a few of the largest offloaded packets need. */
+/** The kernel's bucket holds a second's worth; on top of it what a few of the largest offloaded packets need. */
 const BURST_BYTES = 256 * 1024;
 
-function addBandwidth({ batch, rules }: Change, chain: "outbound" | "inbound"): void {
+/** What has passed before under these rules goes on. */
+function addFast({ batch, rules, generation }: Change): void {
   const { bytesPerSecond } = rules.limits;
-  if (bytesPerSecond !== null) batch.rule(chain, x.over("bytes", bytesPerSecond, BURST_BYTES), x.DROP);
-}
-
-/** From the guest: what has passed before goes on, errors and unknown kinds of ICMP stop, the rest is judged. */
-function addOutbound(change: Change): void {
-  const { batch, generation } = change;
-  addBandwidth(change, "outbound");
-  batch.rule("outbound", x.state(WORKING), x.mark(generation), x.ACCEPT);
-  batch.rule("outbound", x.notState(WORKING), x.count("refused"), x.DROP);
-  for (const f of FAMILIES) {
-    const echo = f.family === 4 ? ECHO4 : ECHO6;
-    batch.rule("outbound", x.icmpType(f, 1, echo), x.count("refused"), x.DROP);
+  if (bytesPerSecond !== null) {
+    for (const chain of ["outbound", "inbound"])
+      batch.rule(chain, x.over("bytes", bytesPerSecond, BURST_BYTES), x.DROP);
   }
-  batch.rule("outbound", x.goto("fresh"));
-}
-
-/** Towards the guest: nothing begins here. A reply under older rules is judged as its connection would be. */
-function addInbound(change: Change): void {
-  const { batch, generation } = change;
-  addBandwidth(change, "inbound");
-  batch.rule("inbound", x.state(x.STATE.established | x.STATE.related), x.mark(generation), x.ACCEPT);
-  batch.rule("inbound", x.state(x.STATE.established), x.notMark(0), x.goto("fresh"));
-  batch.rule("inbound", x.icmp6Types(FAMILIES[1], 135, 136), x.ACCEPT); // for `input`: a neighbour asks
-  batch.rule("inbound", x.DROP);
+  batch.rule("outbound", x.mark(generation), x.state(WORKING), x.ACCEPT);
+  batch.rule("outbound", x.goto("slow"));
+  batch.rule("inbound", x.mark(generation), x.state(x.STATE.established | x.STATE.related), x.ACCEPT);
+  batch.rule("inbound", x.goto("reply"));
 }
 
 function addDns({ batch, rules, at, generation }: Change): void {
   const [v4] = FAMILIES;
   const { dnsPort, limits } = rules;
-  if (dnsPort === null) return;
-  for (const number of [PROTOCOL.udp, PROTOCOL.tcp]) {
-    const destination = [x.loadDestination(v4), x.equals(ownBytes(at.tapAddress))].flat();
-    batch.rule("fresh", destination, x.protocol(number), x.sentToPort(DNS), x.goto("pass_dns"));
-    const packet = [x.payload("network", v4.destination, v4.bytes), x.equals(ownBytes(at.tapAddress))].flat();
-    batch.rule(
-      "redirect",
-      [x.from(at.tap), x.ofFamily(v4), packet].flat(),
-      x.protocol(number),
-      x.port(DNS),
-      x.redirect(v4, ownBytes(at.hostAddress), dnsPort),
-    );
+  if (dnsPort !== null) {
+    batch.rule("redirect_dns", x.redirect(v4, ownBytes(at.hostAddress), dnsPort));
+    const perSecond = limits.newConnectionsPerSecond;
+    batch.rule("pass_dns", x.notMark(0), x.answeredBy(dnsPort), x.setMark(generation), x.ACCEPT);
+    // Open under older rules and answered by another port than now: its program asks again.
+    batch.rule("pass_dns", x.notMark(0), x.goto("refuse"));
+    batch.rule("pass_dns", x.over("packets", perSecond, perSecond), x.goto("refuse"));
+    batch.rule("pass_dns", x.count("opened"), x.setMark(generation), x.ACCEPT);
   }
-  const perSecond = limits.newConnectionsPerSecond;
-  // Open under older rules, answered by another port than now: its program asks again.
-  batch.rule("pass_dns", x.notMark(0), x.answeredBy(dnsPort), x.setMark(generation), x.ACCEPT);
-  batch.rule("pass_dns", x.notMark(0), x.goto("refuse"));
-  batch.rule("pass_dns", x.over("packets", perSecond, perSecond), x.goto("refuse"));
-  batch.rule("pass_dns", x.count("opened"));
-  batch.rule("pass_dns", x.setMark(generation), x.ACCEPT);
+  batch.rule("pass_dns", x.goto("refuse"));
 }
 
-/** Connections that the proxy is to have, by the family's first address: to the chain, or to the redirection. */
+/** Which connections the proxy is to have; one that is open keeps its way, and where that would be another now it may not go on. */
 function addProxy({ batch, rules, at }: Change): void {
   const { caught, proxyPort } = rules;
   if (caught !== "none" && proxyPort !== null) {
+    const named = caught === "named";
     for (const f of FAMILIES) {
       const host = ownBytes(f.family === 4 ? at.hostAddress : at.hostAddress6);
-      for (const number of CAUGHT_PORTS) {
-        const first = caught === "named" ? [x.loadDestination(f), x.lookup(f.proxied)] : x.ofFamily(f);
-        batch.rule("rewired", first, x.protocol(PROTOCOL.tcp), x.sentToPort(number), x.goto("caught"));
-        const packet = [x.payload("network", f.destination, f.bytes), x.lookup(f.proxied)];
-        batch.rule(
-          "redirect",
-          [...x.from(at.tap), ...x.ofFamily(f), ...(caught === "named" ? packet : [])],
-          x.protocol(PROTOCOL.tcp),
-          x.port(number),
-          x.redirect(f, host, proxyPort),
-        );
-      }
+      const packet = named ? [x.payload("network", f.destination, f.bytes), x.lookup(f.proxied)] : [];
+      batch.rule("redirect_web", x.ofFamily(f), packet, x.redirect(f, host, proxyPort));
+      batch.rule("rewired_web", x.loadDestination(f), named ? x.lookup(f.proxied) : [], x.goto("caught"));
     }
     batch.rule("caught", x.translated(true), x.answeredBy(proxyPort), x.RETURN);
     batch.rule("caught", x.goto("refuse"));
   }
-  batch.rule("rewired", x.translated(true), x.goto("refuse"));
-  // An open connection keeps its way: one that would go another way now may not go on.
+  batch.rule("rewired_web", x.translated(true), x.goto("refuse"));
   batch.rule("fresh", x.notMark(0), x.jump("rewired"));
 }
 
-/** Ranges of one family by the ports that are open in them; "" for all ports. */
-function byPorts(
-  rules: EgressRules,
-): Map<string, { readonly ports: PortRange | null; readonly ranges: AddressRange[] }> {
-  const groups = new Map<string, { readonly ports: PortRange | null; readonly ranges: AddressRange[] }>();
+interface Group {
+  readonly ports: PortRange | null;
+  readonly ranges: AddressRange[];
+}
+
+/** Ranges by the ports that are open in them. */
+function byPorts(rules: EgressRules): Group[] {
+  const groups = new Map<string, Group>();
   for (const { range, ports } of rules.ranges) {
-    const key = ports === null ? "" : `${ports.from}-${ports.to}`;
+    const key = ports === null ? "all" : `${ports.from}-${ports.to}`;
     const group = groups.get(key) ?? { ports, ranges: [] };
     group.ranges.push(range);
     groups.set(key, group);
   }
-  return groups;
+  return [...groups.values()];
 }
 
 function sentInto(batch: Batch, f: Family, ranges: readonly AddressRange[]): x.Expression[] {
@@ -139,37 +105,23 @@ function sentInto(batch: Batch, f: Family, ranges: readonly AddressRange[]): x.E
  */
 function addAllowlist({ batch, rules }: Change): void {
   for (const f of FAMILIES) {
-    for (const { ports, ranges } of byPorts(rules).values()) {
+    for (const { ports, ranges } of byPorts(rules)) {
       const match = sentInto(batch, f, merged(ranges, f.family));
       if (match.length === 0) continue;
       if (ports === null) batch.rule("fresh", match, x.goto("pass"));
       else batch.rule("ported", x.sentToPorts(ports), match, x.goto("pass"));
     }
-    batch.rule("names", x.loadDestination(f), x.lookup(f.admitted), x.goto("pass"));
-    for (const bits of PORT_BITS) {
-      const mask = 0xffff << bits;
-      batch.rule(
-        "ported",
-        x.loadDestination(f),
-        x.loadPort(x.R + f.bytes / 4),
-        x.bitwise(Uint8Array.of(mask >> 8, mask, 0, 0), Uint8Array.of(0, 0, bits, 0), x.R + f.bytes / 4),
-        x.lookup(f.admittedPorts),
-        x.goto("pass"),
-      );
-    }
     batch.rule("fresh", x.icmp(f), x.jump("names"));
   }
-  for (const number of [PROTOCOL.tcp, PROTOCOL.udp]) {
-    batch.rule("fresh", x.protocol(number), x.jump("names"));
-    batch.rule("fresh", x.protocol(number), x.goto("ported"));
-  }
+  for (const number of [PROTOCOL.tcp, PROTOCOL.udp]) batch.rule("fresh", x.protocol(number), x.goto("ported"));
+  batch.rule("ported", x.jump("names"));
+  batch.rule("ported", x.jump("names_port"));
   batch.rule("ported", x.goto("refuse"));
 }
 
 /** The judgement: forbidden ranges first in every mode, then what the mode allows. */
 function addFresh(change: Change): void {
   const { batch, rules } = change;
-  addDns(change);
   for (const f of FAMILIES) {
     const forbidden = merged([...difference(FORBIDDEN, rules.exempt, f.family), ...OWN_RANGES], f.family);
     batch.rule("fresh", x.loadDestination(f), x.lookup(...batch.ranges(f, forbidden)), x.goto("refuse"));
@@ -209,8 +161,8 @@ export function installRules(nl: Netlink, rules: EgressRules, at: SlotAddresses,
   for (const f of FAMILIES) for (const set of [f.admitted, f.admittedPorts, f.proxied]) batch.empty(set);
   batch.renew("grace", [{ key: GRACE_KEY, timeoutMs: GRACE_MS }]);
   const change = { batch, rules, at, generation };
-  addOutbound(change);
-  addInbound(change);
+  addFast(change);
+  addDns(change);
   addFresh(change);
   addPass(change);
   batch.commit(GROUP.policy);
