@@ -21,13 +21,14 @@ struct spawn_spec {
 	u64 tap, mac;    /* char *, u8[6]; 0 for none */
 	i64 oom_score;   /* 0..1000 */
 	i64 into_cgroup; /* v2: directory of the cgroup to be born in, which unlike joining waits for nobody; -1 for none */
+	i64 netns;       /* network namespace to go to; -1 for none */
 	i64 pid, pidfd;  /* out */
 	i64 step;        /* out: where it failed */
 };
 
 /* Order is the order of execution; the names are in symbols.ts, in the same order. */
 enum {
-	AT_CLONE = 1, AT_SESSION, AT_CGROUP, AT_OOM, AT_TAP, AT_TAP_NAME, AT_TAP_MAC, AT_FD_SAVE, AT_FD_PLACE, AT_FD_CLOSE,
+	AT_CLONE = 1, AT_SESSION, AT_CGROUP, AT_OOM, AT_NETNS, AT_TAP, AT_TAP_NAME, AT_TAP_MAC, AT_FD_SAVE, AT_FD_PLACE, AT_FD_CLOSE,
 	AT_MOUNT_PRIVATE, AT_MOUNT_ROOT, AT_CHDIR, AT_MOUNT_DEV, AT_MOUNT_PROC, AT_PIVOT, AT_DETACH, AT_HOSTNAME, AT_RLIMIT, AT_EXEC
 };
 
@@ -77,7 +78,10 @@ static int join_cgroups(const struct spawn_spec *s, struct failure *why) {
 	return 0;
 }
 
-/* The link stays down: whoever wires the namespace sets it up. Returns the descriptor. */
+/*
+ * A new one's link stays down: whoever wires the namespace sets it up. In a namespace that was given, the tap is there already.
+ * Returns the descriptor.
+ */
 static long make_tap(const struct spawn_spec *s, struct failure *why) {
 	struct { char name[16]; union { u16 flags; struct { u16 family; u8 data[14]; } address; u8 pad[24]; } u; } request;
 	const char *name = (const char *)s->tap;
@@ -89,6 +93,7 @@ static long make_tap(const struct spawn_spec *s, struct failure *why) {
 	for (i = 0; i < 15 && name[i] != 0; i++) request.name[i] = name[i];
 	request.u.flags = 0x5002; /* IFF_TAP | IFF_NO_PI | IFF_VNET_HDR */
 	TRY(AT_TAP_NAME, SC3(NR_ioctl, fd, 0x400454ca, &request)); /* TUNSETIFF */
+	if (mac == 0) return fd;
 	/* Persistent: else closing it waits 30 ms for RCU in the dying VMM; so the namespace takes it down, in the background. */
 	TRY(AT_TAP_NAME, SC3(NR_ioctl, fd, 0x400454cb, 1)); /* TUNSETPERSIST */
 	zero(&request.u, sizeof request.u);
@@ -202,6 +207,7 @@ static int become(const struct spawn_spec *s, long *report, struct failure *why)
 	TRY(AT_SESSION, SC0(NR_setsid));
 	if (join_cgroups(s, why) < 0) return -1;
 	if (set_oom_score(s->oom_score, why) < 0) return -1;
+	if (s->netns >= 0) TRY(AT_NETNS, SC2(NR_setns, s->netns, 0x40000000)); /* CLONE_NEWNET */
 	if (place_descriptors(s, &exec_fd, report, saved, why) < 0) return -1;
 	if (enter_root(s, why) < 0) return -1;
 	TRY(AT_HOSTNAME, SC2(NR_sethostname, s->hostname, length_of((const char *)s->hostname)));

@@ -20,12 +20,15 @@ export interface SpawnSpec {
   readonly devices: readonly string[];
   /** Of RLIMIT_* number: soft and hard; a limit already lower stays. */
   readonly rlimits: readonly { readonly resource: number; readonly soft: number; readonly hard: number }[];
-  readonly tap: { readonly name: string; readonly mac: Uint8Array } | null;
+  /** `mac` null: it is in `netnsFd` already, and is only opened. */
+  readonly tap: { readonly name: string; readonly mac: Uint8Array | null } | null;
+  /** The network namespace to be in; null for a new one. */
+  readonly netnsFd: number | null;
   /** 0–1000: how much sooner than others the kernel kills it when memory runs out. */
   readonly oomScore: number;
 }
 
-const NAMESPACES = C.CLONE_NEWNS | C.CLONE_NEWUTS | C.CLONE_NEWIPC | C.CLONE_NEWPID | C.CLONE_NEWNET;
+const NAMESPACES = C.CLONE_NEWNS | C.CLONE_NEWUTS | C.CLONE_NEWIPC | C.CLONE_NEWPID;
 
 /** Collects the buffers that C reaches through addresses, so that the call can hold them. */
 class Arena {
@@ -67,12 +70,13 @@ class Arena {
 
 function fields(spec: SpawnSpec, arena: Arena): Record<(typeof SPAWN_SPEC)[number], bigint> {
   const { tap } = spec;
-  if (tap !== null && (!/^[a-z0-9]{1,15}$/.test(tap.name) || tap.mac.length !== 6)) throw new TypeError("no tap");
+  if (tap !== null && (!/^[a-z0-9]{1,15}$/.test(tap.name) || (tap.mac?.length ?? 6) !== 6))
+    throw new TypeError("no tap");
   for (const d of spec.devices) if (!/^[a-z0-9-]{1,32}$/.test(d)) throw new TypeError(`no device name: ${d}`);
   const mac = memory(6);
-  if (tap !== null) mac.set(tap.mac);
+  if (tap?.mac) mac.set(tap.mac);
   return {
-    namespaces: BigInt(NAMESPACES),
+    namespaces: BigInt(NAMESPACES | (spec.netnsFd === null ? C.CLONE_NEWNET : 0)),
     exec_fd: BigInt(spec.execFd),
     argv: arena.texts(spec.argv),
     envp: arena.texts(spec.env),
@@ -87,9 +91,10 @@ function fields(spec: SpawnSpec, arena: Arena): Record<(typeof SPAWN_SPEC)[numbe
     rlimits: arena.u64s(spec.rlimits.flatMap((r) => [r.resource, r.soft, r.hard])),
     nrlimits: BigInt(spec.rlimits.length),
     tap: tap === null ? 0n : arena.hold(cText(tap.name)),
-    mac: tap === null ? 0n : arena.hold(mac),
+    mac: tap === null || tap.mac === null ? 0n : arena.hold(mac),
     oom_score: BigInt(spec.oomScore),
     into_cgroup: BigInt(spec.intoCgroupFd ?? -1),
+    netns: BigInt(spec.netnsFd ?? -1),
     pid: 0n,
     pidfd: -1n,
     step: 0n,

@@ -65,6 +65,7 @@ export const LIBC = {
   sendmsg: { args: ["int", "const struct msghdr *", "int"], returns: "long" },
   send: { args: ["int", "const void *", "unsigned long", "int"], returns: "long" },
   recv: { args: ["int", "void *", "unsigned long", "int"], returns: "long" },
+  setsockopt: { args: ["int", "int", "int", "const void *", "unsigned int"], returns: "int" },
   shutdown: { args: ["int", "int"], returns: "int" },
   poll: { args: ["struct pollfd *", "unsigned long", "int"], returns: "int" },
   /** For calls that glibc 2.35 and older have no function for; pointers as numbers. */
@@ -79,8 +80,8 @@ export const LIBC = {
 /** Of our own C: answer -errno. */
 export const OURS = {
   warren_spawn: { args: ["struct spawn_spec *"], returns: "long" },
-  warren_netns_make: { args: ["int", "const char *", "const void *", "int", "int *"], returns: "int" },
-  warren_netns_enter: { args: ["int", "int", "int *"], returns: "int" },
+  warren_netns_make: { args: ["int", "const char *", "int", "const void *", "int", "int *"], returns: "int" },
+  warren_netns_enter: { args: ["int", "int", "const char *", "int", "const void *", "int *"], returns: "int" },
   warren_tsc: { args: ["long *"], returns: "long" },
 } as const satisfies Record<string, Prototype>;
 
@@ -104,6 +105,7 @@ export const SPAWN_SPEC = [
   "mac",
   "oom_score",
   "into_cgroup",
+  "netns",
   "pid",
   "pidfd",
   "step",
@@ -115,6 +117,7 @@ export const SPAWN_STEPS = [
   "session",
   "cgroup",
   "oom",
+  "netns",
   "tap",
   "tap_name",
   "tap_mac",

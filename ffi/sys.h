@@ -22,7 +22,7 @@ enum {
 	NR_fcntl = 72, NR_chdir = 80, NR_mkdir = 83, NR_umask = 95, NR_setgroups = 116, NR_setresuid = 117, NR_setresgid = 119,
 	NR_setsid = 112, NR_mknod = 133, NR_capset = 126, NR_pivot_root = 155, NR_prctl = 157, NR_mount = 165, NR_umount2 = 166,
 	NR_sethostname = 170, NR_exit_group = 231, NR_waitid = 247, NR_ppoll = 271, NR_timerfd_create = 283, NR_fallocate = 285,
-	NR_timerfd_settime = 286, NR_accept4 = 288, NR_dup3 = 292, NR_pipe2 = 293, NR_prlimit64 = 302, NR_seccomp = 317, NR_execveat = 322,
+	NR_timerfd_settime = 286, NR_accept4 = 288, NR_setns = 308, NR_dup3 = 292, NR_pipe2 = 293, NR_prlimit64 = 302, NR_seccomp = 317, NR_execveat = 322,
 	NR_restart_syscall = 219, NR_clone3 = 435, NR_close_range = 436
 };
 

@@ -209,6 +209,19 @@ export const LIMITS = {
   /** Unprivileged uids for VMMs: far above any that a distribution or LDAP hands out, below 2^31. */
   slotUidBase: 1_879_048_192,
   slots: 16_384,
+  /** Networks built ahead while sandboxes are made, 0.5 MiB each; and how many used ones are kept beside them. */
+  networkReserve: 2,
+  networkKept: 8,
+  /** Nobody asks for a network for so long: time to build or clean one, 1 to 2 ms in which nothing else runs. */
+  networkIdleMs: 20,
+  /** Without a sandbox for so long, a process lets go of all of them. */
+  networkUnusedMs: 1_000,
+  /** Halves of packets that wait in the kernel for their other half are gone after 60 s (IPv6; IPv4: 30 s). */
+  networkRestMs: 60_000,
+  /** How old the last look at this host's rules and ways out may be when a network is lent. */
+  networkLookMs: 5_000,
+  /** Namespaces whose switches are set through one mount of procfs, before another one. */
+  namespacesPerProc: 32,
 } as const;
 
 assert(LIMITS.execArgumentBytes < LIMITS.frameBytes, "exec arguments fit one frame");

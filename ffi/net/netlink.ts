@@ -10,6 +10,14 @@ export function openNetlink(protocol: number): number {
   return call("socket", C.AF_NETLINK, C.SOCK_RAW | C.SOCK_CLOEXEC, protocol);
 }
 
+/** Dumps of this socket are then filtered by the kernel, by what a question names, where a host has thousands of routes. */
+export function filterDumps(fd: number): void {
+  const on = memory(4);
+  on[0] = 1;
+  // SAFETY: the length given is that of the memory given.
+  call("setsockopt", fd, C.SOL_NETLINK, C.NETLINK_GET_STRICT_CHK, on, on.length);
+}
+
 /** @throws {NativeError} `EMSGSIZE`, `ENOBUFS` */
 export function sendNetlink(fd: number, bytes: Uint8Array<ArrayBuffer>, length: number): void {
   if (length > bytes.length) throw new TypeError(`${length} bytes of ${bytes.length}`);

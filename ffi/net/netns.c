@@ -17,17 +17,31 @@ static long open_sockets(i32 *out) {
 	return 0;
 }
 
-/* A tap that stays when its descriptor is closed, link down. */
-static long add_tap(const char *name, const u8 *mac) {
+/*
+ * A tap that stays when its descriptor is closed, under this interface number; link down when it is new. One that is there
+ * loses all that a VMM may have set on it through its own descriptor. -EBUSY while somebody has it open.
+ */
+static long add_tap(const char *name, int index, const u8 *mac) {
 	struct { char name[16]; union { u16 flags; struct { u16 family; u8 data[14]; } address; u8 pad[24]; } u; } request;
 	long fd = SC2(NR_open, "/dev/net/tun", O_RDWR_ | O_CLOEXEC_), r;
+	u8 no_filter[16];
+	i32 none = -1, header = 10, zero_value = 0, carrier = 1;
 	int i;
 	if (fd < 0) return fd;
 	zero(&request, sizeof request);
+	zero(no_filter, sizeof no_filter);
 	for (i = 0; i < 15 && name[i] != 0; i++) request.name[i] = name[i];
 	request.u.flags = 0x5002; /* IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, as spawn.c attaches to it */
-	r = SC3(NR_ioctl, fd, 0x400454ca, &request); /* TUNSETIFF */
+	r = SC3(NR_ioctl, fd, 0x400454da, &index); /* TUNSETIFINDEX */
+	if (r >= 0) r = SC3(NR_ioctl, fd, 0x400454ca, &request); /* TUNSETIFF */
 	if (r >= 0) r = SC3(NR_ioctl, fd, 0x400454cb, 1); /* TUNSETPERSIST */
+	if (r >= 0) r = SC3(NR_ioctl, fd, 0x400454d0, 0); /* TUNSETOFFLOAD */
+	if (r >= 0) r = SC3(NR_ioctl, fd, 0x400454d8, &header); /* TUNSETVNETHDRSZ */
+	if (r >= 0) r = SC3(NR_ioctl, fd, 0x400454dc, &zero_value); /* TUNSETVNETLE */
+	if (r >= 0) r = SC3(NR_ioctl, fd, 0x401054d6, no_filter); /* TUNDETACHFILTER */
+	if (r >= 0) SC3(NR_ioctl, fd, 0x800454e0, &none); /* TUNSETSTEERINGEBPF; not in every kernel, and then it has none */
+	if (r >= 0) SC3(NR_ioctl, fd, 0x800454e1, &none); /* TUNSETFILTEREBPF */
+	if (r >= 0) SC3(NR_ioctl, fd, 0x400454e2, &carrier); /* TUNSETCARRIER */
 	if (r >= 0) {
 		zero(&request.u, sizeof request.u);
 		request.u.address.family = 1; /* ARPHRD_ETHER */
@@ -59,7 +73,7 @@ static long leave(i32 home, long r, i32 *out) {
  * A new namespace: out[0] it, out[1] and out[2] its netlink sockets. With a tap in it; and, when `proc_sys` is the root of a
  * procfs, with IPv6 forwarding there (a per-namespace switch that netlink cannot set). 0, or -errno with nothing left.
  */
-int warren_netns_make(int home, const char *tap, const void *mac, int proc_sys, int *out) {
+int warren_netns_make(int home, const char *tap, int index, const void *mac, int proc_sys, int *out) {
 	long r;
 	out[0] = out[1] = out[2] = -1;
 	r = SC1(NR_unshare_, CLONE_NEWNET_);
@@ -69,16 +83,18 @@ int warren_netns_make(int home, const char *tap, const void *mac, int proc_sys, 
 		out[0] = (i32)r;
 		r = open_sockets(out);
 	}
-	if (r >= 0) r = add_tap(tap, (const u8 *)mac);
+	if (r >= 0) r = add_tap(tap, index, (const u8 *)mac);
 	if (r >= 0 && proc_sys >= 0) r = set_switch(proc_sys, "sys/net/ipv6/conf/all/forwarding", "1");
 	return (int)leave(home, r, out);
 }
 
-/* The netlink sockets of an existing namespace, out[1] and out[2]. */
-int warren_netns_enter(int home, int ns, int *out) {
+/* The netlink sockets of an existing namespace, out[1] and out[2]. With a name, that tap is made as if it were new. */
+int warren_netns_enter(int home, int ns, const char *tap, int index, const void *mac, int *out) {
 	long r;
 	out[0] = out[1] = out[2] = -1;
 	r = SC2(NR_setns_, ns, CLONE_NEWNET_);
 	if (r < 0) return (int)r;
-	return (int)leave(home, open_sockets(out), out);
+	r = open_sockets(out);
+	if (r >= 0 && tap != 0) r = add_tap(tap, index, (const u8 *)mac);
+	return (int)leave(home, r, out);
 }

@@ -1,5 +1,5 @@
 /** Network namespaces: made with a tap in them, or entered, for as long as it takes to open netlink sockets there. */
-import { closeAll, openFd } from "../files.ts";
+import { closeAll, closeFd, openFd } from "../files.ts";
 import { callOurs, memory, NativeError } from "../native.ts";
 
 /** Descriptors; whoever has it closes each. The namespace lives as long as anything refers to it. */
@@ -9,11 +9,14 @@ export interface NamespaceFds {
   readonly netfilter: number;
 }
 
-/** This process's own network namespace; opened once, kept for good. */
-let home: number | null = null;
-function homeNs(): number {
-  home ??= openFd("/proc/self/ns/net", "read");
-  return home;
+/** Runs `job` with this process's own network namespace. */
+function withHome<T>(job: (home: number) => T): T {
+  const home = openFd("/proc/self/ns/net", "read");
+  try {
+    return job(home);
+  } finally {
+    closeFd(home);
+  }
 }
 
 function read(out: Uint8Array<ArrayBuffer>): readonly [number, number, number] {
@@ -21,28 +24,49 @@ function read(out: Uint8Array<ArrayBuffer>): readonly [number, number, number] {
   return [view.getInt32(0, true), view.getInt32(4, true), view.getInt32(8, true)];
 }
 
+/** A persistent tap (IFF_VNET_HDR); link down when it is new. */
+export interface Tap {
+  readonly name: string;
+  /** Its interface number. */
+  readonly index: number;
+  readonly mac: Uint8Array;
+}
+
+function macOf({ name, mac }: Tap): Uint8Array<ArrayBuffer> {
+  if (!/^[a-z0-9]{1,15}$/.test(name) || mac.length !== 6) throw new TypeError("no tap");
+  const bytes = memory(6);
+  bytes.set(mac);
+  return bytes;
+}
+
 /**
- * A new namespace with a persistent tap in it, link down (IFF_VNET_HDR). `procFd`: root of a procfs, to switch IPv6
- * forwarding on in it; null to leave it off. Main thread only.
+ * A new namespace with a tap in it. `procFd`: root of a procfs, to switch IPv6 forwarding on in the namespace; null to leave it
+ * off. Main thread only.
  * @throws {NativeError} `EPERM`, `ENOSPC` – too many namespaces, `ENOENT` – no /dev/net/tun or no IPv6
  */
-export function makeNamespace(tap: string, mac: Uint8Array, procFd: number | null): NamespaceFds {
-  if (!/^[a-z0-9]{1,15}$/.test(tap) || mac.length !== 6) throw new TypeError("no tap");
-  const address = memory(6);
-  address.set(mac);
+export function makeNamespace(tap: Tap, procFd: number | null): NamespaceFds {
   const out = memory(12);
   // SAFETY: C reads 6 bytes of the address and writes three 32-bit numbers.
-  const result = callOurs("warren_netns_make", homeNs(), tap, address, procFd ?? -1, out);
+  const result = withHome((home) =>
+    callOurs("warren_netns_make", home, tap.name, tap.index, macOf(tap), procFd ?? -1, out),
+  );
   if (result < 0) throw new NativeError("netns_make", -result);
   const [ns, route, netfilter] = read(out);
   return { ns, route, netfilter };
 }
 
-/** Netlink sockets in a namespace that is open here; the caller keeps and closes `ns`. @throws {NativeError} */
-export function enterNamespace(ns: number): Pick<NamespaceFds, "route" | "netfilter"> {
+/**
+ * Netlink sockets in a namespace that is open here; the caller keeps and closes `ns`. With a tap: all that a process with its
+ * descriptor may have changed is undone. Main thread only.
+ * @throws {NativeError} `EBUSY` – a process has the tap
+ */
+export function enterNamespace(ns: number, tap: Tap | null): Pick<NamespaceFds, "route" | "netfilter"> {
   const out = memory(12);
-  // SAFETY: C writes three 32-bit numbers.
-  const result = callOurs("warren_netns_enter", homeNs(), ns, out);
+  const mac = tap === null ? null : macOf(tap);
+  // SAFETY: C reads 6 bytes of the address, if there is a name, and writes three 32-bit numbers.
+  const result = withHome((home) =>
+    callOurs("warren_netns_enter", home, ns, tap?.name ?? null, tap?.index ?? 0, mac, out),
+  );
   if (result < 0) throw new NativeError("netns_enter", -result);
   const [, route, netfilter] = read(out);
   return { route, netfilter };

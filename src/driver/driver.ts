@@ -75,6 +75,8 @@ export interface JailPlan {
   readonly cgroupFds: readonly number[];
   /** Held open by the jail's first process, so that the lease ends exactly when the last process does. */
   readonly slotFd: number;
+  /** The network namespace that was lent, with the guest's tap in it; null for an empty one of the jail's own. */
+  readonly netnsFd: number | null;
   /** Absolute `CLOCK_BOOTTIME` nanoseconds of the self-destruct. */
   readonly deadlineNs: bigint | null;
   /** Does not end with the process that made it. */

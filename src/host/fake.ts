@@ -1,7 +1,8 @@
 /** A host in memory for fast tests: leases without anything behind them, books on what is lent, and a register. */
 import type { Clock } from "../base/clock.ts";
-import type { Run } from "../driver/driver.ts";
+import type { Run, VmRef } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
+import { FakeNetwork } from "./fake-network.ts";
 import type { Capacity, Checkpoint, CheckpointAsk, Host, Layer, Lease, LeaseAsk, OwnSnapshot } from "./host.ts";
 
 export interface FakeHostHooks {
@@ -12,6 +13,8 @@ export interface FakeHostHooks {
   /** Before the files of a checkpoint are made, and before its disk is taken; may throw. */
   readonly checkpoint?: (ask: CheckpointAsk) => void;
   readonly takeDisk?: () => void;
+  /** The network of a lease, null for a host that has none; may throw. Without it each lease has one of its own. */
+  readonly network?: (ask: LeaseAsk) => FakeNetwork | null;
 }
 
 const ROOMY: Capacity = {
@@ -34,6 +37,8 @@ export class FakeHost implements Host {
   reclaimed = 0;
   /** Numbers that stand for open files of checkpoints and layers; empty when nothing leaks. */
   readonly openFiles = new Set<number>();
+  /** Of leases not given back, by id. */
+  readonly networks = new Map<string, FakeNetwork>();
   #room: Capacity = ROOMY;
 
   constructor(clock: Clock) {
@@ -52,20 +57,24 @@ export class FakeHost implements Host {
   async lease(ask: LeaseAsk): Promise<Lease> {
     await this.hooks.lease?.(ask);
     if (this.lent.has(ask.id)) throw new WarrenError("internal", `${ask.id} has a lease already`);
+    const network = this.hooks.network === undefined ? new FakeNetwork() : this.hooks.network(ask);
     this.lent.set(ask.id, ask);
     this.made += 1;
+    if (network !== null) this.networks.set(ask.id, network);
     return {
       id: ask.id,
       disk: { rwFd: -1, roFd: -1 },
       stateFd: -1,
       socketDir: `/fake/${ask.id}`,
-      jail: { uid: 100_000 + this.made, cgroupFds: [], slotFd: -1 },
+      jail: { uid: 100_000 + this.made, cgroupFds: [], slotFd: -1, netnsFd: null },
+      network,
       handedOver: () => undefined,
       carry: () => undefined,
       memoryMib: () => 0,
       cpuMs: () => 0,
       [Symbol.asyncDispose]: async () => {
         await this.hooks.give?.(ask.id);
+        this.networks.delete(ask.id);
         if (this.lent.delete(ask.id)) this.given += 1;
       },
     };
@@ -73,6 +82,7 @@ export class FakeHost implements Host {
 
   /** Frees what is left of a lease whose machine is gone, as another process of the home would. */
   reclaim(id: string): void {
+    this.networks.delete(id);
     if (this.lent.delete(id)) this.reclaimed += 1;
   }
 
@@ -95,6 +105,10 @@ export class FakeHost implements Host {
     const fd = nextFile++;
     this.openFiles.add(fd);
     return fd;
+  }
+
+  networkOf({ id }: VmRef): FakeNetwork | null {
+    return this.networks.get(id) ?? null;
   }
 
   close(fd: number): void {

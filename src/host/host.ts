@@ -3,6 +3,7 @@
  * and room for them. One implementation on Linux (`linux.ts`), one in memory for fast tests (`fake.ts`).
  */
 import type { JailPlan, MemoryImage, Run, VmRef } from "../driver/driver.ts";
+import type { Network } from "./network.ts";
 
 /**
  * One file of guests' memory, of the guest's size, and the stretches of it that count. Everyone who stands on it holds it;
@@ -43,7 +44,9 @@ export interface Lease extends AsyncDisposable {
   /** The device state to restore from; -1 where the snapshot has none. */
   readonly stateFd: number;
   readonly socketDir: string;
-  readonly jail: Pick<JailPlan, "uid" | "cgroupFds" | "slotFd">;
+  readonly jail: Pick<JailPlan, "uid" | "cgroupFds" | "slotFd" | "netnsFd">;
+  /** Null where this host can give none: the VMM then has a network card that leads nowhere. */
+  readonly network: Network | null;
   /** Closes the descriptors that only the VMM needs, once it has inherited them. */
   handedOver(): void;
   /**
@@ -107,6 +110,8 @@ export interface Host {
   mergeLayers(memoryMib: number, layers: readonly Layer[]): Promise<Layer>;
   /** The disk of a VMM that another process made, opened for reading; the caller closes it. @throws {WarrenError} `sandbox_lost` */
   diskOf(ref: VmRef): number;
+  /** The network of a VMM that another process made; null when it has none, or is gone. */
+  networkOf(ref: VmRef): Network | null;
   /** Closes what this port opened. */
   close(fd: number): void;
   /** Writes a disk's pages out, so that taking it later stops its guest for less. */

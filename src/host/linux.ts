@@ -12,6 +12,7 @@ import { type Data, openData } from "./home/data.ts";
 import { FileRegistry } from "./home/registry.ts";
 import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
 import { mergeLayers } from "./layers.ts";
+import { Networks, type NetworksOptions } from "./net/networks.ts";
 import { refuseWithoutRoot } from "./rights.ts";
 import { Cgroups } from "./slots/cgroups.ts";
 import { lease } from "./slots/leases.ts";
@@ -23,12 +24,20 @@ export interface LinuxHostOptions {
   readonly home: string;
   readonly clock: Clock;
   readonly log: Log;
+  /** How many networks are kept ready for the next leases; `LIMITS.networkReserve` when not given. */
+  readonly networkReserve?: number;
+  /** Called between the steps of building a network; may throw a `NativeError`, as a kernel that lacks something does. */
+  readonly networkStep?: NetworksOptions["step"];
 }
 
 export interface LinuxHost extends Host {
   readonly data: Data;
   readonly cgroups: Cgroups;
   readonly registry: Registry;
+  /** Why the last lease got no network, and what to do; null when it got one. */
+  readonly networkDegraded: string | null;
+  /** Lets go of what is kept ready for leases to come. */
+  release(): void;
   /** Removes what ended processes left; done once when the host is opened. */
   sweep(): Promise<Swept>;
 }
@@ -46,7 +55,14 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
   const data = await openData(options.home, options);
   const cgroups = Cgroups.open();
   for (const says of cgroups.degraded) log.debug("a limit is missing", { says });
-  const ground = { data, cgroups, clock, log, slots: new Slots(data.slots) };
+  const slots = new Slots(data.slots);
+  const { networkReserve: reserve, networkStep: step } = options;
+  const networks = new Networks({
+    ...{ clock, log, lockFree: () => slots.lockFree() },
+    ...(reserve === undefined ? {} : { reserve }),
+    ...(step === undefined ? {} : { step }),
+  });
+  const ground = { data, cgroups, clock, log, slots, networks };
   let read: { readonly capacity: Capacity; readonly atMs: number } | null = null;
   const host: LinuxHost = {
     data,
@@ -62,6 +78,11 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
     checkpoint: (ask) => checkpoint(data, ask),
     mergeLayers: (memoryMib, layers) => mergeLayers(memoryMib, layers),
     diskOf: (ref) => diskOf(data, ref),
+    networkOf: (ref) => networks.networkOf(ref),
+    get networkDegraded() {
+      return networks.degraded;
+    },
+    release: () => networks.release(),
     close: closeFd,
     flushDisk: (diskFd) => promisify(fdatasync)(diskFd),
     bootTimeNs,

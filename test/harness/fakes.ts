@@ -120,6 +120,7 @@ export class World {
       checkpoint: (ask) => this.host.checkpoint(ask),
       mergeLayers: (memoryMib, layers) => this.host.mergeLayers(memoryMib, layers),
       diskOf: () => this.host.diskOf(),
+      networkOf: (ref) => this.host.networkOf(ref),
       close: (fd) => this.host.close(fd),
       flushDisk: () => this.host.flushDisk(),
       lease: async (ask) => {

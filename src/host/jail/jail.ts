@@ -1,7 +1,8 @@
 /**
- * A VMM in its jail: own mount, pid, ipc, uts and network namespace, own uid, no capability, one read-only directory as
- * "/", only the descriptors it is given. `warren-init` is PID 1 in there and holds the deadline; when it ends, for whatever
- * reason, the kernel kills everything else. Its last words come over a status pipe, whose end is the news of its death.
+ * A VMM in its jail: own mount, pid, ipc and uts namespace, the network namespace that was lent to it or an empty one, own uid,
+ * no capability, one read-only directory as "/", only the descriptors it is given. `warren-init` is PID 1 in there and holds
+ * the deadline; when it ends, for whatever reason, the kernel kills everything else. Its last words come over a status pipe,
+ * whose end is the news of its death.
  */
 import { readlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
@@ -37,7 +38,10 @@ export interface JailSpec {
   readonly devices: readonly string[];
   /** Supplementary group of the VMM, for a host that lets nobody make device nodes; null for none. */
   readonly group: number | null;
-  /** A tap of the new network namespace, link down, IFF_VNET_HDR; its descriptor's number is the (padded) length of `fds`. */
+  /**
+   * A tap, IFF_VNET_HDR: the one of that name in the plan's network namespace, else a new one, link down. Its descriptor's number
+   * is the (padded) length of `fds`.
+   */
   readonly tap: { readonly name: string; readonly mac: Uint8Array } | null;
   /**
    * A number is soft and hard alike; a VMM can raise no soft limit itself (filter.c), only `raiseFileSize` does. A limit that
@@ -134,6 +138,7 @@ function start(spec: JailSpec): Started {
     const vmm: (number | "tap")[] = padded.map((fd, i) => (i === 2 ? stderr[1] : (fd ?? none)));
     if (spec.tap !== null) vmm.push("tap");
     const own = [itsControl, status[1], spec.jail.slotFd, ...(spec.jail.detached ? [controlFd] : [])];
+    const { netnsFd } = spec.jail;
     const cgroups = splitCgroups(spec.jail.cgroupFds);
     const intoCgroupFd = cgroups.intoDir === null ? null : openFd(cgroups.intoDir, "directory");
     if (intoCgroupFd !== null) theirs.push(intoCgroupFd);
@@ -155,7 +160,8 @@ function start(spec: JailSpec): Started {
         const { soft, hard } = typeof value === "number" ? { soft: value, hard: value } : value;
         return { resource: RLIMITS[name], soft, hard };
       }),
-      tap: spec.tap,
+      tap: spec.tap === null || netnsFd === null ? spec.tap : { name: spec.tap.name, mac: null },
+      netnsFd,
       oomScore: OOM_SCORE,
     });
     return { ...process, controlFd, statusFd: status[0], stderrFd: stderr[0] };

@@ -20,6 +20,11 @@ const GUEST = {
 export const TAP_INDEX = 1002;
 export const UPLINK_INDEX = 1003;
 
+/** Of this host's end: known beforehand, so that all about a link goes into one call. */
+export function rootIndex(slot: number): number {
+  return 1_000_000 + slot;
+}
+
 /** Prefix lengths. */
 export const LINK_BITS = 30;
 export const LINK_BITS6 = 64;

@@ -13,6 +13,7 @@ import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Data, Folders } from "../home/data.ts";
 import type { Lease, LeaseAsk } from "../host.ts";
+import type { Lent, Networks } from "../net/networks.ts";
 import type { Cgroups, Group } from "./cgroups.ts";
 import { occupants } from "./occupants.ts";
 import { isForeign } from "./process-name.ts";
@@ -22,6 +23,7 @@ export interface LeaseGround {
   readonly data: Data;
   readonly slots: Slots;
   readonly cgroups: Cgroups;
+  readonly networks: Networks;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -55,6 +57,23 @@ export function cloneDisk(data: Data, diskFd: number): { readonly rwFd: number; 
   }
 }
 
+/** A slot of the home's books with a network: one that is ready, else any. */
+function takeSlot(
+  ground: LeaseGround,
+  ask: LeaseAsk,
+): { readonly slot: number; readonly slotFd: number; readonly lent: Lent | null } {
+  const { slots, networks } = ground;
+  const clean = (leftover: Entry) => cleanLeftover(ground, leftover);
+  for (let ready = networks.take(); ready !== null; ready = networks.take()) {
+    const { slot, lockFd, built } = ready;
+    if (slots.claim(slot, ask.id, clean, ask.detached)) return { slot, slotFd: lockFd, lent: networks.lend(built) };
+    networks.discard(ready);
+  }
+  const { slot, fd } = slots.take(ask.id, clean, ask.detached);
+  const built = networks.build(slot);
+  return { slot, slotFd: fd, lent: built === null ? null : networks.lend(built) };
+}
+
 function makeGroup(ground: LeaseGround, slot: number, ask: LeaseAsk): Group {
   return ground.cgroups.make(slot, {
     memoryMib: ask.memoryMib + LIMITS.vmmOverheadMib,
@@ -81,10 +100,12 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
   if (process.getuid?.() !== 0) throw new WarrenError("permission_denied", "sandboxes are made as root: use sudo");
   await data.ensureRoom();
   await using undo = new AsyncDisposableStack();
-  const { slot, fd: slotFd } = slots.take(ask.id, (leftover) => cleanLeftover(ground, leftover), ask.detached);
+  const { slot, slotFd, lent } = takeSlot(ground, ask);
   undo.defer(() => {
     slots.remove(slot);
-    closeFd(slotFd);
+    const built = lent?.end();
+    if (built === undefined) closeFd(slotFd);
+    else ground.networks.give({ slot, lockFd: slotFd, built });
   });
   const socketDir = join(data.run, ask.id);
   makeRunDir(socketDir, ask.id);
@@ -115,7 +136,8 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
     disk,
     stateFd,
     socketDir,
-    jail: { uid: uidOf(slot), cgroupFds: group.procsFds, slotFd },
+    jail: { uid: uidOf(slot), cgroupFds: group.procsFds, slotFd, netnsFd: lent?.nsFd ?? null },
+    network: lent?.network ?? null,
     handedOver: closeForVmm,
     carry(bytes) {
       carriedBytes += bytes;

@@ -75,26 +75,44 @@ export class Slots {
     clean: (leftover: Entry) => boolean,
     detached = false,
   ): { readonly slot: number; readonly fd: number } {
-    for (let tried = 0; tried < this.#count; tried++) {
-      const slot = this.#next;
-      this.#next = (slot + 1) % this.#count;
-      const fd = lockSlot(slot);
-      if (fd === null) continue;
+    for (const { slot, fd } of this.#free()) {
       try {
-        const leftover = this.entry(slot);
-        if (leftover !== null && !clean(leftover)) {
-          closeFd(fd);
-          continue;
-        }
-        this.remove(slot);
-        symlinkSync(encode({ slot, id, owner: this.#self, detached }), join(this.#dir, String(slot)));
-        return { slot, fd };
+        if (this.claim(slot, id, clean, detached)) return { slot, fd };
       } catch (error) {
         closeFd(fd);
         throw error;
       }
+      closeFd(fd);
     }
     throw new WarrenError("capacity_exhausted", `all ${this.#count} slots of this host are taken`);
+  }
+
+  /** Locked ones, from where the last was taken on; each is the caller's. */
+  *#free(): Generator<{ readonly slot: number; readonly fd: number }> {
+    for (let tried = 0; tried < this.#count; tried++) {
+      const slot = this.#next;
+      this.#next = (slot + 1) % this.#count;
+      const fd = lockSlot(slot);
+      if (fd !== null) yield { slot, fd };
+    }
+  }
+
+  /** A free slot, locked, without an entry before or after; null when there is none. Entries of other homes are not seen. */
+  lockFree(): { readonly slot: number; readonly fd: number } | null {
+    for (const { slot, fd } of this.#free()) {
+      if (this.entry(slot) === null) return { slot, fd };
+      closeFd(fd);
+    }
+    return null;
+  }
+
+  /** Writes the entry of a slot whose lock the caller holds. @returns false when what its last holder left cannot be cleaned yet */
+  claim(slot: number, id: string, clean: (leftover: Entry) => boolean, detached: boolean): boolean {
+    const leftover = this.entry(slot);
+    if (leftover !== null && !clean(leftover)) return false;
+    this.remove(slot);
+    symlinkSync(encode({ slot, id, owner: this.#self, detached }), join(this.#dir, String(slot)));
+    return true;
   }
 
   entry(slot: number): Entry | null {

@@ -1,0 +1,176 @@
+/**
+ * What Warren has in this process's own network namespace beside the links to slots: one table of rules, and forwarding.
+ * Every process of the host sees to it for itself, and finds it done by others: nothing here counts on being the only one.
+ *
+ * A host that forwards nothing stays one that forwards nothing but its sandboxes' packets: forwarding is switched on for the
+ * devices with a default route alone, and the table then refuses whatever comes in there for anybody but a slot.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { closeAll, closeFd } from "../../../ffi/files.ts";
+import { detachedMount } from "../../../ffi/mounts.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import { filterDumps, NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink } from "../../../ffi/net/netlink.ts";
+import type { Clock } from "../../base/clock.ts";
+import { LIMITS } from "../../limits.ts";
+import { Netlink } from "./message.ts";
+import { closeHostPorts, installRootTable, openHostPorts, rootTableIsWhole } from "./nft/root.ts";
+import { ROOT_DEVICE } from "./plan.ts";
+import { type LinkFact, readLink, readRoutes } from "./read.ts";
+import { setForwarding } from "./route.ts";
+import type { BuildGround } from "./slot.ts";
+
+const SYS = "/proc/sys/net";
+
+function isOn(path: string): boolean {
+  return existsSync(`${SYS}/${path}`) && readFileSync(`${SYS}/${path}`, "utf8").trim() === "1";
+}
+
+/** Whether new links get IPv6, and whether this host passes IPv6 on between them. */
+export interface Ipv6 {
+  readonly links: boolean;
+  readonly forwards: boolean;
+}
+
+/**
+ * IPv6 forwarding is left as it is: a host that begins to forward no longer listens to router advertisements, and may lose
+ * its own way out.
+ */
+export function readIpv6(): Ipv6 {
+  const links = existsSync(`${SYS}/ipv6/conf/all/forwarding`);
+  const off = isOn("ipv6/conf/all/disable_ipv6") || isOn("ipv6/conf/default/disable_ipv6");
+  return { links: links && !off, forwards: links && !off && isOn("ipv6/conf/all/forwarding") };
+}
+
+/** True when this host passes IPv4 packets on between all of its links. */
+export function forwardsAll(): boolean {
+  return isOn("ipv4/ip_forward");
+}
+
+/** Links that a default route goes over. */
+export function uplinks(nl: Netlink): LinkFact[] {
+  const indexes = readRoutes(nl, true)
+    .filter(({ bits }) => bits === 0)
+    .flatMap((route) => route.indexes);
+  const found: LinkFact[] = [];
+  for (const index of new Set(indexes)) {
+    try {
+      found.push(readLink(nl, index));
+    } catch (error) {
+      if (!hasCode(error, "ENODEV")) throw error; // gone meanwhile
+    }
+  }
+  return found.filter(({ name }) => !ROOT_DEVICE.test(name) && name !== "lo");
+}
+
+export class RootShare implements BuildGround {
+  readonly route: number;
+  readonly netfilter: number;
+  readonly #clock: Clock;
+  #lookedAtMs = Number.NEGATIVE_INFINITY;
+  #ipv6: Ipv6 = { links: false, forwards: false };
+  /** Devices whose forwarding is on for sandboxes alone. */
+  #own: readonly string[] = [];
+  /** Of this process's own sandboxes, for when somebody flushes all rules of the host. */
+  readonly #ports = new Map<string, readonly number[]>();
+  #proc: { readonly fd: number; used: number } | null = null;
+
+  /** @throws {NativeError} `EPROTONOSUPPORT` – this kernel has no netfilter netlink */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.route = openNetlink(NETLINK_ROUTE);
+    try {
+      filterDumps(this.route);
+      this.netfilter = openNetlink(NETLINK_NETFILTER);
+    } catch (error) {
+      closeFd(this.route);
+      throw error;
+    }
+  }
+
+  get ipv6(): boolean {
+    return this.#ipv6.links;
+  }
+
+  /** IPv6 destinations can be reached from slots. */
+  get reaches6(): boolean {
+    return this.#ipv6.forwards;
+  }
+
+  /**
+   * Sees to the table and to forwarding, at most every few seconds: devices come and go.
+   * @throws {NativeError} naming what this kernel or these rights do not allow
+   */
+  ensure(): void {
+    const now = this.#clock.monotonicMs();
+    if (now - this.#lookedAtMs < LIMITS.networkLookMs) return;
+    this.#ipv6 = readIpv6();
+    const rules = new Netlink(this.netfilter);
+    const whole = rootTableIsWhole(rules);
+    const own = forwardsAll() ? [] : this.#ownUplinks(whole);
+    const changed = own.length !== this.#own.length || own.some((name) => !this.#own.includes(name));
+    // First the refusals, then what makes them necessary.
+    if (!whole || changed) installRootTable(rules, { ownForwarding: own });
+    if (!whole) for (const [device, ports] of this.#ports) openHostPorts(rules, device, ports);
+    this.#own = own;
+    this.#forward(own);
+    this.#lookedAtMs = now;
+  }
+
+  #ownUplinks(whole: boolean): string[] {
+    return uplinks(new Netlink(this.route))
+      .filter(({ forwards, name }) => !forwards || whole || this.#own.includes(name))
+      .map(({ name }) => name)
+      .sort();
+  }
+
+  #forward(names: readonly string[]): void {
+    const nl = new Netlink(this.route);
+    for (const name of names) setForwarding(nl, name, true);
+    nl.flush();
+  }
+
+  /** Lets a slot reach these ports of its `hostAddress`, and no others any more. @throws {NativeError} */
+  openPorts(device: string, ports: readonly number[]): void {
+    const before = this.#ports.get(device) ?? [];
+    this.#ports.set(device, ports);
+    if (ports.length === 0 && before.length === 0) return;
+    try {
+      openHostPorts(new Netlink(this.netfilter), device, ports);
+    } catch (error) {
+      if (!hasCode(error, "ENOENT")) throw error;
+      this.#lookedAtMs = Number.NEGATIVE_INFINITY;
+      this.ensure();
+    }
+  }
+
+  closePorts(device: string): void {
+    const open = (this.#ports.get(device) ?? []).length > 0;
+    this.#ports.delete(device);
+    if (!open) return;
+    try {
+      closeHostPorts(new Netlink(this.netfilter), device);
+    } catch (error) {
+      if (!hasCode(error, "ENOENT")) throw error; // no table, no open port
+    }
+  }
+
+  /**
+   * A procfs of its own for every few namespaces: the kernel finds a namespace's switches in a chain of all those that were
+   * looked up through the same mount.
+   */
+  procFd(): number | null {
+    if (!this.#ipv6.links) return null;
+    if (this.#proc === null || this.#proc.used >= LIMITS.namespacesPerProc) {
+      if (this.#proc !== null) closeFd(this.#proc.fd);
+      this.#proc = null;
+      this.#proc = { fd: detachedMount("proc", {}), used: 0 };
+    }
+    this.#proc.used += 1;
+    return this.#proc.fd;
+  }
+
+  close(): void {
+    closeAll([this.route, this.netfilter, this.#proc?.fd ?? null]);
+    this.#proc = null;
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Building a slot's network, in a few calls of the kernel: a namespace with its tap, the link to it, what is inside, the rules.
+ * Nothing of it has a holder but the descriptors that are returned: when they are closed, or this process is killed between
+ * any two steps, the kernel takes all of it away.
+ */
+import { closeAll } from "../../../ffi/files.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import { closeNamespace, makeNamespace, type NamespaceFds, type Tap } from "../../../ffi/net/netns.ts";
+import type { EgressRules } from "../network.ts";
+import { Netlink } from "./message.ts";
+import { installRules } from "./nft/rules.ts";
+import { resetTable } from "./nft/table.ts";
+import { LINK_BITS, LINK_BITS6, rootIndex, type SlotAddresses, TAP_INDEX, UPLINK_INDEX } from "./plan.ts";
+import { readLink } from "./read.ts";
+import { addAddress, addDefaultRoute, addNeighbour, addVeth, macBytes, removeLink, setUp, up } from "./route.ts";
+
+/** What building needs of this process's own namespace. */
+export interface BuildGround {
+  /** An rtnetlink socket of it. */
+  readonly route: number;
+  /** Whether links get IPv6 addresses. */
+  readonly ipv6: boolean;
+  /** Root of a procfs for the next namespace; null without IPv6. */
+  procFd(): number | null;
+  /** Called after each step, by its name. */
+  readonly step?: (name: "namespace" | "link" | "inside" | "rules") => void;
+}
+
+/** Nothing is let through but answers of the sandbox's own name server, of which there is none yet. */
+export const NO_EGRESS: EgressRules = {
+  mode: "none",
+  ranges: [],
+  exempt: [],
+  limits: { bytesPerSecond: null, newConnectionsPerSecond: 1, connections: 1 },
+  dnsPort: null,
+  proxyPort: null,
+  caught: "none",
+};
+
+export function tapOf(at: SlotAddresses): Tap {
+  return { name: at.tap, index: TAP_INDEX, mac: macBytes(at.tapMac) };
+}
+
+/** An end of a link: its addresses and its only neighbour, for good. */
+function address(
+  nl: Netlink,
+  index: number,
+  own: readonly [v4: string, v6: string],
+  peer: { readonly addresses: readonly [v4: string, v6: string]; readonly mac: string },
+  ipv6: boolean,
+): void {
+  addAddress(nl, index, own[0], LINK_BITS);
+  if (ipv6) addAddress(nl, index, own[1], LINK_BITS6);
+  for (const text of ipv6 ? peer.addresses : [peer.addresses[0]]) addNeighbour(nl, index, text, peer.mac);
+}
+
+/** The pair, and this host's end of it. */
+function link({ route, ipv6 }: BuildGround, at: SlotAddresses, nsFd: number): void {
+  const nl = new Netlink(route);
+  const here = { name: at.rootDevice, index: rootIndex(at.slot), mac: at.hostMac };
+  addVeth(nl, here, { name: at.uplink, index: UPLINK_INDEX, mac: at.slotMac, nsFd });
+  setUp(nl, here, ipv6);
+  const peer = { addresses: [at.slotAddress, at.slotAddress6], mac: at.slotMac } as const;
+  address(nl, here.index, [at.hostAddress, at.hostAddress6], peer, ipv6);
+  nl.flush();
+}
+
+/** The neighbours of a tap are lost whenever its hardware address is set. */
+export function addGuest(nl: Netlink, at: SlotAddresses, ipv6: boolean): void {
+  addNeighbour(nl, TAP_INDEX, at.guestAddress, at.guestMac);
+  if (ipv6) addNeighbour(nl, TAP_INDEX, at.guestAddress6, at.guestMac);
+}
+
+export function addWaysOut(nl: Netlink, at: SlotAddresses, ipv6: boolean): void {
+  addDefaultRoute(nl, at.hostAddress, UPLINK_INDEX);
+  if (ipv6) addDefaultRoute(nl, at.hostAddress6, UPLINK_INDEX);
+}
+
+function inside(route: number, at: SlotAddresses, ipv6: boolean): void {
+  const nl = new Netlink(route);
+  up(nl, { name: "lo", index: 1 });
+  setUp(nl, { name: at.tap, index: TAP_INDEX }, ipv6);
+  const guest = { addresses: [at.guestAddress, at.guestAddress6], mac: at.guestMac } as const;
+  address(nl, TAP_INDEX, [at.tapAddress, at.tapAddress6], guest, ipv6);
+  setUp(nl, { name: at.uplink, index: UPLINK_INDEX }, ipv6);
+  const host = { addresses: [at.hostAddress, at.hostAddress6], mac: at.hostMac } as const;
+  address(nl, UPLINK_INDEX, [at.slotAddress, at.slotAddress6], host, ipv6);
+  addWaysOut(nl, at, ipv6);
+  nl.flush();
+}
+
+/** True when a device of this name was of a slot, and is gone now. */
+function removeLeftover(route: number, at: SlotAddresses): boolean {
+  const nl = new Netlink(route);
+  try {
+    const left = readLink(nl, at.rootDevice);
+    if (left.kind !== "veth" || left.mac !== at.hostMac) return false;
+    removeLink(nl, left.index);
+    nl.flush();
+  } catch (error) {
+    if (!hasCode(error, "ENODEV")) throw error; // gone by itself meanwhile
+  }
+  return true;
+}
+
+/** The link, in the place of what a dying namespace of the slot's last holder may still have of it. */
+function linkAnew(ground: BuildGround, at: SlotAddresses, nsFd: number): void {
+  try {
+    link(ground, at, nsFd);
+  } catch (error) {
+    if (!hasCode(error, "EEXIST", "EBUSY") || !removeLeftover(ground.route, at)) throw error;
+    link(ground, at, nsFd);
+  }
+}
+
+/**
+ * Only for whoever holds the slot's lock. Blocks for about 1 ms.
+ * @returns the namespace and a netfilter socket in it
+ * @throws {NativeError} naming the message that failed; nothing is left
+ */
+export function buildSlot(ground: BuildGround, at: SlotAddresses): Pick<NamespaceFds, "ns" | "netfilter"> {
+  const made = makeNamespace(tapOf(at), ground.procFd());
+  try {
+    ground.step?.("namespace");
+    linkAnew(ground, at, made.ns);
+    ground.step?.("link");
+    inside(made.route, at, ground.ipv6);
+    ground.step?.("inside");
+    const rules = new Netlink(made.netfilter);
+    resetTable(rules, at);
+    installRules(rules, NO_EGRESS, at, 1);
+    ground.step?.("rules");
+  } catch (error) {
+    closeNamespace(made);
+    throw error;
+  }
+  closeAll([made.route]);
+  return { ns: made.ns, netfilter: made.netfilter };
+}
