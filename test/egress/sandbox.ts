@@ -10,11 +10,6 @@ import { FakeClock } from "../harness/clock.ts";
 import { FakeNetwork } from "./fake-network.ts";
 import { type Asking, a, program, type Replies, reply, upstream } from "./wire.ts";
 
-const ENDS: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const end of ENDS.splice(0).reverse()) await end();
-});
-
 interface Options {
   readonly egress?: Egress;
   readonly ipv6?: boolean;
@@ -28,11 +23,13 @@ export const LIST: Egress = { mode: "allowlist", allow: ["a.example:443", "*.b.e
 export const PUBLIC = "93.184.216.34";
 export const PUBLIC6 = "2606:4700::1";
 
-export async function sandbox(answer: (asking: Asking) => Replies | Promise<Replies>, options: Options = {}) {
+type Answers = (asking: Asking) => Replies | Promise<Replies>;
+
+async function open(answer: Answers, options: Options, ends: (() => unknown)[]) {
   const clock = new FakeClock();
   const network = new FakeNetwork(clock, "127.0.0.1", options.ipv6 ?? true);
   const up = await upstream(answer);
-  ENDS.push(() => up.close());
+  ends.push(() => up.close());
   const policy = parsePolicy(options.egress ?? LIST, options.secrets ?? [], options.exempt);
   const egress = await SandboxEgress.open(network, policy, {
     clock,
@@ -41,11 +38,20 @@ export async function sandbox(answer: (asking: Asking) => Replies | Promise<Repl
     exempt: options.exempt ?? [],
     sandboxId: "sb_test",
   });
-  ENDS.push(() => egress.close());
+  ends.push(() => egress.close());
   const port = network.rules.dnsPort ?? 9;
   const guest = await program(port);
-  ENDS.push(() => guest.close());
+  ends.push(() => guest.close());
   return { clock, network, up, egress, guest, port };
+}
+
+/** Makes sandboxes for the tests of a file, which end with the test that made them. */
+export function sandboxes() {
+  const ends: (() => unknown)[] = [];
+  afterEach(async () => {
+    for (const end of ends.splice(0).reverse()) await end();
+  });
+  return (answer: Answers = NAMED, options: Options = {}) => open(answer, options, ends);
 }
 
 export const NAMED = (asking: Asking): Replies => [

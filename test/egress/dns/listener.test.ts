@@ -2,12 +2,14 @@
 import { describe, expect, test } from "bun:test";
 import { DNS } from "../../../src/egress/dns/bounds.ts";
 import { until } from "../../harness/until.ts";
-import { NAMED, PUBLIC, PUBLIC6, sandbox, shown } from "../sandbox.ts";
+import { NAMED, PUBLIC, PUBLIC6, sandboxes, shown } from "../sandbox.ts";
 import { a, opt, overTcp, program, reply, wire } from "../wire.ts";
+
+const sandbox = sandboxes();
 
 describe("A sandbox's name server", () => {
   test("answers a name of the list, and has opened its ports before", async () => {
-    const { guest, network } = await sandbox(NAMED);
+    const { guest, network } = await sandbox();
     expect(shown(await guest.ask("a.example"))).toBe(`0 ${PUBLIC}/60`);
     expect(network.open(PUBLIC)).toEqual(["443"]);
     expect(network.told.at(-1)).toMatchObject([{ seconds: 60 + DNS.graceSeconds, proxied: false }]);
@@ -16,7 +18,7 @@ describe("A sandbox's name server", () => {
   });
 
   test("says of any other name that there is none, without asking anybody", async () => {
-    const { guest, network, up, egress } = await sandbox(NAMED);
+    const { guest, network, up, egress } = await sandbox();
     for (const name of ["d.example", "b.example", "a.example.com", "localhost", "a", "", "x.local"])
       expect(shown(await guest.ask(name))).toBe("3");
     expect(shown(await guest.ask("34.216.184.93.in-addr.arpa", 12))).toBe("3");
@@ -29,7 +31,7 @@ describe("A sandbox's name server", () => {
   });
 
   test("does not take a dot inside a label for one between labels", async () => {
-    const { guest, port, up } = await sandbox(NAMED);
+    const { guest, port, up } = await sandbox();
     const label = [9, ...new TextEncoder().encode("a.example"), 0, 0, 1, 0, 1];
     guest.send(Uint8Array.from([0, 77, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...label]));
     await until("it is answered", () => guest.came.length === 1);
@@ -39,13 +41,13 @@ describe("A sandbox's name server", () => {
   });
 
   test("repeats the question as it was spelt", async () => {
-    const { guest } = await sandbox(NAMED);
+    const { guest } = await sandbox();
     await guest.ask("A.eXample");
     expect(new TextDecoder("latin1").decode(guest.came[0])).toContain("A\u0007eXample");
   });
 
   test("has no addresses of other types, and refuses questions for all", async () => {
-    const { guest, up } = await sandbox(NAMED);
+    const { guest, up } = await sandbox();
     for (const type of [65, 64, 15, 16, 2, 33]) expect(shown(await guest.ask("a.example", type))).toBe("0");
     for (const type of [255, 252, 251]) expect(shown(await guest.ask("a.example", type))).toBe("5");
     expect(up.asked).toEqual([]);
@@ -58,7 +60,7 @@ describe("A sandbox's name server", () => {
   });
 
   test("answers nobody but the other end of its link", async () => {
-    const { port, guest, up } = await sandbox(NAMED);
+    const { port, guest, up } = await sandbox();
     const query = wire({ id: 1, flags: 0x100, questions: [{ name: "a.example" }] });
     const others = await Promise.all(["127.0.0.1", "127.0.0.5"].map((from) => program(port, from)));
     for (const other of others) other.send(query);
@@ -71,7 +73,7 @@ describe("A sandbox's name server", () => {
   });
 
   test("turns down what is no query of one question", async () => {
-    const { guest } = await sandbox(NAMED);
+    const { guest } = await sandbox();
     const q = { name: "a.example" };
     const cases: readonly (readonly [Parameters<typeof wire>[0], number])[] = [
       [{ questions: [] }, 1],
@@ -118,7 +120,7 @@ describe("A sandbox's name server", () => {
   });
 
   test("takes TCP queries in pieces and in one, and hangs up on what is none", async () => {
-    const { port, clock } = await sandbox(NAMED);
+    const { port, clock } = await sandbox();
     const query = wire({ id: 7, flags: 0x100, questions: [{ name: "a.example" }] });
     const framed = [0, query.length, ...query];
     const answer = query.length + 16;

@@ -2,8 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import { DNS } from "../../../src/egress/dns/bounds.ts";
 import { until } from "../../harness/until.ts";
-import { NAMED, PUBLIC, PUBLIC6, sandbox, shown } from "../sandbox.ts";
+import { NAMED, PUBLIC, PUBLIC6, sandboxes, shown } from "../sandbox.ts";
 import { type Asking, a, cname, type Replies, reply, wire } from "../wire.ts";
+
+const sandbox = sandboxes();
 
 describe("Names upstream", () => {
   const chain = (asking: Asking, length: number, last: string): Uint8Array =>
@@ -191,7 +193,7 @@ describe("Names upstream", () => {
   });
 
   test("are asked for no faster than a bucket gives", async () => {
-    const { guest, clock, egress } = await sandbox(NAMED);
+    const { guest, clock, egress } = await sandbox();
     for (let i = 0; i < DNS.burst; i++) await guest.ask("no.example");
     guest.send(wire({ id: 1, questions: [{ name: "no.example" }] }));
     await until("it is dropped", () =>
