@@ -9,6 +9,7 @@ import { contextTests } from "./sandbox/contexts.ts";
 import { execTests } from "./sandbox/exec.ts";
 import { fileTests } from "./sandbox/files.ts";
 import { lifeTests } from "./sandbox/life.ts";
+import { portTests } from "./sandbox/ports.ts";
 import { processTests } from "./sandbox/processes.ts";
 import { pythonTests } from "./sandbox/python.ts";
 import { type Skips, type Subject, testsFor } from "./sandbox/subject.ts";
@@ -53,6 +54,7 @@ export function sandboxSuite(
     fileTests(subject);
     pythonTests(subject);
     contextTests(subject);
+    portTests(subject);
     volumeTests(subject);
   });
 }

@@ -9,6 +9,7 @@ import type { Link } from "../driver.ts";
 import { FakeFiles } from "./files.ts";
 import { Inbox } from "./inbox.ts";
 import { FakePort } from "./port.ts";
+import { FakePorts } from "./ports.ts";
 import type { FakeProcess } from "./process.ts";
 
 /** What the guest does at a step instead of answering. */
@@ -35,6 +36,7 @@ const STEPS: Readonly<Record<number, GuestStep>> = {
 export class FakeGuest {
   readonly clock: Clock;
   readonly files: FakeFiles;
+  readonly ports = new FakePorts();
   readonly processes = new Map<number, FakeProcess>();
   /** The snapshot's name until an identity is set. */
   hostname = "localhost";

@@ -11,6 +11,7 @@ import { FakeProcess, type ProcessEnd, type Sink, type Stream } from "./process.
 import { isCommand } from "./shell.ts";
 
 const ESRCH = 3;
+const ECONNREFUSED = 111;
 const EALREADY = 114;
 const ECANCELED = 125;
 const LAST: ReadonlySet<number> = new Set([SAY.DONE, SAY.ERROR, SAY.EXIT]);
@@ -153,6 +154,7 @@ export class FakePort {
         this.#say(SAY.CHUNK, channel, encodeFileRecord(record));
       this.#done(channel);
     },
+    [ASK.DIAL]: (fields, channel) => this.#dial(fields, channel),
     [ASK.MKDIR]: (fields, channel) => {
       this.#guest.files.mkdir(path(fields), fields.numberOr(TAG.MODE, 0o755));
       this.#done(channel);
@@ -186,9 +188,9 @@ export class FakePort {
       outputLimitBytes: fields.has(TAG.OUTPUT_LIMIT) ? fields.number(TAG.OUTPUT_LIMIT) : Number.POSITIVE_INFINITY,
       background,
     };
-    const { files, clock, processes } = this.#guest;
+    const { processes } = this.#guest;
     const sink = background ? null : this.#sink(channel);
-    const process = new FakeProcess(this.#guest.nextProcess(), start, files, clock, sink);
+    const process = new FakeProcess(this.#guest.nextProcess(), start, this.#guest, sink);
     processes.set(process.process, process);
     this.#started(process, channel);
     if ((flags & EXEC_FLAG.STDIN_OPEN) === 0) process.closeStdin();
@@ -214,8 +216,31 @@ export class FakePort {
     this.#exit(await process.follow(gap, this.#sink(channel)), channel);
   }
 
+  /** Until both directions are over. */
+  async #dial(fields: Fields, channel: number): Promise<void> {
+    const accept = this.#guest.ports.accept(fields.number(TAG.PORT));
+    if (accept === null) throw new GuestError(ECONNREFUSED, "Connection refused");
+    this.#say(SAY.STARTED, channel, new Uint8Array(0));
+    const [heard, said] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let sending: Promise<void> = Promise.resolve();
+    const say = (bytes: Uint8Array) => {
+      sending = sending.then(() => this.#send(SAY.OUT, channel, bytes));
+    };
+    const end = () => void sending.then(() => said.resolve());
+    const peer = accept(say, end);
+    this.#takeData(channel, (bytes) => {
+      peer.take(bytes.slice());
+      if (bytes.length === 0) heard.resolve();
+    });
+    await said.promise;
+    this.#say(SAY.SHUT, channel, new Uint8Array(0));
+    await heard.promise;
+    this.#done(channel);
+  }
+
   async #get(fields: Fields, channel: number): Promise<void> {
-    const content = this.#guest.files.read(path(fields));
+    const { files, ports } = this.#guest;
+    const content = ports.file(path(fields)) ?? files.read(path(fields));
     const from = fields.numberOr(TAG.OFFSET, 0);
     const length = fields.has(TAG.LENGTH) ? fields.number(TAG.LENGTH) : content.length;
     const part = content.subarray(from, from + length);

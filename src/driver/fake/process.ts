@@ -3,6 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { ProcessRecord } from "../../guest/records.ts";
 import { LIMITS } from "../../limits.ts";
 import type { FakeFiles } from "./files.ts";
+import type { FakePorts } from "./ports.ts";
 import { Killed, runArgv } from "./shell.ts";
 
 export type Stream = "stdout" | "stderr";
@@ -18,6 +19,13 @@ export interface ProcessStart {
   readonly timeoutMs: number | null;
   readonly outputLimitBytes: number;
   readonly background: boolean;
+}
+
+/** What all commands of a guest share. */
+export interface Surroundings {
+  readonly files: FakeFiles;
+  readonly ports: FakePorts;
+  readonly clock: Clock;
 }
 
 export interface ProcessEnd {
@@ -55,12 +63,12 @@ export class FakeProcess {
   #timedOut = false;
 
   /** Starts at once. Without a sink, output is kept in the ring only. */
-  constructor(process: number, start: ProcessStart, files: FakeFiles, clock: Clock, sink: Sink | null) {
+  constructor(process: number, start: ProcessStart, guest: Surroundings, sink: Sink | null) {
     this.process = process;
     this.start = start;
-    this.#clock = clock;
+    this.#clock = guest.clock;
     this.#sink = sink;
-    this.ended = this.#run(files);
+    this.ended = this.#run(guest);
   }
 
   get pid(): number {
@@ -119,7 +127,7 @@ export class FakeProcess {
     return undefined;
   }
 
-  async #run(files: FakeFiles): Promise<ProcessEnd> {
+  async #run(guest: Surroundings): Promise<ProcessEnd> {
     const startedMs = this.#clock.monotonicMs();
     const { timeoutMs } = this.start;
     const late = () => {
@@ -127,7 +135,7 @@ export class FakeProcess {
       this.kill(SIGKILL);
     };
     const cancel = timeoutMs === null ? null : this.#clock.after(timeoutMs, late, { background: true });
-    const result = await this.#execute(files);
+    const result = await this.#execute(guest);
     cancel?.();
     const limit = this.start.outputLimitBytes;
     this.end = {
@@ -141,10 +149,10 @@ export class FakeProcess {
     return this.end;
   }
 
-  async #execute(files: FakeFiles): Promise<{ exitCode: number; signal: number }> {
+  async #execute({ files, ports }: Surroundings): Promise<{ exitCode: number; signal: number }> {
     const { argv, env, cwd, user } = this.start;
     const shell = {
-      ...{ files, env, cwd, user, clock: this.#clock, pid: this.pid, killed: this.#killed.signal },
+      ...{ files, ports, env, cwd, user, clock: this.#clock, pid: this.pid, killed: this.#killed.signal },
       read: () => this.#read(),
       out: (bytes: Uint8Array) => this.#write("stdout", bytes),
       err: (bytes: Uint8Array) => this.#write("stderr", bytes),

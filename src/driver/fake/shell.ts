@@ -5,9 +5,11 @@
 import type { Clock } from "../../base/clock.ts";
 import { FLUSH, GROW, MOUNT, UNMOUNT } from "../../guest/mount/scripts.ts";
 import { bytesOf, type FakeFiles, GuestError, key } from "./files.ts";
+import { echo, type FakePorts } from "./ports.ts";
 
 export interface Shell {
   readonly files: FakeFiles;
+  readonly ports: FakePorts;
   readonly clock: Clock;
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
@@ -99,6 +101,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     }
     return 0;
   },
+  /** `echo-server PORT`, which no real guest has. */
+  "echo-server": (shell, [port]) => shell.ports.listen(Number(port), echo, shell.killed),
   mkdir: async (shell, args) => {
     for (const path of args.filter((a) => !a.startsWith("-"))) shell.files.mkdir(within(shell, path), 0o755);
     return 0;
