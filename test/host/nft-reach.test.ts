@@ -1,0 +1,184 @@
+/** What a guest reaches under each policy, with real sockets in namespaces: by mode, destination, family and protocol. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { parseAddress, parseRange } from "../../src/base/address.ts";
+import { admitInto } from "../../src/host/net/nft/admit.ts";
+import { installRules } from "../../src/host/net/nft/rules.ts";
+import { resetTable, tableIsWhole } from "../../src/host/net/nft/table.ts";
+import type { Admitted, EgressRules } from "../../src/host/network.ts";
+import { gate } from "../harness/gates.ts";
+import { type Lab, lab, PEER } from "../harness/netns.ts";
+
+const WAIT_MS = 300;
+const EVERY = [...PEER.public4, ...PEER.public6, ...PEER.private4, ...PEER.private6];
+const PUBLIC = [...PEER.public4, ...PEER.public6];
+
+const NOTHING: EgressRules = {
+  mode: "none",
+  ranges: [],
+  exempt: [],
+  limits: { bytesPerSecond: null, newConnectionsPerSecond: 1000, connections: 1000 },
+  dnsPort: null,
+  proxyPort: null,
+  caught: "none",
+};
+
+function range(text: string): NonNullable<ReturnType<typeof parseRange>> {
+  const parsed = parseRange(text);
+  if (parsed === null) throw new TypeError(text);
+  return parsed;
+}
+
+function admitted(text: string, rest: Partial<Admitted> = {}): Admitted {
+  const address = parseAddress(text);
+  if (address === null) throw new TypeError(text);
+  return { address, ports: null, seconds: 60, proxied: false, ...rest };
+}
+
+if (gate("root"))
+  describe("A slot's rules", () => {
+    let net: Lab;
+    let generation = 0;
+
+    beforeAll(async () => {
+      net = await lab();
+      for (const port of [80, 443, 8080]) await net.peer.do("tcpServe", EVERY, port, "echo", 0, 0);
+      for (const port of [80, 7000]) await net.peer.do("udpServe", EVERY, port);
+    });
+    afterAll(async () => net[Symbol.asyncDispose]());
+
+    function install(rules: Partial<EgressRules>): void {
+      installRules(net.nl, { ...NOTHING, ...rules }, net.at, ++generation);
+    }
+
+    /** What is reached of each address: `t` TCP 80, `u` UDP 7000, `p` ping. */
+    async function reached(hosts: readonly string[]): Promise<Record<string, string>> {
+      const rows = hosts.map(async (host) => {
+        const [tcp, udp, ping] = await Promise.all([
+          net.guest.do("tcp", host, 80, WAIT_MS),
+          net.guest.do("udp", host, 7000, WAIT_MS, {}),
+          net.guest.do("ping", host, WAIT_MS, undefined),
+        ]);
+        return [host, `${tcp === "ok" ? "t" : ""}${udp === "ok" ? "u" : ""}${ping === "ok" ? "p" : ""}`] as const;
+      });
+      return Object.fromEntries(await Promise.all(rows));
+    }
+
+    function only(hosts: readonly string[], what = "tup"): Record<string, string> {
+      return Object.fromEntries(EVERY.map((host) => [host, hosts.includes(host) ? what : ""]));
+    }
+
+    test("Control: without a table everything is reached", async () => {
+      expect(await reached(EVERY)).toEqual(only(EVERY));
+    });
+
+    test("a table without a policy lets nothing pass, and is not whole", async () => {
+      resetTable(net.nl, net.at);
+      expect(await reached(EVERY)).toEqual(only([]));
+      expect(tableIsWhole(net.nl)).toBe(false);
+    });
+
+    test("none: nothing is reached, whatever was listed or admitted", async () => {
+      install({ ranges: [{ range: range("1.2.3.4"), ports: null }] });
+      admitInto(net.nl, [admitted("5.6.7.8"), admitted("2600::4")]);
+      expect(await reached(EVERY)).toEqual(only([]));
+      expect(tableIsWhole(net.nl)).toBe(true);
+    });
+
+    test("open: what is public, and nothing that is forbidden", async () => {
+      install({ mode: "open" });
+      expect(await reached(EVERY)).toEqual(only(PUBLIC));
+    });
+
+    test("open: exempt ranges too, but for this host's own links", async () => {
+      const exempt = ["10.0.0.0/8", "192.168.7.7", "198.18.0.0/15", "fd00::/8"].map(range);
+      install({ mode: "open", exempt });
+      expect(await reached(EVERY)).toEqual(only([...PUBLIC, "10.20.30.40", "192.168.7.7", "fd00:ec2::254"]));
+      const own = [net.at.hostAddress, net.at.hostAddress6, net.at.slotAddress, net.at.tapAddress, net.at.tapAddress6];
+      expect(await reached(own)).toEqual(Object.fromEntries(own.map((host) => [host, ""])));
+    });
+
+    test("allowlist: the ranges listed, to their ends; a forbidden one stays forbidden", async () => {
+      const ranges = ["1.2.3.4/31", "9.9.9.9", "2600::4/127", "10.20.30.40", "2001:db8::7"].map((text) => ({
+        range: range(text),
+        ports: null,
+      }));
+      install({ mode: "allowlist", ranges });
+      expect(await reached(EVERY)).toEqual(only(["1.2.3.4", "1.2.3.5", "9.9.9.9", "2600::4", "2600::5"]));
+      install({ mode: "allowlist", ranges, exempt: [range("10.20.30.40")] });
+      expect(await reached(["10.20.30.40", "2001:db8::7"])).toEqual({ "10.20.30.40": "tup", "2001:db8::7": "" });
+    });
+
+    test("allowlist: a range with ports opens these for TCP and UDP, and is not pinged; ranges may overlap", async () => {
+      install({
+        mode: "allowlist",
+        ranges: [
+          { range: range("1.2.3.0/24"), ports: { from: 80, to: 80 } },
+          { range: range("1.2.3.4/31"), ports: { from: 6000, to: 7000 } },
+          { range: range("2600::/16"), ports: { from: 80, to: 442 } },
+          { range: range("9.9.9.9"), ports: { from: 81, to: 6999 } },
+        ],
+      });
+      expect(await reached(PUBLIC)).toEqual({
+        ...Object.fromEntries(PUBLIC.map((host) => [host, ""])),
+        "1.2.3.4": "tu",
+        "1.2.3.5": "tu",
+        "2600::4": "t",
+        "2600::5": "t",
+      });
+    });
+
+    test("allowlist: addresses admitted, all ports or some; admitting again replaces", async () => {
+      install({ mode: "allowlist" });
+      expect(await reached(PUBLIC)).toEqual(Object.fromEntries(PUBLIC.map((host) => [host, ""])));
+      const web = { ports: { from: 79, to: 500 } };
+      admitInto(net.nl, [
+        admitted("1.2.3.4"),
+        admitted("9.9.9.9", web),
+        admitted("2600::4"),
+        admitted("2a00:1::8", web),
+      ]);
+      const some = { "1.2.3.4": "tup", "9.9.9.9": "t", "2600::4": "tup", "2a00:1::8": "t" };
+      expect(await reached(PUBLIC)).toEqual({ ...Object.fromEntries(PUBLIC.map((host) => [host, ""])), ...some });
+      admitInto(net.nl, [admitted("1.2.3.4", { ports: { from: 7000, to: 7000 } }), admitted("9.9.9.9")]);
+      expect(await reached(["1.2.3.4", "9.9.9.9"])).toEqual({ "1.2.3.4": "u", "9.9.9.9": "tup" });
+    });
+
+    test("a new policy forgets what was admitted under the old one", async () => {
+      admitInto(net.nl, [admitted("1.2.3.4")]);
+      install({ mode: "allowlist" });
+      expect(await reached(["1.2.3.4"])).toEqual({ "1.2.3.4": "" });
+    });
+
+    test("refusals are told at once: a reset, or an error", async () => {
+      resetTable(net.nl, net.at);
+      install({});
+      for (const host of ["1.2.3.4", "2600::4"]) {
+        expect(await net.guest.do("tcp", host, 80, WAIT_MS)).toBe("refused");
+        expect(await net.guest.do("udp", host, 7000, WAIT_MS, {})).toBe("refused");
+        expect(await net.guest.do("ping", host, WAIT_MS, undefined)).toBe("refused");
+      }
+    });
+
+    test("other protocols pass only to a listed range without ports; other ICMP than echo never", async () => {
+      const [GRE, UNKNOWN] = [47, 99];
+      await net.peer.do("rawListen", "1.2.3.4", GRE);
+      await net.peer.do("rawListen", "1.2.3.4", UNKNOWN);
+      const send = async (): Promise<number[]> => {
+        for (const protocol of [GRE, UNKNOWN]) {
+          await net.guest.do("rawSend", "1.2.3.4", protocol).catch(() => undefined); // an error told earlier
+          await net.guest.do("rawSend", "1.2.3.4", protocol).catch(() => undefined);
+        }
+        await net.guest.do("ping", "1.2.3.4", 100, undefined); // what was sent before has arrived after this
+        return [await net.peer.do("rawCount", GRE), await net.peer.do("rawCount", UNKNOWN)];
+      };
+      install({ mode: "open" });
+      expect(await send()).toEqual([0, 0]);
+      install({ mode: "allowlist", ranges: [{ range: range("1.2.3.4"), ports: { from: 1, to: 65_535 } }] });
+      admitInto(net.nl, [admitted("1.2.3.4")]);
+      expect(await send()).toEqual([0, 0]);
+      const TIMESTAMP = 13;
+      install({ mode: "allowlist", ranges: [{ range: range("1.2.3.4"), ports: null }] });
+      expect((await send()).every((count) => count > 0)).toBe(true);
+      expect(await net.guest.do("ping", "1.2.3.4", WAIT_MS, TIMESTAMP)).toBe("silent");
+    });
+  });
