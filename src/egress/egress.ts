@@ -17,7 +17,7 @@ import { Resolver } from "./dns/resolver.ts";
 import type { NameServer } from "./dns/upstream.ts";
 import { Events } from "./events.ts";
 import { type Policy, parsePolicy, permits, permitsAddress, rulesOf, wantsProxy } from "./policy.ts";
-import type { EgressProxy } from "./proxy/types.ts";
+import type { CertificateAuthority, EgressProxy } from "./proxy/types.ts";
 
 export interface EgressParts {
   readonly clock: Clock;
@@ -41,6 +41,8 @@ export class SandboxEgress {
   #policy: Policy = parsePolicy({ mode: "none" }, []);
   #names: NameListener | null = null;
   #proxy: EgressProxy | null = null;
+  /** Of the hosts with a secret; the guest believes it from its start, so it stays the same. */
+  #authority: CertificateAuthority | null = null;
   #used: NetworkUsage | null = null;
   #own: { readonly untilMs: number; readonly addresses: ReadonlySet<string> } = { untilMs: 0, addresses: new Set() };
   #closed = false;
@@ -76,6 +78,11 @@ export class SandboxEgress {
 
   get policy(): Policy {
     return this.#policy;
+  }
+
+  /** For the guest's trust store (PEM); null while no host has had a secret. */
+  get certificatePem(): string | null {
+    return this.#authority?.certificatePem ?? null;
   }
 
   /**

@@ -70,8 +70,6 @@ export interface Upstream {
   readonly server: { readonly address: string; readonly port: number };
   /** `name type over` of each question that came. */
   readonly asked: string[];
-  /** Sends to whoever asked last, unasked. */
-  say(bytes: Uint8Array): void;
   close(): void;
 }
 
@@ -82,7 +80,6 @@ export function reply({ id, question }: Asking, answers: readonly WireRecord[], 
 
 export async function upstream(answer: (asking: Asking) => Replies | Promise<Replies>): Promise<Upstream> {
   const asked: string[] = [];
-  let last: (bytes: Uint8Array) => void = () => undefined;
   const take = async (bytes: Uint8Array, over: "udp" | "tcp"): Promise<Replies> => {
     const { id, questions } = decodeMessage(bytes);
     asked.push(`${questions[0]!.name} ${questions[0]!.type} ${over}`);
@@ -93,8 +90,8 @@ export async function upstream(answer: (asking: Asking) => Replies | Promise<Rep
     port: 0,
     socket: {
       async data(socket, bytes, port, address) {
-        last = (more) => void socket.send(more, port, address);
-        for (const one of await take(new Uint8Array(bytes), "udp")) last("raw" in one ? one.raw : one);
+        for (const one of await take(new Uint8Array(bytes), "udp"))
+          socket.send("raw" in one ? one.raw : one, port, address);
       },
     },
   });
@@ -111,7 +108,6 @@ export async function upstream(answer: (asking: Asking) => Replies | Promise<Rep
   return {
     server: { address: "127.0.0.1", port: udp.port },
     asked,
-    say: (bytes) => last(bytes),
     close() {
       udp.close();
       tcp.stop(true);
