@@ -174,3 +174,21 @@ export async function runInForeground(argv: readonly [string, ...string[]]): Pro
   const code = await child.exited;
   return child.signalCode === null ? code : 1;
 }
+
+/** A process that lives on when this one ends. */
+export interface Apart {
+  readonly pid: number;
+  /** Its exit code, if it ends while this process is there to see it; 128 and more stand for a signal. */
+  readonly exited: Promise<number>;
+}
+
+/**
+ * Starts a program that outlives this process: in a session of its own, at the root directory, without streams, with exactly
+ * this environment. It keeps nothing of this process alive.
+ */
+export function startApart(argv: readonly [string, ...string[]], env: Readonly<Record<string, string>>): Apart {
+  const stdio: ["ignore", "ignore", "ignore"] = ["ignore", "ignore", "ignore"];
+  const child = Bun.spawn([...argv], { stdio, env: { ...env }, cwd: "/", detached: true });
+  child.unref();
+  return { pid: child.pid, exited: child.exited };
+}

@@ -1,0 +1,22 @@
+/** How a keeper is started: the command line's own verb for it, in a process that outlives the one that needs it. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { WarrenError } from "../errors.ts";
+import { type Apart, COMMAND_ENV, startApart } from "../host/run.ts";
+
+const MAIN = join(import.meta.dir, "../cli/main.ts");
+
+/**
+ * Starts a keeper with these settings and nothing else of this process's environment.
+ * @throws {WarrenError} `host_unsupported` – the program's files are not there, as when they were bundled into another
+ */
+export function startKeeper(settings: Readonly<Record<string, string>>): Apart {
+  if (!existsSync(MAIN)) {
+    const says =
+      "detached sandboxes with a network need the files of warren on disk: they were packed into another program";
+    throw new WarrenError("host_unsupported", says);
+  }
+  // Small rather than quick. Neither a .env nor a bunfig.toml has a say here.
+  const bun = [process.execPath, "--smol", "--no-env-file", "--config=/dev/null"] as const;
+  return startApart([...bun, MAIN, "keep-network"], { ...COMMAND_ENV, ...settings });
+}
