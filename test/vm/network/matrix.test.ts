@@ -1,0 +1,165 @@
+/**
+ * What a sandbox can reach: every mode × kind of destination × IPv4 and IPv6 × TCP, UDP, ICMP and another protocol, tried from
+ * inside a real guest against hosts that all answer. And the control: with the rules taken away the forbidden ones answer.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Warren } from "../../../src/compose.ts";
+import type { Egress } from "../../../src/contract/routes/network.ts";
+import type { Sandbox } from "../../../src/sandbox.ts";
+import { ECHO_PORT, Internet, networkGate } from "../../harness/internet.ts";
+import { guardLeaks } from "../../harness/leak-guard.ts";
+import { until } from "../../harness/until.ts";
+import { VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
+import { ADDRESSES, ALLOW, type Cell, cells, isReached, LISTED, type Mode } from "./destinations.ts";
+import { create, createWithMachine, FAST, machines, openNetworkWarren, probe, python, reached } from "./ground.ts";
+import { switchOff } from "./policy-off.ts";
+
+const POLICIES: Readonly<Record<Mode, Egress>> = {
+  none: { mode: "none", ...FAST },
+  allowlist: { mode: "allowlist", allow: [...ALLOW], ...FAST },
+  open: { mode: "open", ...FAST },
+};
+/** An error that a program can tell its user, at once, rather than a time-out. Two cores, emulated. */
+const REFUSED_MS = 1_500;
+const EFFECT_MS = 1_000;
+
+/** Says a number after each byte that came back, and why it ended; its peer is an echo. */
+const HOLD = `
+import socket, sys, time
+kind, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+s.settimeout(0.4)
+s.connect((address, port))
+print("connected", flush=True)
+n = 0
+while True:
+    try:
+        s.send(b"x")
+        if not s.recv(4096):
+            break
+        n += 1
+        print(n, flush=True)
+    except TimeoutError:
+        break
+    except OSError as error:
+        break
+    time.sleep(0.05)
+print("ended", flush=True)
+`;
+
+/** Both ends of the links of the sandboxes that run now. */
+function links(): string[] {
+  return machines().flatMap(({ slot }) => [slot.hostAddress, slot.slotAddress, slot.hostAddress6, slot.slotAddress6]);
+}
+
+if (networkGate()) {
+  guardLeaks("base");
+  describe("A sandbox's network", () => {
+    let internet: Internet;
+    let warren: Warren;
+    const boxes = new Map<Mode, Sandbox>();
+    let table: readonly Cell[] = [];
+
+    beforeAll(async () => {
+      internet = await Internet.open(ADDRESSES);
+      warren = await openNetworkWarren();
+      await warren.engine.prepare({ template: "base" });
+      for (const mode of ["none", "allowlist", "open"] as const) boxes.set(mode, await create(warren, POLICIES[mode]));
+      table = cells(links());
+    }, VM_BAKE_MS);
+    afterAll(async () => {
+      await warren[Symbol.asyncDispose]();
+      await internet[Symbol.asyncDispose]();
+    });
+    const box = (mode: Mode): Sandbox => boxes.get(mode)!;
+    const expected = (mode: Mode): string[] => table.flatMap((cell) => (isReached(mode, cell) ? [cell.id] : [])).sort();
+
+    for (const mode of ["none", "allowlist", "open"] as const) {
+      test(
+        `mode ${mode} lets out what it says and nothing else`,
+        async () => {
+          await internet.report();
+          const outcomes = await probe(box(mode), table);
+          expect(reached(outcomes)).toEqual(expected(mode));
+          const { arrived } = await internet.report();
+          const open = table.filter((cell) => isReached(mode, cell)).map(({ address }) => address);
+          const elsewhere = arrived.filter(
+            (line) => !open.some((address) => line.includes(`> ${address}:`) || line.includes(`> [${address}]:`)),
+          );
+          expect(elsewhere).toEqual([]);
+          expect(internet.hostReached).toEqual([]);
+          const waited = table.filter((cell) => {
+            const outcome = outcomes.get(cell.id)!;
+            const isAnswered = "reached" in outcome || ("refused" in outcome && outcome.ms < REFUSED_MS);
+            return cell.kind === "tcp" && !isAnswered;
+          });
+          expect(waited.map(({ id }) => `${id}: ${JSON.stringify(outcomes.get(id))}`)).toEqual([]);
+        },
+        VM_TEST_MS,
+      );
+    }
+
+    for (const kind of ["tcp", "udp"] as const) {
+      test(
+        `a policy that is changed ends ${kind} that is under way within a second, and opens as fast`,
+        async () => {
+          const sandbox = box("open");
+          for (const address of LISTED) {
+            await sandbox.setNetwork(POLICIES.open);
+            let said = "";
+            const held = (async () => {
+              const command = ["python3", "-c", HOLD, kind, address, String(ECHO_PORT)];
+              for await (const event of await sandbox.stream(command)) {
+                if (event.kind === "stdout" || event.kind === "stderr") said += new TextDecoder().decode(event.bytes);
+              }
+            })();
+            await until("the echo answers", () => /^5$/m.test(said));
+            await sandbox.setNetwork(POLICIES.none);
+            const changed = performance.now();
+            await until("it has ended", () => said.includes("ended"));
+            expect(performance.now() - changed).toBeLessThan(EFFECT_MS);
+            await held;
+            await sandbox.setNetwork({ ...POLICIES.allowlist, allow: [address] });
+            const target = { id: "again", kind, address, port: ECHO_PORT } as const;
+            const again = (await probe(sandbox, [target])).get("again")!;
+            expect(again).toMatchObject({ reached: `ECHO ${address}` });
+            expect(again.ms).toBeLessThan(EFFECT_MS);
+          }
+        },
+        VM_TEST_MS,
+      );
+    }
+
+    test("what was tried is in the log and in the counters", async () => {
+      const { events } = await box("allowlist").networkLog();
+      const [listed] = LISTED;
+      expect(events).toContainEqual(
+        expect.objectContaining({ address: listed, port: ECHO_PORT, protocol: "tcp", verdict: "allowed" }),
+      );
+      expect(events).toContainEqual(
+        expect.objectContaining({ address: "169.254.169.254", port: ECHO_PORT, protocol: "tcp", verdict: "refused" }),
+      );
+      const { usage } = await box("none").network();
+      expect(usage?.refused).toBeGreaterThan(50);
+      expect(usage?.connections).toBe(0);
+    });
+
+    // Last: nothing holds after it.
+    test(
+      "without the rules the forbidden ones are reached, so that the tests above can fail",
+      async () => {
+        const [bare, { vmm, slot }] = await createWithMachine(warren, POLICIES.none);
+        switchOff(vmm, slot);
+        const outcomes = await probe(bare, table);
+        const silent = table.filter(
+          (cell) => cell.destination.silent !== true && !("reached" in outcomes.get(cell.id)!),
+        );
+        expect(silent.map(({ id }) => `${id}: ${JSON.stringify(outcomes.get(id))}`)).toEqual([]);
+        expect(internet.hostReached.length).toBeGreaterThan(0);
+        internet.hostReached.length = 0;
+        expect(await python(bare, "print('alive')")).toBe("alive\n");
+      },
+      VM_TEST_MS,
+    );
+  });
+}
