@@ -71,12 +71,21 @@ function isVmmUid(uid: number): boolean {
   return uid >= LIMITS.slotUidBase && uid < LIMITS.slotUidBase + 2 * LIMITS.slots;
 }
 
-/** Descendants of this process, and the home's jails with all in them, whoever made them. */
+/** Whether it keeps the home's detached sandboxes' networks: it outlives whoever started it, on purpose. */
+function isKeeper({ pid }: Process, home: string): boolean {
+  const [words = "", settings = ""] = ["cmdline", "environ"].map(
+    (name) => ifThere(() => readFileSync(`/proc/${pid}/${name}`, "utf8")) ?? "",
+  );
+  return words.split("\0").includes("keep-network") && settings.split("\0").includes(`WARREN_HOME=${home}`);
+}
+
+/** Descendants of this process, and the home's jails with all in them, whoever made them; and its keeper. */
 function ourProcesses(home: string): Process[] {
   const all = processes();
   const programs = programsOf(home);
   const ours = new Set<number>([process.pid]);
   for (const p of all) if (programs.has(p.program) && p.name === "warren-init") ours.add(p.pid);
+  for (const p of all) if (isKeeper(p, home)) ours.add(p.pid);
   for (let grown = true; grown; ) {
     grown = false;
     for (const { pid, parent } of all) {
