@@ -180,6 +180,11 @@ export class Netlink {
     return this.#at;
   }
 
+  /** A copy of what was written and not sent. */
+  written(): Uint8Array<ArrayBuffer> {
+    return batch.slice(0, this.#at);
+  }
+
   /** Forgets what was written and not sent. */
   drop(): void {
     this.#at = 0;

@@ -60,4 +60,8 @@ export const RT = {
   NDA_LLADDR: 2,
   NUD_PERMANENT: 0x80,
   NUD_NOARP: 0x40,
+
+  RTM_GETNSID: 90,
+  NETNSA_NSID: 1,
+  NETNSA_PID: 2,
 } as const;

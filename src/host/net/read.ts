@@ -18,6 +18,8 @@ export interface LinkFact {
   readonly forwards: boolean;
   /** Null: it has no IPv6. */
   readonly forwards6: boolean | null;
+  /** Of a pair: what this namespace calls the other end's; null when that is the same. */
+  readonly peerSpace: number | null;
 }
 
 export interface AddressFact {
@@ -88,6 +90,7 @@ function linkOf(answer: Answer): LinkFact {
     carrier: (flags & RT.IFF_LOWER_UP) !== 0,
     forwards: word(conf4, RT.IPV4_DEVCONF_FORWARDING - 1) === 1,
     forwards6: forwards6 === null ? null : forwards6 === 1,
+    peerSpace: attributes.u32(RT.IFLA_LINK_NETNSID),
   };
 }
 

@@ -1,68 +1,18 @@
 /**
  * What Warren has in this process's own network namespace beside the links to slots: one table of rules, and forwarding.
  * Every process of the host sees to it for itself, and finds it done by others: nothing here counts on being the only one.
- *
- * A host that forwards nothing stays one that forwards nothing but its sandboxes' packets: forwarding is switched on for the
- * devices with a default route alone, and the table then refuses whatever comes in there for anybody but a slot.
  */
-import { existsSync, readFileSync } from "node:fs";
 import { closeAll, closeFd } from "../../../ffi/files.ts";
 import { detachedMount } from "../../../ffi/mounts.ts";
 import { hasCode } from "../../../ffi/native.ts";
 import { filterDumps, NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink } from "../../../ffi/net/netlink.ts";
 import type { Clock } from "../../base/clock.ts";
 import { LIMITS } from "../../limits.ts";
+import { forward, type Ipv6, ownForwarding, readIpv6 } from "./forwarding.ts";
 import { Netlink } from "./message.ts";
 import { closeHostPorts, installRootTable, openHostPorts, rootTableIsWhole } from "./nft/root.ts";
-import { ROOT_DEVICE } from "./plan.ts";
-import { type LinkFact, readLink, readRoutes } from "./read.ts";
-import { setForwarding } from "./route.ts";
-import type { BuildGround } from "./slot.ts";
 
-const SYS = "/proc/sys/net";
-
-function isOn(path: string): boolean {
-  return existsSync(`${SYS}/${path}`) && readFileSync(`${SYS}/${path}`, "utf8").trim() === "1";
-}
-
-/** Whether new links get IPv6, and whether this host passes IPv6 on between them. */
-export interface Ipv6 {
-  readonly links: boolean;
-  readonly forwards: boolean;
-}
-
-/**
- * IPv6 forwarding is left as it is: a host that begins to forward no longer listens to router advertisements, and may lose
- * its own way out.
- */
-export function readIpv6(): Ipv6 {
-  const links = existsSync(`${SYS}/ipv6/conf/all/forwarding`);
-  const off = isOn("ipv6/conf/all/disable_ipv6") || isOn("ipv6/conf/default/disable_ipv6");
-  return { links: links && !off, forwards: links && !off && isOn("ipv6/conf/all/forwarding") };
-}
-
-/** True when this host passes IPv4 packets on between all of its links. */
-export function forwardsAll(): boolean {
-  return isOn("ipv4/ip_forward");
-}
-
-/** Links that a default route goes over. */
-export function uplinks(nl: Netlink): LinkFact[] {
-  const indexes = readRoutes(nl, true)
-    .filter(({ bits }) => bits === 0)
-    .flatMap((route) => route.indexes);
-  const found: LinkFact[] = [];
-  for (const index of new Set(indexes)) {
-    try {
-      found.push(readLink(nl, index));
-    } catch (error) {
-      if (!hasCode(error, "ENODEV")) throw error; // gone meanwhile
-    }
-  }
-  return found.filter(({ name }) => !ROOT_DEVICE.test(name) && name !== "lo");
-}
-
-export class RootShare implements BuildGround {
+export class RootShare {
   readonly route: number;
   readonly netfilter: number;
   readonly #clock: Clock;
@@ -106,27 +56,14 @@ export class RootShare implements BuildGround {
     this.#ipv6 = readIpv6();
     const rules = new Netlink(this.netfilter);
     const whole = rootTableIsWhole(rules);
-    const own = forwardsAll() ? [] : this.#ownUplinks(whole);
-    const changed = own.length !== this.#own.length || own.some((name) => !this.#own.includes(name));
+    const { wanted, named } = ownForwarding(new Netlink(this.route), rules, this.#own);
+    const same = wanted.length === named.length && wanted.every((name) => named.includes(name));
     // First the refusals, then what makes them necessary.
-    if (!whole || changed) installRootTable(rules, { ownForwarding: own });
+    if (!whole || !same) installRootTable(rules, { ownForwarding: wanted });
     if (!whole) for (const [device, ports] of this.#ports) openHostPorts(rules, device, ports);
-    this.#own = own;
-    this.#forward(own);
+    this.#own = wanted;
+    forward(new Netlink(this.route), wanted);
     this.#lookedAtMs = now;
-  }
-
-  #ownUplinks(whole: boolean): string[] {
-    return uplinks(new Netlink(this.route))
-      .filter(({ forwards, name }) => !forwards || whole || this.#own.includes(name))
-      .map(({ name }) => name)
-      .sort();
-  }
-
-  #forward(names: readonly string[]): void {
-    const nl = new Netlink(this.route);
-    for (const name of names) setForwarding(nl, name, true);
-    nl.flush();
   }
 
   /** Lets a slot reach these ports of its `hostAddress`, and no others any more. @throws {NativeError} */

@@ -54,15 +54,13 @@ function address(
   for (const text of ipv6 ? peer.addresses : [peer.addresses[0]]) addNeighbour(nl, index, text, peer.mac);
 }
 
-/** The pair, and this host's end of it. */
-function link({ route, ipv6 }: BuildGround, at: SlotAddresses, nsFd: number): void {
-  const nl = new Netlink(route);
+/** The pair, and this host's end of it: messages for this process's own namespace. */
+export function addLink(nl: Netlink, at: SlotAddresses, nsFd: number, ipv6: boolean): void {
   const here = { name: at.rootDevice, index: rootIndex(at.slot), mac: at.hostMac };
   addVeth(nl, here, { name: at.uplink, index: UPLINK_INDEX, mac: at.slotMac, nsFd });
   setUp(nl, here, ipv6);
   const peer = { addresses: [at.slotAddress, at.slotAddress6], mac: at.slotMac } as const;
   address(nl, here.index, [at.hostAddress, at.hostAddress6], peer, ipv6);
-  nl.flush();
 }
 
 /** The neighbours of a tap are lost whenever its hardware address is set. */
@@ -76,8 +74,8 @@ export function addWaysOut(nl: Netlink, at: SlotAddresses, ipv6: boolean): void 
   if (ipv6) addDefaultRoute(nl, at.hostAddress6, UPLINK_INDEX);
 }
 
-function inside(route: number, at: SlotAddresses, ipv6: boolean): void {
-  const nl = new Netlink(route);
+/** Everything inside but the rules: messages for the slot's namespace. */
+export function addInside(nl: Netlink, at: SlotAddresses, ipv6: boolean): void {
   up(nl, { name: "lo", index: 1 });
   setUp(nl, { name: at.tap, index: TAP_INDEX }, ipv6);
   const guest = { addresses: [at.guestAddress, at.guestAddress6], mac: at.guestMac } as const;
@@ -86,7 +84,6 @@ function inside(route: number, at: SlotAddresses, ipv6: boolean): void {
   const host = { addresses: [at.hostAddress, at.hostAddress6], mac: at.hostMac } as const;
   address(nl, UPLINK_INDEX, [at.slotAddress, at.slotAddress6], host, ipv6);
   addWaysOut(nl, at, ipv6);
-  nl.flush();
 }
 
 /** True when a device of this name was of a slot, and is gone now. */
@@ -104,12 +101,15 @@ function removeLeftover(route: number, at: SlotAddresses): boolean {
 }
 
 /** The link, in the place of what a dying namespace of the slot's last holder may still have of it. */
-function linkAnew(ground: BuildGround, at: SlotAddresses, nsFd: number): void {
+function linkAnew({ route, ipv6 }: BuildGround, at: SlotAddresses, nsFd: number): void {
+  const nl = new Netlink(route);
+  addLink(nl, at, nsFd, ipv6);
   try {
-    link(ground, at, nsFd);
+    nl.flush();
   } catch (error) {
-    if (!hasCode(error, "EEXIST", "EBUSY") || !removeLeftover(ground.route, at)) throw error;
-    link(ground, at, nsFd);
+    if (!hasCode(error, "EEXIST", "EBUSY") || !removeLeftover(route, at)) throw error;
+    addLink(nl, at, nsFd, ipv6);
+    nl.flush();
   }
 }
 
@@ -124,7 +124,9 @@ export function buildSlot(ground: BuildGround, at: SlotAddresses): Pick<Namespac
     ground.step?.("namespace");
     linkAnew(ground, at, made.ns);
     ground.step?.("link");
-    inside(made.route, at, ground.ipv6);
+    const inside = new Netlink(made.route);
+    addInside(inside, at, ground.ipv6);
+    inside.flush();
     ground.step?.("inside");
     const rules = new Netlink(made.netfilter);
     resetTable(rules, at);

@@ -5,10 +5,12 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { closeFd } from "../../../ffi/files.ts";
+import { NativeError } from "../../../ffi/native.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import { type Folders, volumesIn } from "../home/data.ts";
 import { removePartials } from "../home/publish.ts";
+import { sweepLinks } from "../net/sweep.ts";
 import type { Cgroups } from "./cgroups.ts";
 import { cleanLeftover } from "./leases.ts";
 import { killOccupants } from "./occupants.ts";
@@ -97,6 +99,7 @@ export async function sweep(ground: SweepGround): Promise<Swept> {
     closeFd(fd);
     return gone;
   });
+  removeLinks(ground.log);
   const kept = ["snapshots", "snapshots/.bases", "hibernated", "promoted"].map((name) => join(data.dir, name));
   const templates = join(data.dir, "templates");
   const baked = existsSync(templates) ? readdirSync(templates).map((name) => join(templates, name)) : [];
@@ -107,6 +110,16 @@ export async function sweep(ground: SweepGround): Promise<Swept> {
   const swept = { freed, killed: killed.size };
   if (freed + killed.size > 0) ground.log.info("removed what an ended process left", swept);
   return swept;
+}
+
+function removeLinks(log: Log): void {
+  try {
+    const links = sweepLinks(lockSlot);
+    if (links > 0) log.info("removed links to networks that nobody has", { links });
+  } catch (error) {
+    if (!(error instanceof NativeError)) throw error;
+    log.debug("links could not be looked at", { says: error.message });
+  }
 }
 
 /** A detached jail that lives holds its slot; one that is dying does not any more. */
