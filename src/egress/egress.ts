@@ -17,6 +17,8 @@ import { Resolver } from "./dns/resolver.ts";
 import type { NameServer } from "./dns/upstream.ts";
 import { Events } from "./events.ts";
 import { type Policy, parsePolicy, permits, permitsAddress, rulesOf, wantsProxy } from "./policy.ts";
+import { createAuthority } from "./proxy/ca/authority.ts";
+import { startProxy } from "./proxy/proxy.ts";
 import type { CertificateAuthority, EgressProxy } from "./proxy/types.ts";
 
 export interface EgressParts {
@@ -115,17 +117,20 @@ export class SandboxEgress {
       this.#closed = true;
       this.#policy = parsePolicy({ mode: "none" }, []);
       this.#collect();
-      if (this.usage() !== null && this.#network.usage() !== null) this.#applyNone();
+      this.#used = this.#network.usage() ?? this.#used;
+      if (this.#network.usage() !== null) this.#applyNone();
       await this.#stop(this.#names, this.#proxy);
     });
   }
 
   async #change(policy: Policy): Promise<void> {
     const before = { policy: this.#policy, names: this.#names, proxy: this.#proxy };
+    const authority = this.#authorityFor(policy);
+    const kept = authority === this.#authority ? before.proxy : null;
     const names = policy.mode === "none" ? null : (before.names ?? (await this.#startNames()));
     let proxy: EgressProxy | null = null;
     try {
-      proxy = wantsProxy(policy) ? (before.proxy ?? (await this.#startProxy(policy))) : null;
+      proxy = wantsProxy(policy) ? (kept ?? (await this.#startProxy(policy, authority))) : null;
       // Before the rules: nothing is opened any more for the policy before, by a name whose answer is under way.
       this.#policy = policy;
       const ports = { dnsPort: names?.port ?? null, proxyPort: proxy?.port ?? null };
@@ -140,6 +145,7 @@ export class SandboxEgress {
     proxy?.update({ permits: this.#permits, secrets: policy.secrets, inspect: policy.inspect });
     this.#names = names;
     this.#proxy = proxy;
+    this.#authority = authority;
     await this.#stop(before.names === names ? null : before.names, before.proxy === proxy ? null : before.proxy);
   }
 
@@ -163,8 +169,27 @@ export class SandboxEgress {
     });
   }
 
-  async #startProxy(_policy: Policy): Promise<EgressProxy> {
-    throw new WarrenError("unsupported", "there is no egress proxy");
+  #startProxy(policy: Policy, authority: CertificateAuthority | null): Promise<EgressProxy> {
+    const { clock, log } = this.#parts;
+    return startProxy({
+      hostname: this.#network.hostAddress,
+      alsoOn: this.#network.hostAddress6,
+      permits: this.#permits,
+      secrets: policy.secrets,
+      inspect: policy.inspect,
+      resolve: (name) => this.resolve(name),
+      ca: authority,
+      clock,
+      log,
+      onRequest: (event) => this.#events.requested(event),
+    });
+  }
+
+  /** The one there is, as long as it is good for all hosts that have a secret: it is good for no others. */
+  #authorityFor(policy: Policy): CertificateAuthority | null {
+    const hosts = [...new Set(policy.secrets.map(({ host }) => host))];
+    if (hosts.every((host) => this.#authority?.names.includes(host) === true)) return this.#authority;
+    return createAuthority(this.#parts.clock, hosts);
   }
 
   readonly #permits = (name: string, port: number): boolean => {

@@ -167,6 +167,64 @@ describe("A change of policy", () => {
   });
 });
 
+describe("The proxy", () => {
+  const secret = (host: string) => ({ host, header: "Authorization", value: "hush" });
+  const get = (host: string) =>
+    new TextEncoder().encode(`GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+
+  test("is there for hosts with a secret, whose addresses are marked for it", async () => {
+    const { guest, network, egress } = await sandbox(NAMED, { secrets: [secret("a.example")] });
+    expect(network.rules).toMatchObject({ caught: "named" });
+    expect(network.rules.proxyPort).toBeGreaterThan(0);
+    expect(egress.certificatePem).toStartWith("-----BEGIN CERTIFICATE-----");
+    await guest.ask("c.example");
+    expect(network.open(PUBLIC)).toEqual(["80-90"]);
+    await guest.ask("a.example");
+    expect(network.open(PUBLIC)).toEqual(["80-90 proxied", "443 proxied"]);
+  });
+
+  test("is there in mode open, where nothing else is marked", async () => {
+    const { guest, network } = await sandbox(
+      (asking) => [reply(asking, [a(asking.question.name, asking.question.name === "a.example" ? PUBLIC : "8.8.8.8")])],
+      { egress: { mode: "open" }, secrets: [secret("a.example")] },
+    );
+    await guest.ask("a.example");
+    await guest.ask("b.example");
+    expect([network.open(PUBLIC), network.open("8.8.8.8")]).toEqual([["all proxied"], []]);
+  });
+
+  test("holds what it sees to the policy of the moment, and tells the log", async () => {
+    const { network, egress } = await sandbox(NAMED, {
+      egress: { mode: "allowlist", allow: ["a.example"], inspect: true },
+    });
+    expect(network.rules).toMatchObject({ caught: "all" });
+    expect(egress.certificatePem).toBeNull();
+    const proxyPort = network.rules.proxyPort!;
+    const refused = await overTcp(proxyPort, get("d.example"));
+    expect(new TextDecoder().decode(refused)).toStartWith("HTTP/1.1 403 ");
+    await until("the log has it", () => egress.log().events.some(({ kind }) => kind === "request"));
+    const event = egress.log().events.find(({ kind }) => kind === "request");
+    expect(event).toMatchObject({ name: "d.example", verdict: "refused" });
+    await egress.change(policy({ mode: "allowlist", allow: ["b.example"], inspect: true }));
+    expect(network.rules.proxyPort).toBe(proxyPort);
+    expect(new TextDecoder().decode(await overTcp(proxyPort, get("a.example")))).toStartWith("HTTP/1.1 403 ");
+  });
+
+  test("is gone when nothing is for it, and its authority stays for when it is back", async () => {
+    const secrets = [secret("a.example"), secret("x.b.example")];
+    const { network, egress } = await sandbox(NAMED, { secrets });
+    const [pem, proxyPort] = [egress.certificatePem, network.rules.proxyPort!];
+    await egress.change(policy({ mode: "open" }));
+    expect(network.rules).toMatchObject({ caught: "none", proxyPort: null });
+    expect(await overTcp(proxyPort, get("a.example"))).toHaveLength(0);
+    await egress.change(parsePolicy({ mode: "open" }, secrets.slice(1)));
+    expect(egress.certificatePem).toBe(pem);
+    expect(network.rules).toMatchObject({ caught: "named" });
+    await egress.close();
+    expect(await overTcp(network.rules.proxyPort ?? proxyPort, get("a.example"))).toHaveLength(0);
+  });
+});
+
 describe("What cannot be opened", () => {
   test("is not answered", async () => {
     const { guest, network, egress } = await sandbox();
