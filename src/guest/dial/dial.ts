@@ -77,6 +77,9 @@ export async function* dial(
   const over = new AbortController();
   const broken: { cause: unknown }[] = [];
   let isAlone = true;
+  // At once, and not when the next piece is asked for, which may be never.
+  const reset = (): void => call.cancel();
+  signal?.addEventListener("abort", reset, { once: true });
   try {
     await call.send(ASK.DIAL, encodeFields(fields));
     const first = await call.next(connection.within(LIMITS.guestRequestMs, signal));
@@ -117,6 +120,7 @@ export async function* dial(
       ? connection.fail(cause)
       : failure(cause, target);
   } finally {
+    signal?.removeEventListener("abort", reset);
     if (isAlone) {
       call.cancel();
       over.abort();

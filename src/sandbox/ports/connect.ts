@@ -47,6 +47,8 @@ export async function connectPort(target: PortTarget, signal?: AbortSignal): Pro
     const closed = new WarrenError("cancelled", "the connection was closed");
     over.abort(closed);
     fail(closed);
+    // Without this nothing would happen while nobody reads. What is being read ends with the abort.
+    void Promise.try(async () => pieces.return?.()).catch(() => undefined);
   };
   return { readable, writable, close };
 }

@@ -49,14 +49,27 @@ export function openDoorway(kind: "unix" | "tcp"): Doorway {
     outside.add(end);
     void end.closed.then(() => outside.delete(end));
   }, changed);
-  const listener =
-    kind === "unix"
-      ? Bun.listen<SocketEnd>({ unix: `\0warren-${nonce()}`, allowHalfOpen: true, socket })
-      : Bun.listen<SocketEnd>({ hostname: "127.0.0.1", port: 0, allowHalfOpen: true, socket });
+  const handlers = { allowHalfOpen: true, socket };
+  const { listener, at } = kind === "unix" ? unixListener(handlers) : tcpListener(handlers);
   const shut = (): void => {
     listener.stop();
     for (const end of [...outside]) end.terminate();
   };
-  const at = "unix" in listener ? { unix: listener.unix } : { port: listener.port };
   return { prefix, at, entered, [Symbol.dispose]: shut };
+}
+
+interface Handlers {
+  readonly allowHalfOpen: boolean;
+  readonly socket: Bun.SocketHandler<SocketEnd>;
+}
+
+/** Abstract: it has no file that could be left over. */
+function unixListener(handlers: Handlers) {
+  const unix = `\0warren-${nonce()}`;
+  return { listener: Bun.listen<SocketEnd>({ unix, ...handlers }), at: { unix } };
+}
+
+function tcpListener(handlers: Handlers) {
+  const listener = Bun.listen<SocketEnd>({ hostname: "127.0.0.1", port: 0, ...handlers });
+  return { listener, at: { port: listener.port } };
 }

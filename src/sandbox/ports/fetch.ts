@@ -66,26 +66,22 @@ function explained(cause: unknown, through: Through, signal: AbortSignal | null 
   return new WarrenError("guest_protocol", says, { details: { port }, cause });
 }
 
-/** The body, with errors that say what happened; the connection ends with it. */
+/** The body, with errors that say what happened. At its end the client closes, and so the server does; one left early is reset. */
 function bodyOf(
   response: Response,
   through: Through,
   fails: (cause: unknown) => unknown,
 ): ReadableStream<Uint8Array> | null {
   const { body } = response;
-  if (body === null || EMPTY.has(response.status)) {
-    through.end();
-    return null;
-  }
+  if (body === null || EMPTY.has(response.status)) return null;
   const reader = body.getReader();
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
         try {
           const { done, value } = await reader.read();
-          if (!done) return controller.enqueue(value);
-          controller.close();
-          through.end();
+          if (done) controller.close();
+          else controller.enqueue(value);
         } catch (cause) {
           controller.error(fails(cause));
           through.end();
@@ -110,6 +106,8 @@ async function send(target: PortTarget, { url, init }: Hop): Promise<{ response:
   const headers = new Headers(init.headers);
   // Between a sandbox and its host compression costs more than it saves; and a small answer must not become a large one here.
   if (!headers.has("accept-encoding")) headers.set("accept-encoding", "identity");
+  // Each request has a connection of its own: the next one may find another machine behind the same handle.
+  if (!headers.has("connection")) headers.set("connection", "close");
   const own = { headers, redirect: "manual", keepalive: false, decompress: false } as const;
   try {
     const unix = "unix" in at ? at.unix : "";

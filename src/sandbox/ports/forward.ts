@@ -62,7 +62,7 @@ export function forwardPort(target: PortTarget, options: ForwardOptions = {}): P
   }
   const close = (): void => {
     over.abort(new WarrenError("cancelled", "the port is forwarded no more"));
-    listener.stop(true);
+    listener.stop(); // without its connections, which it would end as if all had been said
     for (const end of [...ends]) end.terminate();
   };
   return { hostname, port: listener.port, close, [Symbol.dispose]: close };

@@ -18,6 +18,8 @@ export class SocketEnd implements AsyncIterable<Uint8Array> {
   #isPaused = false;
   /** The local program says no more. */
   #isOver = false;
+  /** It has been told that the sandbox says no more. */
+  #isShut = false;
   /** There is no connection any more. */
   #isGone = false;
   #wake: () => void = () => undefined;
@@ -68,7 +70,11 @@ export class SocketEnd implements AsyncIterable<Uint8Array> {
 
   /** No more comes from the sandbox; the local program may go on. */
   end(): void {
-    if (!this.#isGone) this.#socket.shutdown();
+    this.#isShut = true;
+    if (this.#isGone) return;
+    // With both directions over there is nothing left of it, which the runtime does not see by itself in this order.
+    if (this.#isOver) this.#socket.end();
+    else this.#socket.shutdown();
   }
 
   /** Resets it. */
@@ -93,8 +99,10 @@ export class SocketEnd implements AsyncIterable<Uint8Array> {
       this.#isOver = true;
       this.#wake();
     },
-    close: (): void => {
+    close: (error?: Error): void => {
       this.#isGone = true;
+      // Of a connection whose other direction was over the end is not told before: it is closed at once.
+      if (this.#isShut && error === undefined) this.#isOver = true;
       this.#wake();
       this.#drained();
       this.#resolveClosed(this.#isOver ? "ended" : "broken");
@@ -125,7 +133,7 @@ export function handlersOf(
     },
     drain: (socket) => socket.data.events.drain(),
     end: (socket) => socket.data.events.end(),
-    error: (socket) => socket.data.events.close(),
-    close: (socket) => socket.data.events.close(),
+    error: (socket, error) => socket.data.events.close(error),
+    close: (socket, error) => socket.data.events.close(error),
   };
 }

@@ -24,23 +24,28 @@ export async function passThrough(
   const over = new AbortController();
   const door = openDoorway(kind);
   const either = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
+  let failure: unknown = null;
+  let leave: () => unknown = () => undefined;
   const end = (): void => {
     over.abort(new WarrenError("cancelled", "the exchange is over"));
     door[Symbol.dispose]();
+    leave();
   };
-  let failure: unknown = null;
   const outgoing = (async function* () {
     yield* await door.entered;
   })();
   try {
-    const stream = await dialPort(target, outgoing, either);
+    const pieces = (await dialPort(target, outgoing, either))[Symbol.asyncIterator]();
+    // As long as nobody has come in nobody reads, and leaving is the only way to end the connection.
+    leave = () => void Promise.try(async () => pieces.return?.()).catch(() => undefined); // it is over either way
     const guard = new HeadGuard(target.port);
     const pour = async (): Promise<void> => {
       const local = await door.entered;
+      leave = () => local.terminate();
       void local.closed.then((how) => {
         if (how === "broken") end();
       });
-      await pourInto(local, stream, (piece) => guard.take(piece));
+      await pourInto(local, { [Symbol.asyncIterator]: () => pieces }, (piece) => guard.take(piece));
     };
     void pour().catch((cause: unknown) => {
       failure = cause;

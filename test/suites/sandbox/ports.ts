@@ -159,7 +159,7 @@ function httpTests({ shared, needs }: Subject): void {
   needs("python", "fetch moves 10 MiB up and down, exactly", async () => {
     await using _ = await listening(shared(), 7111, SERVER);
     const large = pattern(10 * MIB);
-    const up = await shared().fetch(7111, "/sha", { method: "POST", body: large });
+    const up = await shared().fetch(7111, "/sha", { method: "POST", body: Buffer.from(large) });
     expect(await up.text()).toBe(sha256(large));
     const stream = new ReadableStream<Uint8Array>({
       start(controller) {
