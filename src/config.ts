@@ -30,6 +30,18 @@ const VARIABLES = {
     fallback: "auto",
     says: "acceleration; auto uses KVM where a probe guest boots",
   },
+  WARREN_DNS: {
+    key: "dns",
+    schema: Type.String({ pattern: "^[0-9a-fA-F:.]+(,[0-9a-fA-F:.]+)*$" }),
+    fallback: null,
+    says: "name servers that sandboxes' names are asked of, comma-separated; default those of /etc/resolv.conf",
+  },
+  WARREN_EGRESS_EXEMPT: {
+    key: "egressExempt",
+    schema: Type.String({ pattern: "^[0-9a-fA-F:./]+(,[0-9a-fA-F:./]+)*$" }),
+    fallback: null,
+    says: "private ranges that sandboxes' egress policies may allow all the same, comma-separated",
+  },
   WARREN_QEMU: { key: "qemu", schema: AbsolutePath, fallback: null, says: "path of qemu-system-x86_64" },
 } as const;
 
@@ -46,6 +58,8 @@ export const Config = Type.Object({
   kernel: Type.Union([Type.String(), Type.Null()]),
   accel: Type.Union([Type.Literal("auto"), Type.Literal("kvm"), Type.Literal("tcg")]),
   qemu: Type.Union([Type.String(), Type.Null()]),
+  dns: Type.Union([Type.String(), Type.Null()]),
+  egressExempt: Type.Union([Type.String(), Type.Null()]),
 });
 export type Config = Static<typeof Config>;
 

@@ -17,6 +17,7 @@ export type { Body, CallOptions } from "./contract/route.ts";
 export type { CellEvent, ContextInfo, MimeBundle } from "./contract/routes/contexts.ts";
 export type { ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.ts";
 export type { FileInfo } from "./contract/routes/files.ts";
+export type { Egress, NetworkEvent, NetworkInfo, Secret } from "./contract/routes/network.ts";
 export type { SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
 export type { SnapshotInfo } from "./contract/routes/snapshots.ts";
 export type { BakeEvent, TemplateInfo } from "./contract/routes/templates.ts";

@@ -5,6 +5,7 @@
 import type { Body, CallOptions } from "./contract/route.ts";
 import type { Exec, ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.ts";
 import type { PromoteResult } from "./contract/routes/forks.ts";
+import type { Egress, NetworkEvent, NetworkInfo } from "./contract/routes/network.ts";
 import type { PortInfo } from "./contract/routes/ports.ts";
 import type { SandboxCreate, SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
 import type { AttachedVolume } from "./contract/routes/volumes.ts";
@@ -74,6 +75,8 @@ export interface ForkOptions extends CallOptions {
   readonly metadata?: Record<string, string>;
   /** At most what the parent has left, which is the default. */
   readonly ttlSeconds?: number;
+  /** What may leave the child: nothing that the parent's policy does not allow, which is the default. */
+  readonly egress?: Egress;
 }
 
 /**
@@ -303,6 +306,24 @@ export class Sandbox implements AsyncDisposable {
   detachVolume(volume: Volume | string): Promise<void> {
     const name = typeof volume === "string" ? volume : volume.name;
     return this.#host.detachVolume({ id: this.id, name });
+  }
+
+  /** What may leave it, and what it has used of its network. */
+  network(): Promise<NetworkInfo> {
+    return this.#host.network({ id: this.id });
+  }
+
+  /**
+   * Replaces what may leave it, at once: open connections that the new policy does not allow stop.
+   * @throws {WarrenError} `invalid_request` – an entry; `host_unsupported` – this host gives sandboxes no network
+   */
+  setNetwork(egress: Egress): Promise<NetworkInfo> {
+    return this.#host.setNetwork({ id: this.id, egress });
+  }
+
+  /** What it tried to reach, oldest first; the latest {@link LIMITS.egressLogRows}. */
+  networkLog(): Promise<{ readonly events: NetworkEvent[]; readonly lost: number }> {
+    return this.#host.networkLog({ id: this.id });
   }
 
   /** Ends the sandbox and frees all it held; doing so twice is fine. */

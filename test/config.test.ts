@@ -5,6 +5,7 @@ import { configHelp, DEBIAN_MIRROR, readConfig } from "../src/config.ts";
 test("Config of an empty environment is all defaults", () => {
   expect(readConfig({})).toEqual({
     ...{ home: "/var/lib/warren", log: "warn", mirror: DEBIAN_MIRROR, kernel: null, accel: "auto", qemu: null },
+    ...{ dns: null, egressExempt: null },
   });
 });
 

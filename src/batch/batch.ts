@@ -4,6 +4,7 @@
  */
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Move } from "../contract/move.ts";
+import type { Egress, Secret } from "../contract/routes/network.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -31,6 +32,9 @@ export interface BatchOptions {
   readonly retry?: number;
   /** Bytes kept of each output stream; default {@link LIMITS.batchOutputBytes}. */
   readonly outputBytes?: number;
+  /** What may leave the sandboxes; default nothing: programs that nobody reviewed have no business outside. */
+  readonly egress?: Egress;
+  readonly secrets?: readonly Secret[];
   readonly signal?: AbortSignal;
 }
 
@@ -122,6 +126,8 @@ export async function* runJobs(
       ...(template === undefined ? {} : { template }),
       ...(cpu === undefined ? {} : { cpu }),
       ...(memoryMb === undefined ? {} : { memoryMb }),
+      egress: options.egress ?? { mode: "none" },
+      ...(options.secrets === undefined ? {} : { secrets: [...options.secrets] }),
     },
     ...settings,
     creates: { failedInARow: 0 },

@@ -66,7 +66,7 @@ export class Bill {
   /** USD of so much time in a sandbox of this size. */
   estimate(cpu: number, memoryMib: number, ms: number): number {
     const wholeMs = Math.max(0, Math.floor(ms));
-    return this.#usd({ vcpuMs: BigInt(cpu * wholeMs), memoryMibMs: BigInt(memoryMib * wholeMs) });
+    return this.#usd({ vcpuMs: BigInt(cpu * wholeMs), memoryMibMs: BigInt(memoryMib * wholeMs), egressBytes: 0n });
   }
 
   totals(): Totals {

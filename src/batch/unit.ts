@@ -2,6 +2,7 @@
  * Consecutive jobs that share one sandbox, most often just one: create, run, close, and again where the fault was not the
  * job's. A sandbox that broke is replaced for the jobs after it. Every job ends as exactly one result.
  */
+import type { Egress, Secret } from "../contract/routes/network.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -23,6 +24,8 @@ export interface UnitContext extends JobContext {
     readonly template?: string;
     readonly cpu?: number;
     readonly memoryMb?: number;
+    readonly egress: Egress;
+    readonly secrets?: Secret[];
   };
   readonly ttlSeconds: number | null;
   readonly retry: number;

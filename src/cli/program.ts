@@ -20,6 +20,7 @@ import { defineSnapshot, defineSnapshots } from "./verbs/kept/snapshots.ts";
 import { defineTemplates } from "./verbs/kept/templates.ts";
 import { defineVolumes } from "./verbs/kept/volumes.ts";
 import { defineLs } from "./verbs/ls.ts";
+import { defineNetwork } from "./verbs/network.ts";
 import { defineRm } from "./verbs/rm.ts";
 import { defineRun } from "./verbs/run.ts";
 import { defineStanding } from "./verbs/standing.ts";
@@ -38,6 +39,7 @@ const VERBS: readonly Define[] = [
   defineSnapshot,
   defineSnapshots,
   defineVolumes,
+  defineNetwork,
   defineDoctor,
   defineClean,
   defineBench,

@@ -19,6 +19,10 @@ export const Move = Type.Object({
   /** The event that caused it; `created` for the first row. */
   event: Type.String(),
   reason: Type.Union([Type.String(), Type.Null()]),
+  /** What it had sent and received since it last began to run; only of a move that ends that, and where there was a network. */
+  network: Type.Optional(
+    Type.Object({ bytesOut: Type.Integer(), bytesIn: Type.Integer(), connections: Type.Integer() }),
+  ),
   /** The engine's monotonic clock, fractional milliseconds: durations and bills. Never decreases along a sandbox. */
   monotonicMs: Type.Number(),
   /** Milliseconds since the Unix epoch at the same instant: for people. */

@@ -4,6 +4,7 @@ import { contextRoutes } from "./routes/contexts.ts";
 import { execRoutes } from "./routes/exec.ts";
 import { fileRoutes } from "./routes/files.ts";
 import { forkRoutes } from "./routes/forks.ts";
+import { networkRoutes } from "./routes/network.ts";
 import { portRoutes } from "./routes/ports.ts";
 import { sandboxRoutes } from "./routes/sandboxes.ts";
 import { snapshotRoutes } from "./routes/snapshots.ts";
@@ -17,6 +18,7 @@ export const routes = {
   ...fileRoutes,
   ...portRoutes,
   ...forkRoutes,
+  ...networkRoutes,
   ...snapshotRoutes,
   ...templateRoutes,
   ...volumeRoutes,

@@ -9,7 +9,6 @@ import { parse } from "../contract/parse.ts";
 import type { CallOptions, Input, Route } from "../contract/route.ts";
 import type { SandboxCreate, SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
 import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
-import type { BakeEvent } from "../contract/routes/templates.ts";
 import { routes, type SandboxHost } from "../contract/routes.ts";
 import type { Driver } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
@@ -18,7 +17,9 @@ import { LIMITS } from "../limits.ts";
 import { guestCalls, type Reached, type Used } from "./calls.ts";
 import { contextCalls } from "./contexts/calls.ts";
 import { Admission } from "./create/admit.ts";
+import type { SandboxParts } from "./create/clone.ts";
 import { Creates } from "./create/creates.ts";
+import type { EngineOptions } from "./create/options.ts";
 import { Pool } from "./create/pool.ts";
 import { borrow } from "./fork/borrowed.ts";
 import { Forks } from "./fork/forks.ts";
@@ -30,10 +31,12 @@ import { isTerminal, Lifecycle } from "./lifecycle.ts";
 import type { Live } from "./live.ts";
 import { MoveLog } from "./log.ts";
 import { Neighbours } from "./neighbours.ts";
+import { networkCalls } from "./network/calls.ts";
+import { Networks, type NetworksParts } from "./network/networks.ts";
 import { DEFAULT_TEMPLATE } from "./plan.ts";
 import { portCalls } from "./ports/calls.ts";
 import { explain, notFound, notRunning } from "./reached.ts";
-import type { Registry } from "./registry.ts";
+import type { Registry, SandboxRecord } from "./registry.ts";
 import type { SnapshotStore } from "./snapshots.ts";
 import { loggedSnapshots, loggedVolumes, StorageLog } from "./storage/log.ts";
 import { templateCalls } from "./template-calls.ts";
@@ -50,27 +53,9 @@ export interface EngineParts {
   readonly snapshots: SnapshotStore;
   readonly volumes: VolumeStore;
   readonly registry: Registry;
+  readonly egress: NetworksParts["egress"];
   readonly clock: Clock;
   readonly log: Log;
-}
-
-export interface EngineOptions {
-  /** Prepared VMM processes kept per template in use; default {@link LIMITS.preparedPerTemplate}. */
-  readonly prepared?: number;
-  /** Milliseconds without use after which they are given up; default {@link LIMITS.preparedIdleMs}. */
-  readonly preparedIdleMs?: number;
-  /** Restored, paused clones kept per template in use, their memory counted; default 0. */
-  readonly ready?: number;
-  /** Creates that may wait; default {@link LIMITS.createQueue}. */
-  readonly queue?: number;
-  /** Milliseconds a create may wait for room; default {@link LIMITS.createWaitMs}. */
-  readonly createWaitMs?: number;
-  /** vCPUs promised per core; default {@link LIMITS.vcpusPerCore}. */
-  readonly vcpusPerCore?: number;
-  /** Told about each step when a create has to bake first. */
-  readonly onBake?: (event: BakeEvent) => void;
-  /** False leaves every clone with the snapshot's randomness: for the control run that shows what reseeding is for. */
-  readonly reseed?: boolean;
 }
 
 export class Engine implements AsyncDisposable {
@@ -78,7 +63,7 @@ export class Engine implements AsyncDisposable {
   readonly moves: MoveLog;
   /** Everything that this process keeps on disk, from when to when: storage is billed by it. */
   readonly storage: StorageLog;
-  readonly #parts: EngineParts;
+  readonly #parts: EngineParts & SandboxParts;
   readonly #admission: Admission;
   readonly #pool: Pool;
   readonly #lifecycle: Lifecycle;
@@ -96,8 +81,9 @@ export class Engine implements AsyncDisposable {
     this.storage = new StorageLog(clock, log);
     const snapshots = loggedSnapshots(given.snapshots, this.storage);
     const parts = { ...given, snapshots, volumes: loggedVolumes(given.volumes, this.storage) };
-    const clones = { ...parts, reseed: options.reseed ?? true };
-    this.#parts = parts;
+    const networks = new Networks(parts);
+    const clones = { ...parts, networks, reseed: options.reseed ?? true };
+    this.#parts = clones;
     this.#hold = new Hold(clock);
     this.moves = new MoveLog(log);
     this.#lifecycle = new Lifecycle(clock, log, this.moves);
@@ -158,6 +144,7 @@ export class Engine implements AsyncDisposable {
       ...contextCalls((id) => this.#reach(account, id), hold, this.#parts.clock),
       ...templateCalls(this.#parts.templates, hold),
       ...snapshotCalls(this.#parts.snapshots, account, hold),
+      ...networkCalls(this.#parts.networks, (id) => this.#found(account, id), hold),
       ...volumeCalls(this.#volumes, account, (id) => this.#awakeOrMine(account, id), hold),
     };
   }
@@ -288,6 +275,13 @@ export class Engine implements AsyncDisposable {
     }
     if (own !== null && !isTerminal(own)) return own;
     return (await this.#hibernation.adopt(account, id)) ?? own; // what ended here may sleep by another process's doing
+  }
+
+  /** The same, or the record of one that another process made. @throws {WarrenError} `not_found` */
+  async #found(account: string, id: string): Promise<Live | SandboxRecord> {
+    const found = (await this.#here(account, id)) ?? (await this.#neighbours.find(account, id));
+    if (found === null) throw notFound(id);
+    return found;
   }
 
   /** The same, woken when it hibernates. */

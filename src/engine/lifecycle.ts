@@ -5,6 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { Mailbox } from "../base/mailbox.ts";
+import type { Move } from "../contract/move.ts";
 import type { SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -136,8 +137,17 @@ export class Lifecycle {
     const wallMs = this.#clock.wallMs() - (this.#clock.monotonicMs() - monotonicMs);
     const sequence = this.#moves.nextSequence(live.id);
     const row = { sandbox: live.id, account: live.account, template, cpu, memoryMib, sequence, from, to };
-    this.#moves.append({ ...row, event, reason, monotonicMs, wallMs });
+    const network = LEAVING.has(to) ? networkOf(live) : null;
+    this.#moves.append({ ...row, event, reason, ...(network && { network }), monotonicMs, wallMs });
   }
+}
+
+/** States in which nothing is left of a guest's network. */
+const LEAVING: ReadonlySet<SandboxState> = new Set(["stopping", "failed", "hibernated"]);
+
+function networkOf({ body }: Live): Move["network"] | null {
+  const used = body?.lease.network?.usage() ?? null;
+  return used === null ? null : { bytesOut: used.bytesOut, bytesIn: used.bytesIn, connections: used.connections };
 }
 
 export function isTerminal(live: Live): boolean {

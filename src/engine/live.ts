@@ -1,5 +1,8 @@
 /** One sandbox of this process: its state as last moved, what it stands on, and who waits for its end. */
+import type { NetworkInfo } from "../contract/routes/network.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { SandboxEgress } from "../egress/egress.ts";
+import type { Policy } from "../egress/policy.ts";
 import type { WarrenError } from "../errors.ts";
 import type { Layer } from "../host/host.ts";
 import type { AwakeClone } from "./create/clone.ts";
@@ -28,6 +31,12 @@ export class Live {
   layers: readonly Layer[] = [];
   /** What is in its drives, by name; written by `Volumes` only. */
   readonly volumes = new Map<string, Placed>();
+  /** What may leave it, as it is now; `spec` has what it began with. Written by `Networks` only, as are the next two. */
+  policy: Policy;
+  /** While it stands on a host's network. */
+  egress: SandboxEgress | null = null;
+  /** What it had used of a network that it does not have any more. */
+  used: NetworkInfo["usage"] = null;
   readonly posted: Posted[] = [];
   /** Ends the create, or the wake, at its next step. */
   creating = new AbortController();
@@ -48,6 +57,7 @@ export class Live {
   constructor(account: string, spec: SandboxSpec, info: SandboxInfo) {
     this.account = account;
     this.spec = spec;
+    this.policy = spec.policy;
     this.info = info;
   }
 

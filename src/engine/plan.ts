@@ -2,9 +2,12 @@
 import { randomBytes, uuid } from "../base/id.ts";
 import type { Idle, SandboxCreate, SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { VmPlan } from "../driver/driver.ts";
+import { egressOf, type Policy } from "../egress/policy.ts";
 import { WarrenError } from "../errors.ts";
 import type { GuestIdentity } from "../guest/agent.ts";
+import { TRUST_ENV } from "../guest/trust/trust.ts";
 import type { Lease } from "../host/host.ts";
+import { createPolicy, type NetworkFacts } from "./network/policies.ts";
 import type { SavedSnapshot } from "./snapshots.ts";
 import type { OpenTemplate, TemplateSize } from "./templates.ts";
 
@@ -23,6 +26,9 @@ export interface SandboxSpec {
   readonly metadata: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
   readonly workdir: string | null;
+  /** What may leave it when it begins; `anyPolicy` when nobody said so, and a host without networks may give it none. */
+  readonly policy: Policy;
+  readonly anyPolicy: boolean;
 }
 
 type SizeOf = (template: string) => { readonly cpu: number; readonly memoryMib: number };
@@ -31,13 +37,19 @@ type SizeOf = (template: string) => { readonly cpu: number; readonly memoryMib: 
  * Fills what a create left open; `sizeOf` knows each template's own size. A snapshot decides over template and size.
  * @throws {WarrenError} `invalid_request` – another size than the snapshot's
  */
-export function resolve(input: SandboxCreate, sizeOf: SizeOf, saved: SavedSnapshot | null = null): SandboxSpec {
+export function resolve(
+  input: SandboxCreate,
+  sizeOf: SizeOf,
+  saved: SavedSnapshot | null,
+  network: NetworkFacts,
+): SandboxSpec {
   const template = saved?.meta.template ?? input.template ?? DEFAULT_TEMPLATE;
   const size = saved?.size ?? sizeOf(template);
   if (saved !== null) {
     refuseOther("cpu", input.cpu, size.cpu);
     refuseOther("memoryMb", input.memoryMb, size.memoryMib);
   }
+  const policy = createPolicy(input, saved?.meta ?? null, network);
   return {
     template,
     snapshotId: saved?.meta.id ?? null,
@@ -47,8 +59,15 @@ export function resolve(input: SandboxCreate, sizeOf: SizeOf, saved: SavedSnapsh
     idle: idleOf(input),
     detached: input.detached ?? false,
     metadata: input.metadata ?? {},
-    env: { ...saved?.meta.env, ...input.env },
+    // Where a secret is set, TLS ends at this host: its programs have to believe the certificate that they are shown.
+    env: { ...(policy.secrets.length > 0 && TRUST_ENV), ...saved?.meta.env, ...input.env },
     workdir: input.workdir ?? saved?.meta.workdir ?? null,
+    policy,
+    anyPolicy:
+      saved === null &&
+      input.egress === undefined &&
+      input.egressAllowlist === undefined &&
+      policy.secrets.length === 0,
   };
 }
 
@@ -139,6 +158,7 @@ export function newInfo(
     parentId: at.parentId,
     snapshotId: spec.snapshotId,
     volumes: [],
+    egress: egressOf(spec.policy),
     ownerPid: at.ownerPid,
     notes: notesOn(spec, at.cores),
   };

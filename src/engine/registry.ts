@@ -2,10 +2,12 @@
  * What the engine needs in order to be one of several processes of the same home: who has which sandbox, and a free agent
  * port in a sandbox made elsewhere. One implementation on files (`host/home/registry.ts`), one in memory in the fake host.
  */
+import type { Egress, Secret } from "../contract/routes/network.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { VmRef } from "../driver/driver.ts";
 import type { Clone } from "./create/clone.ts";
 import type { Live } from "./live.ts";
+import { writtenOf } from "./network/policies.ts";
 import type { TemplateSize } from "./templates.ts";
 
 /** One running sandbox as its maker wrote it down; plain JSON. */
@@ -17,6 +19,9 @@ export interface SandboxRecord {
   /** Defaults of every exec in it. */
   readonly env: Readonly<Record<string, string>>;
   readonly workdir: string | null;
+  /** What may leave it; secrets are in the file that only root can read. */
+  readonly egress: Egress;
+  readonly secrets: readonly Secret[];
   /** The template whose RAM is under its memory; null when another process could not open that. */
   readonly base: (TemplateSize & { readonly digest: string }) | null;
 }
@@ -24,7 +29,8 @@ export interface SandboxRecord {
 /** What the home's other processes are told of a sandbox. */
 export function recordOf(live: Live, { vmm, origin }: Pick<Clone, "vmm" | "origin">): SandboxRecord {
   const { id, account, info, spec } = live;
-  return { id, account, info, ref: vmm.ref, env: spec.env, workdir: spec.workdir, base: origin.base ?? null };
+  const { env, workdir } = spec;
+  return { id, account, info, ref: vmm.ref, env, workdir, ...writtenOf(live.policy), base: origin.base ?? null };
 }
 
 /** An agent port that this process alone has until it gives it back or ends. */

@@ -3,6 +3,7 @@
  * a later one. A snapshot is immutable and may be restored any number of times; the image of a hibernated sandbox belongs to
  * that sandbox alone, and waking uses it up.
  */
+import type { Egress, Secret } from "../contract/routes/network.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
 import type { OpenTemplate, TemplateSize } from "./templates.ts";
@@ -19,6 +20,9 @@ export interface SnapshotMeta {
   /** Defaults of every exec in what is restored from it. */
   readonly env: Readonly<Record<string, string>>;
   readonly workdir: string | null;
+  /** What may leave it; secrets are in the file that only root can read. */
+  readonly egress: Egress;
+  readonly secrets: readonly Secret[];
   /** Milliseconds for which the sandbox stood still. */
   readonly pauseMs: number;
   /** RFC 3339, UTC. */

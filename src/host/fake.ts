@@ -27,6 +27,8 @@ const ROOMY: Capacity = {
 
 export class FakeHost implements Host {
   readonly #clock: Clock;
+  /** Null in a test about networks: else what is not asked for opens no sockets. */
+  networkDegraded: string | null = "this host is in memory";
   /** Replaceable at any time. */
   hooks: FakeHostHooks = {};
   /** Leases not given back, by id. */

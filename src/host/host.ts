@@ -112,6 +112,8 @@ export interface Host {
   diskOf(ref: VmRef): number;
   /** The network of a VMM that another process made; null when it has none, or is gone. */
   networkOf(ref: VmRef): Network | null;
+  /** Why the last lease got no network, with the remedy; null when it got one, or there was none yet. */
+  readonly networkDegraded: string | null;
   /** Closes what this port opened. */
   close(fd: number): void;
   /** Writes a disk's pages out, so that taking it later stops its guest for less. */

@@ -34,8 +34,6 @@ export interface LinuxHost extends Host {
   readonly data: Data;
   readonly cgroups: Cgroups;
   readonly registry: Registry;
-  /** Why the last lease got no network, and what to do; null when it got one. */
-  readonly networkDegraded: string | null;
   /** Lets go of what is kept ready for leases to come. */
   release(): void;
   /** Removes what ended processes left; done once when the host is opened. */

@@ -23,9 +23,11 @@ export interface Usage {
   readonly vcpuMs: bigint;
   /** MiB of guest memory × milliseconds. */
   readonly memoryMibMs: bigint;
+  /** IP packets that left the sandboxes for somewhere: bytes, counted when a sandbox stops, at that instant. */
+  readonly egressBytes: bigint;
 }
 
-export const NOTHING: Usage = { vcpuMs: 0n, memoryMibMs: 0n };
+export const NOTHING: Usage = { vcpuMs: 0n, memoryMibMs: 0n, egressBytes: 0n };
 
 /** Milliseconds of the engine's monotonic clock: from (inclusive) to (exclusive). */
 export interface Window {
@@ -35,7 +37,11 @@ export interface Window {
 }
 
 export function add(a: Usage, b: Usage): Usage {
-  return { vcpuMs: a.vcpuMs + b.vcpuMs, memoryMibMs: a.memoryMibMs + b.memoryMibMs };
+  return {
+    vcpuMs: a.vcpuMs + b.vcpuMs,
+    memoryMibMs: a.memoryMibMs + b.memoryMibMs,
+    egressBytes: a.egressBytes + b.egressBytes,
+  };
 }
 
 /**
@@ -48,6 +54,7 @@ export function fold(moves: Iterable<Move>, window: Window = {}): Usage {
   for (const move of moves) {
     const before = last.get(move.sandbox);
     if (before !== undefined) sum = add(sum, charge(before, move.monotonicMs, window));
+    sum = add(sum, { ...NOTHING, egressBytes: sent(move, window) });
     last.set(move.sandbox, move);
   }
   if (window.toMs !== undefined) for (const move of last.values()) sum = add(sum, charge(move, window.toMs, window));
@@ -64,7 +71,13 @@ function charge(move: Move, untilMs: number, { fromMs, toMs }: Window): Usage {
   return {
     vcpuMs: vcpu ? ms * BigInt(move.cpu) : 0n,
     memoryMibMs: memory ? ms * BigInt(move.memoryMib) : 0n,
+    egressBytes: 0n,
   };
+}
+
+function sent({ network, monotonicMs }: Move, { fromMs, toMs }: Window): bigint {
+  const inside = monotonicMs >= (fromMs ?? monotonicMs) && (toMs === undefined || monotonicMs < toMs);
+  return inside && network !== undefined ? BigInt(network.bytesOut) : 0n;
 }
 
 function whole(ms: number): bigint {

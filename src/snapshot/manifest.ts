@@ -4,6 +4,7 @@
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
+import { Egress, Secrets } from "../contract/routes/network.ts";
 import { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { Run } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
@@ -54,6 +55,8 @@ export const Manifest = Type.Object({
     metadata: Type.Record(Text, Text),
     env: Type.Record(Text, Text),
     workdir: TextOrNull,
+    egress: Egress,
+    secrets: Secrets,
     pauseMs: Type.Number(),
     createdAt: Text,
     parentSnapshotId: TextOrNull,

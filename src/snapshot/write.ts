@@ -41,7 +41,7 @@ export async function writePoint(
   const body = {
     ...{ format: 1 as const, ground: parts.ground, cpu: size.cpu, memoryMib: size.memoryMib, warm, workingSetMib },
     base: point.base ?? null,
-    meta: { ...meta, metadata: { ...meta.metadata }, env: { ...meta.env } },
+    meta: { ...meta, metadata: { ...meta.metadata }, env: { ...meta.env }, secrets: [...meta.secrets] },
     ...{ memory, state, disk },
   };
   writeManifest(dir, body);

@@ -112,6 +112,7 @@ export class StubHost {
           snapshotId: null,
           ownerPid: process.pid,
           volumes: [],
+          egress: { mode: "none" },
           notes: [],
         };
         this.sandboxes.set(id, { info: made, input, files: new Map(), programs: [], gone: false });

@@ -171,7 +171,7 @@ describe("tarOf", () => {
   });
 });
 
-/** Where a path leads, component by component as the kernel goes, missing ones included; null for a loop, which leads nowhere. */
+/** Where a path leads, component by component as the kernel goes, missing ones included; null for what leads nowhere: a loop, a file's inside. */
 function leadsTo(path: string): string | null {
   let rest = path.split("/");
   let at = "";
@@ -181,6 +181,7 @@ function leadsTo(path: string): string | null {
     if (part === "..") at = at.slice(0, Math.max(0, at.lastIndexOf("/")));
     if (part === "" || part === "." || part === "..") continue;
     const next = `${at}/${part}`;
+    if (at !== "" && lstatSync(at, { throwIfNoEntry: false })?.isFile() === true) return null;
     if (lstatSync(next, { throwIfNoEntry: false })?.isSymbolicLink() !== true) {
       at = next;
       continue;

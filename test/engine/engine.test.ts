@@ -1,7 +1,8 @@
 /** The engine over fakes on a clock that only moves when told: creates, ends, and everything given back. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { SandboxHost } from "../../src/contract/routes.ts";
-import type { Engine, EngineOptions } from "../../src/engine/engine.ts";
+import type { EngineOptions } from "../../src/engine/create/options.ts";
+import type { Engine } from "../../src/engine/engine.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { fold } from "../../src/meter/fold.ts";
 import { FakeClock, settle } from "../harness/clock.ts";
@@ -172,7 +173,7 @@ describe("A sandbox", () => {
       expect(row).toMatchObject({ account: "local", template: "base", cpu: 2, memoryMib: 256 });
       expect(row.wallMs - row.monotonicMs).toBe(clock.wallMs() - clock.monotonicMs());
     }
-    expect(fold(rows)).toEqual({ vcpuMs: 10_000n, memoryMibMs: 1_280_000n });
+    expect(fold(rows)).toEqual({ vcpuMs: 10_000n, memoryMibMs: 1_280_000n, egressBytes: 0n });
   });
 
   test("is deleted when its time to live runs out", async () => {
@@ -254,7 +255,7 @@ describe("A sandbox", () => {
     await fails("cancelled", creating);
     await closing;
     expect(moves(id)).toEqual(["creating:created", "stopping:close", "deleted:reaped"]);
-    expect(fold(engine.moves.of(id), { toMs: 1e9 })).toEqual({ vcpuMs: 0n, memoryMibMs: 0n });
+    expect(fold(engine.moves.of(id), { toMs: 1e9 })).toEqual({ vcpuMs: 0n, memoryMibMs: 0n, egressBytes: 0n });
   });
 
   test("whose lease cannot be given back is reported as a leak, and ends all the same", async () => {

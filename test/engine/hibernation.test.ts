@@ -116,7 +116,7 @@ describe("Engine.hibernate", () => {
       await host.wake({ id });
       await time.advance(2_000);
       await host.close({ id });
-      expect(fold(engine.moves.of(id))).toEqual({ vcpuMs: 3_000n, memoryMibMs: 3_000n * 512n });
+      expect(fold(engine.moves.of(id))).toEqual({ vcpuMs: 3_000n, memoryMibMs: 3_000n * 512n, egressBytes: 0n });
     });
   });
 

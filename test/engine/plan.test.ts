@@ -1,24 +1,29 @@
 /** Defaults, plans and identities: pure, and nothing left open. */
 import { expect, test } from "bun:test";
+import type { SandboxCreate } from "../../src/contract/routes/sandboxes.ts";
+import { parsePolicy } from "../../src/egress/policy.ts";
+import type { NetworkFacts } from "../../src/engine/network/policies.ts";
 import { hostname, newIdentity, newInfo, notesOn, resolve, vmPlan } from "../../src/engine/plan.ts";
 import type { OpenTemplate } from "../../src/engine/templates.ts";
 import { FakeHost } from "../../src/host/fake.ts";
 import { FakeClock } from "../harness/clock.ts";
 
 const own = () => ({ cpu: 2, memoryMib: 1024 });
+const NETWORKS: NetworkFacts = { degraded: null, exempt: [] };
+const resolved = (input: SandboxCreate) => resolve(input, own, null, NETWORKS);
 
 test("resolve fills everything and keeps what was asked", () => {
-  expect(resolve({}, own)).toEqual({
+  expect(resolved({})).toEqual({
     ...{ template: "base", snapshotId: null, cpu: 2, memoryMib: 1024, ttlSeconds: null, idle: null, detached: false },
-    ...{ metadata: {}, env: {}, workdir: null },
+    ...{ metadata: {}, env: {}, workdir: null, policy: parsePolicy({ mode: "open" }, []), anyPolicy: true },
   });
   const asked = { template: "t", cpu: 1, memoryMb: 128, ttlSeconds: 5, detached: true, workdir: "/w", env: { A: "b" } };
-  expect(resolve(asked, own)).toMatchObject({ template: "t", cpu: 1, memoryMib: 128, ttlSeconds: 5, detached: true });
+  expect(resolved(asked)).toMatchObject({ template: "t", cpu: 1, memoryMib: 128, ttlSeconds: 5, detached: true });
 });
 
 test("notesOn tells when more vCPUs than cores were granted", () => {
-  expect(notesOn(resolve({ cpu: 2 }, own), 2)).toEqual([]);
-  expect(notesOn(resolve({ cpu: 4 }, own), 2)).toEqual(["4 vCPUs share the host's 2 cores"]);
+  expect(notesOn(resolved({ cpu: 2 }), 2)).toEqual([]);
+  expect(notesOn(resolved({ cpu: 4 }), 2)).toEqual(["4 vCPUs share the host's 2 cores"]);
 });
 
 test("vmPlan maps the template private and puts the lease's jail around it", async () => {
@@ -61,6 +66,6 @@ test("newIdentity is new at every call, and in the forms the guest's files have"
 
 test("newInfo has its times in UTC", () => {
   const at = { wallMs: Date.UTC(2031, 1, 3), cores: 2, ownerPid: 1, path: "none", parentId: null } as const;
-  const info = newInfo("sb_x", resolve({ ttlSeconds: 90 }, own), at);
+  const info = newInfo("sb_x", resolved({ ttlSeconds: 90 }), at);
   expect([info.createdAt, info.expiresAt]).toEqual(["2031-02-03T00:00:00.000Z", "2031-02-03T00:01:30.000Z"]);
 });

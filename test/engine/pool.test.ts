@@ -1,7 +1,8 @@
 /** The pool: filled off the critical path, decaying, never shared, counted. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { SandboxHost } from "../../src/contract/routes.ts";
-import type { Engine, EngineOptions } from "../../src/engine/engine.ts";
+import type { EngineOptions } from "../../src/engine/create/options.ts";
+import type { Engine } from "../../src/engine/engine.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { FakeClock, settle } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";

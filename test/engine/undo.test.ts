@@ -1,7 +1,7 @@
 /** A create that fails or is aborted at any step leaves nothing, on every path. */
 import { describe, expect, test } from "bun:test";
 import type { GuestFault, GuestStep, VmmStep } from "../../src/driver/fake.ts";
-import type { EngineOptions } from "../../src/engine/engine.ts";
+import type { EngineOptions } from "../../src/engine/create/options.ts";
 import { WarrenError } from "../../src/errors.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { FakeClock, settle } from "../harness/clock.ts";

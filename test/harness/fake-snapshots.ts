@@ -86,7 +86,7 @@ export class FakeSnapshots implements SnapshotStore {
   async #save(into: Map<string, Kept>, point: OpenTemplate, meta: SnapshotMeta): Promise<SnapshotInfo> {
     await this.saving(meta);
     const { cpu, memoryMib: memoryMb } = point.size;
-    const { env: _, account: __, workdir: ___, sandbox: ____, ...rest } = meta;
+    const { env: _, account: __, workdir: ___, sandbox: ____, egress: _____, secrets: ______, ...rest } = meta;
     const info = { ...rest, metadata: { ...meta.metadata }, cpu, memoryMb, sizeBytes: 3, memoryBytes: 1, diskBytes: 1 };
     into.set(meta.id, { saved: { meta, size: point.size, info }, point, letGo: point.hold(), users: 0 });
     return info;

@@ -4,7 +4,8 @@ import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { createLog } from "../../src/base/log.ts";
 import type { BakeEvent, TemplateInfo } from "../../src/contract/routes/templates.ts";
 import { FakeDriver, type FakeHooks } from "../../src/driver/fake.ts";
-import { Engine, type EngineOptions } from "../../src/engine/engine.ts";
+import type { EngineOptions } from "../../src/engine/create/options.ts";
+import { Engine } from "../../src/engine/engine.ts";
 import type { SandboxRecord } from "../../src/engine/registry.ts";
 import type { OpenTemplate, TemplateSize, TemplateStore } from "../../src/engine/templates.ts";
 import { WarrenError } from "../../src/errors.ts";
@@ -114,13 +115,17 @@ export class World {
   engine(options: EngineOptions = {}): Engine {
     const { driver, templates, snapshots, volumes, registry, clock } = this;
     const log = createLog("error", (line) => this.errors.push(line));
+    const fake = this.host;
     const host: Host = {
       capacity: () => this.host.capacity(),
       bootTimeNs: () => this.host.bootTimeNs(),
       checkpoint: (ask) => this.host.checkpoint(ask),
       mergeLayers: (memoryMib, layers) => this.host.mergeLayers(memoryMib, layers),
-      diskOf: () => this.host.diskOf(),
+      get networkDegraded() {
+        return fake.networkDegraded;
+      },
       networkOf: (ref) => this.host.networkOf(ref),
+      diskOf: () => this.host.diskOf(),
       close: (fd) => this.host.close(fd),
       flushDisk: () => this.host.flushDisk(),
       lease: async (ask) => {
@@ -132,7 +137,7 @@ export class World {
       },
     };
     const engine = new Engine(
-      { host, driver, templates, snapshots, volumes, registry, clock, log },
+      { host, driver, templates, snapshots, volumes, registry, egress: { upstreams: [], exempt: [] }, clock, log },
       { prepared: 0, ...options },
     );
     return engine;

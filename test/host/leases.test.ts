@@ -54,7 +54,9 @@ function record(id: string, pid = process.pid): SandboxRecord {
     hostBootId: hostBootId(),
     socketDir: join(host.data.run, id),
   };
-  return { id, account: "local", info: {} as SandboxRecord["info"], ref, env: {}, workdir: null, base: null };
+  const info = {} as SandboxRecord["info"];
+  const rest = { env: {}, workdir: null, egress: { mode: "none" as const }, secrets: [], base: null };
+  return { id, account: "local", info, ref, ...rest };
 }
 
 if (gate("root")) {

@@ -38,7 +38,7 @@ describe("price", () => {
     expect(() => ratesOf("toString")).toThrow("no price list");
   });
   test("of one MiB for one millisecond is not lost", () => {
-    expect(formatUsd(price({ vcpuMs: 0n, memoryMibMs: 1n }, ratesOf()))).toBe("0.00000000000390625");
+    expect(formatUsd(price({ vcpuMs: 0n, memoryMibMs: 1n, egressBytes: 0n }, ratesOf()))).toBe("0.00000000000390625");
   });
 });
 

@@ -44,6 +44,8 @@ export function metaOf(id: string, change: Partial<SnapshotMeta> = {}): Snapshot
   return {
     ...{ id, account: "local", name: null, sandboxId: "sb_x", template: "base", metadata: {}, env: { A: "1" } },
     ...{
+      egress: { mode: "none" },
+      secrets: [],
       workdir: null,
       pauseMs: 3,
       createdAt: "2031-02-03T00:00:00.000Z",

@@ -147,8 +147,9 @@ class Durable {
 
 function journalSettings(options: BatchOptions, cores: number): BatchSettings {
   const { timeoutSeconds, chunk } = settingsOf(options, cores);
-  const { template = null, cpu = null, memoryMb = null } = options;
-  return { template, cpu, memory: memoryMb, timeout: timeoutSeconds, chunk };
+  const { template = null, cpu = null, memoryMb = null, egress } = options;
+  const network = egress === undefined ? {} : { egress: JSON.stringify(egress) };
+  return { template, cpu, memory: memoryMb, timeout: timeoutSeconds, chunk, ...network };
 }
 
 /**

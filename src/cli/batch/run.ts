@@ -12,6 +12,7 @@ import { type Summary, Tally } from "../../batch/summary.ts";
 import { WarrenError } from "../../errors.ts";
 import { given } from "../arguments.ts";
 import { showBake } from "../bake-first.ts";
+import { egressOf } from "../egress.ts";
 import { EXIT } from "../exits.ts";
 import type { Opened } from "../ground/ground.ts";
 import type { Io } from "../ground/io.ts";
@@ -65,7 +66,7 @@ export async function runBatch(io: Io, items: string | null, flags: BatchFlags):
         retry: flags.retry,
         outputBytes: flags.outputLimit,
         signal,
-        ...given({ cpu, memoryMb, concurrency, ttlSeconds }),
+        ...given({ cpu, memoryMb, concurrency, ttlSeconds, egress: egressOf(flags, "none") ?? undefined }),
       };
       const run = { io, flags, source, out, parts, opened, options, view, progress };
       const summary = out === null ? await streamed(run) : await durable(run, out);

@@ -1,9 +1,10 @@
 /** `warren batch`: the main job. One sandbox per item, results as JSONL in item order, a summary with the price. */
 import { LIMITS } from "../../limits.ts";
 import { integer, mib, seconds } from "../arguments.ts";
+import { type EgressFlags, egressOptions } from "../egress.ts";
 import type { Define } from "../verb.ts";
 
-export interface BatchFlags {
+export interface BatchFlags extends EgressFlags {
   readonly example?: boolean;
   readonly all?: boolean;
   readonly limit?: number;
@@ -55,7 +56,7 @@ makes that 1 when a row is not ok. 2 when lines of ITEMS could not be used (each
 is named, the rest has run), 130 after Ctrl-C.`;
 
 export const defineBatch: Define = (program, verb) => {
-  program
+  const command = program
     .command("batch")
     .summary("run many programs, a microVM each")
     .description(ABOUT)
@@ -83,7 +84,8 @@ export const defineBatch: Define = (program, verb) => {
     .option("--fresh", "begin anew: throw away what an earlier run left")
     .option("--fail-on-error", "end with 1 when a row is not ok")
     .option("-q, --quiet", "no line for each item")
-    .option("--json", "rows and summary as JSON lines on stdout")
+    .option("--json", "rows and summary as JSON lines on stdout");
+  egressOptions(command, "default none")
     .addHelpText("after", EXAMPLES)
     .action(async (items: string | undefined, flags: BatchFlags, command) => {
       if ((items === undefined) === (flags.example !== true)) command.error("error: give ITEMS, or --example");

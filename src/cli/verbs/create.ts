@@ -3,9 +3,11 @@
 import type { VolumeMount } from "../../contract/routes/volumes.ts";
 import { LIMITS } from "../../limits.ts";
 import { given, integer, mib, pairs, seconds, volumeMounts } from "../arguments.ts";
+import { type EgressFlags, egressOf, egressOptions, type SecretFlag, secretOption, secretsOf } from "../egress.ts";
 import type { Define, Verb } from "../verb.ts";
 
-interface Options {
+interface Options extends EgressFlags {
+  readonly secret?: readonly SecretFlag[];
   readonly template: string;
   readonly snapshot?: string;
   readonly cpu?: number;
@@ -24,10 +26,12 @@ Examples:
   $ warren create
   $ id=$(warren create --template code-interpreter --memory 1g --ttl 2h)
   $ warren create --metadata owner=me --json
+  $ warren create --egress none
+  $ warren create --allow pypi.org --allow '*.pythonhosted.org:443'
   $ warren create --volume data:/workspace --volume models:/models:ro`;
 
 export const defineCreate: Define = (program, verb) => {
-  program
+  const command = program
     .command("create")
     .summary("make a sandbox that stays")
     .description("Make a sandbox that lives on until `warren rm` or the end of its time, and print its id.")
@@ -39,7 +43,8 @@ export const defineCreate: Define = (program, verb) => {
     .option("-e, --env <name=value>", "environment of every command in it; may be repeated", pairs)
     .option("--metadata <name=value>", "something to find it by; may be repeated", pairs)
     .option("--volume <name[:/path][:ro]>", "attach a volume, to read only with :ro; may be repeated", volumeMounts)
-    .option("--json", "print all that is known of it")
+    .option("--json", "print all that is known of it");
+  secretOption(egressOptions(command, "default open"))
     .addHelpText("after", EXAMPLES)
     .action(async (options: Options) => {
       await create(verb, options);
@@ -51,6 +56,8 @@ async function create({ io }: Verb, options: Options): Promise<void> {
   const { note, print, printJson } = await import("../ground/io.ts");
   const { interruptible, withHost } = await import("../verb.ts");
   const { template, snapshot, ttl: ttlSeconds, cpu, memory: memoryMb, env, metadata, volume: volumes } = options;
+  const egress = egressOf(options, "open") ?? undefined;
+  const secrets = options.secret === undefined ? undefined : await secretsOf(options.secret);
   await withHost(io, false, async (host) => {
     const info = await interruptible(io, async (signal) => {
       if (snapshot === undefined) await withTemplate(io, host, template, given({ cpu, memoryMb }), signal);
@@ -58,7 +65,7 @@ async function create({ io }: Verb, options: Options): Promise<void> {
         template,
         ttlSeconds,
         detached: true,
-        ...given({ snapshot, cpu, memoryMb, env, metadata, volumes }),
+        ...given({ snapshot, cpu, memoryMb, env, metadata, volumes, egress, secrets }),
       };
       return host.create(input, { signal });
     });

@@ -2,9 +2,10 @@
 import type { Command } from "commander";
 import { LIMITS } from "../../limits.ts";
 import { given, integer, mib, pairs, seconds } from "../arguments.ts";
+import { type EgressFlags, egressOf, egressOptions } from "../egress.ts";
 import type { Define, Verb } from "../verb.ts";
 
-interface Options {
+interface Options extends EgressFlags {
   readonly code?: string;
   readonly sh?: boolean;
   readonly template: string;
@@ -20,6 +21,7 @@ Examples:
   $ warren run script.py first second
   $ warren run -c 'import pandas; print(pandas.__version__)'
   $ warren run --sh -c 'uname -a; ls /'
+  $ warren run --allow pypi.org --allow '*.pythonhosted.org' fetch.py
   $ cat data.csv | warren run -c 'import sys; print(len(sys.stdin.read().split()))'
 
 stdin, both output streams, Ctrl-C and the exit code are those of the program. Its
@@ -27,7 +29,7 @@ output is escaped on a terminal and exact elsewhere; --raw makes it exact
 everywhere.`;
 
 export const defineRun: Define = (program, verb) => {
-  program
+  const verbs = program
     .command("run")
     .summary("run one program in a sandbox of its own")
     .description("Run a Python program (or with --sh a shell script) in a fresh sandbox, which is gone afterwards.")
@@ -41,7 +43,8 @@ export const defineRun: Define = (program, verb) => {
     .option("--timeout <time>", "stop it after so long, for instance 90s or 5m", seconds, LIMITS.execTimeoutSeconds)
     .option("-e, --env <name=value>", "environment variable; may be repeated", pairs)
     .option("--raw", "exact output on a terminal too")
-    .passThroughOptions()
+    .passThroughOptions();
+  egressOptions(verbs, "default none")
     .addHelpText("after", EXAMPLES)
     .action(async (file: string | undefined, args: string[], options: Options, command: Command) => {
       verb.code = await run(verb, file, args, options, command);
@@ -62,12 +65,13 @@ async function run(
   const what = await commandFor(io, command, { file, args, code: options.code, isShell: options.sh === true });
   const { template, cpu, memory: memoryMb } = options;
   const size = given({ cpu, memoryMb });
+  const egress = egressOf(options, "none") ?? { mode: "none" as const };
   return withHost(io, true, async (host) => {
     await interruptible(io, (signal) => withTemplate(io, host, template, size, signal));
     const { Sandbox } = await import("../../sandbox.ts");
     const ttlSeconds = Math.min(options.timeout + LIMITS.batchTtlSlackSeconds, LIMITS.ttlSecondsMax);
     await using sandbox = await interruptible(io, (signal) =>
-      Sandbox.create({ template, ...size, ttlSeconds, signal }, host),
+      Sandbox.create({ template, ...size, egress, ttlSeconds, signal }, host),
     );
     return await runIn(io, host, sandbox, what.command, {
       timeoutSeconds: options.timeout,

@@ -2,6 +2,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { LIMITS } from "../../limits.ts";
 import type { Contract } from "../route.ts";
+import { Egress } from "./network.ts";
 import { ById, Metadata, SandboxInfo } from "./sandboxes.ts";
 
 export const Fork = Type.Object(
@@ -12,6 +13,8 @@ export const Fork = Type.Object(
     metadata: Type.Optional(Metadata),
     /** Seconds from now; at most what the parent has left, which is the default. */
     ttlSeconds: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.ttlSecondsMax })),
+    /** Nothing that the parent's does not allow; that is the default. */
+    egress: Type.Optional(Egress),
   },
   { additionalProperties: false },
 );

@@ -16,12 +16,14 @@ export type EgressMode = Static<typeof EgressMode>;
 /** A name (`pypi.org`, `*.pypi.org`), address or range (`93.184.216.0/24`, `2606:4700::/32`), each with `:port` or `:from-to` if wanted. */
 export const EgressEntry = Type.String({ minLength: 1, maxLength: LIMITS.egressEntryChars });
 
+export const EgressAllowlist = Type.Array(EgressEntry, { maxItems: LIMITS.egressEntries });
+
 /** As a caller says it. What is left out is unlimited or off, but for limits, which have defaults. */
 export const Egress = Type.Object(
   {
     mode: EgressMode,
     /** Only with `allowlist`. */
-    allow: Type.Optional(Type.Array(EgressEntry, { maxItems: LIMITS.egressEntries })),
+    allow: Type.Optional(EgressAllowlist),
     /** Connections to TCP ports 80 and 443 go through a proxy that holds their Host or SNI to the same list. */
     inspect: Type.Optional(Type.Boolean()),
     /** Megabits per second, each way. */
@@ -89,7 +91,7 @@ export const networkRoutes = {
     says: "Read a sandbox's egress policy and what it has used",
     input: Type.Object({ id: Id }, { additionalProperties: false }),
     returns: NetworkInfo,
-    errors: ["not_found", "wrong_state", "sandbox_lost"],
+    errors: ["not_found", "wrong_state", "sandbox_lost", "unsupported"],
   },
   setNetwork: {
     method: "PUT",
@@ -97,7 +99,15 @@ export const networkRoutes = {
     says: "Replace a sandbox's egress policy while it runs; open connections that it does not allow stop",
     input: Type.Object({ id: Id, egress: Egress }, { additionalProperties: false }),
     returns: NetworkInfo,
-    errors: ["invalid_request", "not_found", "wrong_state", "sandbox_lost", "host_unsupported", "driver_failed"],
+    errors: [
+      "invalid_request",
+      "not_found",
+      "wrong_state",
+      "sandbox_lost",
+      "host_unsupported",
+      "driver_failed",
+      "unsupported",
+    ],
   },
   networkLog: {
     method: "GET",
@@ -105,6 +115,6 @@ export const networkRoutes = {
     says: "Read what a sandbox tried to reach, oldest first, and how many rows were not kept",
     input: Type.Object({ id: Id }, { additionalProperties: false }),
     returns: Type.Object({ events: Type.Array(NetworkEvent), lost: Type.Integer() }),
-    errors: ["not_found", "wrong_state", "sandbox_lost"],
+    errors: ["not_found", "wrong_state", "sandbox_lost", "unsupported"],
   },
 } as const satisfies Contract;

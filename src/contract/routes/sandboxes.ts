@@ -2,6 +2,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { LIMITS } from "../../limits.ts";
 import type { Contract } from "../route.ts";
+import { Egress, EgressAllowlist, Secrets } from "./network.ts";
 import { AttachedVolume, VolumeMount } from "./volumes.ts";
 
 export const SandboxState = Type.Union([
@@ -60,6 +61,12 @@ export const SandboxCreate = Type.Object(
     /** Defaults of every exec in this sandbox. */
     env: Type.Optional(Environment),
     workdir: Type.Optional(Type.String({ pattern: "^/", maxLength: LIMITS.pathBytes })),
+    /** What may leave it. Default: the public internet; of a snapshot, what its sandbox had, which may only be narrowed. */
+    egress: Type.Optional(Egress),
+    /** The same as `egress` of mode `allowlist` with these entries. */
+    egressAllowlist: Type.Optional(EgressAllowlist),
+    /** Headers that are set on its requests outside of it. */
+    secrets: Type.Optional(Secrets),
     /** Attached before the create returns; when one cannot be, there is no sandbox. */
     volumes: Type.Optional(Type.Array(VolumeMount, { maxItems: LIMITS.volumesPerSandbox })),
   },
@@ -90,6 +97,8 @@ export const SandboxInfo = Type.Object({
   /** The snapshot that it, or what it was forked from, was restored from. */
   snapshotId: Type.Union([Type.String(), Type.Null()]),
   volumes: Type.Array(AttachedVolume),
+  /** What may leave it, as it is now. */
+  egress: Egress,
   /** Host process that owns it; for `warren ls`. */
   ownerPid: Type.Integer(),
   /** What was granted with a reservation, for people: for instance more vCPUs than the host has cores. */

@@ -32,6 +32,8 @@ export interface Order {
   readonly started: (clone: Clone, path: Pooled["path"] | "none") => Promise<void>;
   /** Called when its state is loaded, before the guest runs. */
   readonly beforeRun?: () => Promise<void>;
+  /** It is a machine of its own now, and no user's code has run in it. */
+  readonly identified: (clone: AwakeClone) => Promise<void>;
 }
 
 /** @throws what the failing step threw; all that was taken, the admission included, is then given back. */
@@ -74,6 +76,7 @@ async function finish(
         ? await resumeReady(parts, clone, signal)
         : await wakeClone(parts, clone, signal, order.beforeRun);
     await identify(parts, awake, signal);
+    await order.identified(awake);
     signal.throwIfAborted();
     return awake;
   } catch (cause) {

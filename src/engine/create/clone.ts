@@ -8,6 +8,7 @@ import type { Driver, VmExit, Vmm } from "../../driver/driver.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import { GuestAgent } from "../../guest/agent.ts";
 import type { Host, Lease } from "../../host/host.ts";
+import type { Networks } from "../network/networks.ts";
 import { newIdentity, vmPlan } from "../plan.ts";
 import type { OpenTemplate } from "../templates.ts";
 
@@ -18,6 +19,11 @@ export interface CloneParts {
   readonly log: Log;
   /** False only for the control run that shows what reseeding is for. */
   readonly reseed: boolean;
+}
+
+/** And what makes a sandbox of a clone. */
+export interface SandboxParts extends CloneParts {
+  readonly networks: Networks;
 }
 
 /** A VMM process waiting for its state; no guest memory, no tenant data. */

@@ -19,10 +19,10 @@ import type { OpenTemplate, TemplateStore } from "../templates.ts";
 import { watch } from "../watch.ts";
 import type { Admission, Ticket } from "./admit.ts";
 import { bootClone, type Order } from "./boot.ts";
-import { type AwakeClone, asWarrenError, type Clone, type CloneParts } from "./clone.ts";
+import { type AwakeClone, asWarrenError, type Clone, type SandboxParts } from "./clone.ts";
 import type { Pool, Pooled } from "./pool.ts";
 
-export interface CreateParts extends CloneParts {
+export interface CreateParts extends SandboxParts {
   readonly templates: TemplateStore;
   readonly snapshots: SnapshotStore;
   readonly registry: Registry;
@@ -121,7 +121,7 @@ export class Creates {
       const asked = parse(routes.create.input, input);
       const { templates, snapshots } = this.#parts;
       const saved = asked.snapshot === undefined ? null : await namedSnapshot(snapshots, account, asked.snapshot);
-      const spec = resolve(asked, (name) => templates.defaults(name), saved);
+      const spec = resolve(asked, (name) => templates.defaults(name), saved, this.#parts.networks.facts);
       signal.throwIfAborted();
       const origin = await this.#open(account, spec, signal);
       using _hold = Symbol.dispose in origin ? origin : null;
@@ -261,7 +261,7 @@ export class Creates {
 
   #order({ live, pooled, ticket }: Granted, template: OpenTemplate): Order {
     const { detached } = live.spec;
-    const { host, registry, clock } = this.#parts;
+    const { host, registry, clock, networks } = this.#parts;
     const { expiresAt } = live.info;
     const leftMs = expiresAt === null ? null : Math.max(0, Date.parse(expiresAt) - clock.wallMs());
     const deadlineNs = leftMs === null ? null : host.bootTimeNs() + BigInt(Math.ceil(leftMs * 1e6));
@@ -274,9 +274,11 @@ export class Creates {
         await registry.remove(live.id);
         ticket.give();
       },
+      identified: ({ agent }) => networks.introduce(live, agent),
       started: async (clone, path) => {
         ticket.measure(() => clone.lease.memoryMib());
         live.info = { ...live.info, createPath: path };
+        await networks.open(live, clone);
         // Were this process to end now, a detached clone would go on: nobody would know of it without its record. One that
         // wakes has its image until it runs, so without a record the next sweep ends it.
         if (detached && live.info.state === "creating") await this.register(live, clone);

@@ -5,15 +5,16 @@
  */
 
 import { WarrenError } from "../../errors.ts";
-import type { CloneParts } from "../create/clone.ts";
+import type { SandboxParts } from "../create/clone.ts";
 import { type AwakeClone, undoAll } from "../create/clone.ts";
 import { Live } from "../live.ts";
 import type { Neighbours } from "../neighbours.ts";
+import { type NetworkFacts, restored } from "../network/policies.ts";
 import type { SandboxSpec } from "../plan.ts";
 import type { SandboxRecord } from "../registry.ts";
 import type { OpenTemplate, TemplateStore } from "../templates.ts";
 
-export interface BorrowParts extends Pick<CloneParts, "driver" | "host" | "log"> {
+export interface BorrowParts extends Pick<SandboxParts, "driver" | "host" | "log" | "networks"> {
   readonly templates: TemplateStore;
 }
 
@@ -32,7 +33,7 @@ export async function borrow<T>(
   try {
     const roFd = parts.host.diskOf(record.ref);
     undo.defer(() => parts.host.close(roFd));
-    const live = new Live(record.account, specOf(record), record.info);
+    const live = new Live(record.account, specOf(record, parts.networks.facts), record.info);
     const { id } = record;
     // Of its lease only the disk is ours to use; the rest is its maker's, or the sweep's when that has ended.
     const lease = { id, disk: { rwFd: -1, roFd }, carry: (_bytes: number) => undefined } as AwakeClone["lease"];
@@ -68,9 +69,12 @@ async function baseOf(templates: TemplateStore, { id, base }: SandboxRecord): Pr
   return open;
 }
 
-function specOf({ info, env, workdir }: SandboxRecord): SandboxSpec {
+function specOf(record: SandboxRecord, facts: NetworkFacts): SandboxSpec {
+  const { info, env, workdir } = record;
   const { template, cpu, memoryMb, metadata, snapshotId } = info;
   const ttlSeconds = info.expiresAt === null ? null : (Date.parse(info.expiresAt) - Date.parse(info.createdAt)) / 1000;
   const idle = info.idle ?? null;
-  return { template, cpu, memoryMib: memoryMb, ttlSeconds, idle, detached: true, metadata, env, workdir, snapshotId };
+  const policy = restored(record, facts);
+  const rest = { ttlSeconds, idle, detached: true, metadata, env, workdir, snapshotId, policy, anyPolicy: false };
+  return { template, cpu, memoryMib: memoryMb, ...rest };
 }

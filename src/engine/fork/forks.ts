@@ -15,21 +15,22 @@ import {
 } from "../../contract/routes/forks.ts";
 import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import { WarrenError } from "../../errors.ts";
-import type { AwakeClone, CloneParts } from "../create/clone.ts";
+import type { AwakeClone, SandboxParts } from "../create/clone.ts";
 import type { Creates } from "../create/creates.ts";
 import { isTerminal, type Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
+import { narrowed } from "../network/policies.ts";
 import type { SandboxSpec } from "../plan.ts";
 import { notRunning } from "../reached.ts";
 import { type ForkPoint, takeCheckpoint } from "./checkpoint.ts";
 
 export class Forks {
-  readonly #parts: CloneParts;
+  readonly #parts: SandboxParts;
   readonly #lifecycle: Lifecycle;
   readonly #creates: Creates;
   readonly #lane = new Mailbox<string>();
 
-  constructor(parts: CloneParts, lifecycle: Lifecycle, creates: Creates) {
+  constructor(parts: SandboxParts, lifecycle: Lifecycle, creates: Creates) {
     this.#parts = parts;
     this.#lifecycle = lifecycle;
     this.#creates = creates;
@@ -151,7 +152,7 @@ export class Forks {
   }
 
   /** What a child inherits; it may only be given less. */
-  #childSpec(live: Live, { ttlSeconds, metadata }: Fork): SandboxSpec {
+  #childSpec(live: Live, { ttlSeconds, metadata, egress }: Fork): SandboxSpec {
     const { expiresAt } = live.info;
     const leftSeconds = expiresAt === null ? null : (Date.parse(expiresAt) - this.#parts.clock.wallMs()) / 1000;
     if (leftSeconds !== null && leftSeconds <= 0) throw notRunning({ ...live.info, reason: "its time is over" });
@@ -165,6 +166,7 @@ export class Forks {
       ...live.spec,
       ttlSeconds: ttlSeconds ?? leftSeconds,
       metadata: { ...live.spec.metadata, ...metadata },
+      policy: narrowed(egress ?? null, undefined, live.policy, this.#parts.networks.facts, "its parent's"),
     };
   }
 }

@@ -4,10 +4,11 @@
  */
 import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import { WarrenError } from "../../errors.ts";
-import { type AwakeClone, asWarrenError, type CloneParts, undoAll } from "../create/clone.ts";
+import { type AwakeClone, asWarrenError, type SandboxParts, undoAll } from "../create/clone.ts";
 import type { Creates } from "../create/creates.ts";
 import { isTerminal, type Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
+import { restored, writtenOf } from "../network/policies.ts";
 import { notRunning } from "../reached.ts";
 import type { Registry } from "../registry.ts";
 import type { SnapshotMeta, SnapshotStore, TakenImage } from "../snapshots.ts";
@@ -15,7 +16,7 @@ import { watch } from "../watch.ts";
 import { takeCheckpoint } from "./checkpoint.ts";
 import { bodyOf, type Forks } from "./forks.ts";
 
-export interface HibernationParts extends CloneParts {
+export interface HibernationParts extends SandboxParts {
   readonly snapshots: SnapshotStore;
   readonly registry: Registry;
 }
@@ -84,7 +85,9 @@ export class Hibernation {
       return null;
     }
     const size = { template, cpu, memoryMib: memoryMb };
-    const spec = { ...size, ttlSeconds, idle: sandbox.idle ?? null, detached, metadata, env, workdir, snapshotId };
+    const policy = restored(saved.meta, this.#parts.networks.facts);
+    const idle = sandbox.idle ?? null;
+    const spec = { ...size, ttlSeconds, idle, detached, metadata, env, workdir, snapshotId, policy, anyPolicy: false };
     const live = this.#lifecycle.adopt(account, spec, { ...sandbox, state: "hibernated" });
     live.dropImage = () => this.#parts.snapshots.removeImage(id);
     live.created.resolve();
@@ -180,6 +183,7 @@ export class Hibernation {
       metadata: spec.metadata,
       env: spec.env,
       workdir: spec.workdir,
+      ...writtenOf(live.policy),
       pauseMs,
       createdAt: new Date(this.#parts.clock.wallMs()).toISOString(),
       sandbox: live.info,

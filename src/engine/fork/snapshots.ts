@@ -7,6 +7,7 @@ import { routes, type SandboxHost } from "../../contract/routes.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import type { Hold } from "../hold.ts";
 import type { Live } from "../live.ts";
+import { writtenOf } from "../network/policies.ts";
 import type { SavedSnapshot, SnapshotStore } from "../snapshots.ts";
 import type { ForkPoint } from "./checkpoint.ts";
 
@@ -46,6 +47,7 @@ export async function takeSnapshot(
     const meta = {
       ...{ id: snapshotId(), account: live.account, name: asked.name ?? null, sandboxId: live.id, template },
       ...{ metadata: asked.metadata ?? {}, env, workdir, pauseMs: point.pauseMs, parentSnapshotId },
+      ...writtenOf(live.policy),
       createdAt: new Date(wallMs).toISOString(),
       sandbox: null,
     };

@@ -152,6 +152,7 @@ function engineOver(warren: Warren, driver: Driver, clock: Clock, prepared = 0):
     snapshots,
     volumes,
     registry: host.registry,
+    egress: { upstreams: [], exempt: [] },
     clock,
     log: createLog("silent"),
   };

@@ -39,6 +39,9 @@ export type Fault =
   /** The memory is of an earlier instant than disk and state. */
   | { readonly kind: "memory first"; readonly between: () => Promise<unknown> };
 
+/** These guests stand on clones alone. */
+const NO_NETWORK = { degraded: "not in these tests", exempt: [] };
+
 export class Ground {
   readonly warren: Warren;
   readonly parts: CloneParts;
@@ -51,7 +54,7 @@ export class Ground {
 
   async boot(undo: AsyncDisposableStack, input: SandboxCreate): Promise<Guest> {
     const { templates } = this.warren;
-    const spec = resolve(input, (name) => templates.defaults(name));
+    const spec = resolve(input, (name) => templates.defaults(name), null, NO_NETWORK);
     return this.#wake(undo, await templates.open(sizeOf(spec)), input);
   }
 
@@ -139,7 +142,7 @@ export class Ground {
     signal = new AbortController().signal,
   ): Promise<Guest> {
     const { templates, clock } = this.warren;
-    const spec = resolve(input, (name) => templates.defaults(name));
+    const spec = resolve(input, (name) => templates.defaults(name), null, NO_NETWORK);
     const id = `fork-${nonce().slice(0, 10)}`;
     const own = new AsyncDisposableStack();
     const clone = await prepareClone(this.parts, id, origin, { deadlineNs: null, detached: false }, own, signal);

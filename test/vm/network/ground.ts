@@ -20,7 +20,7 @@ const PROBE = readFileSync(join(import.meta.dir, "probe.py"), "utf8");
 const PROBE_SECONDS = 3;
 
 export function openNetworkWarren(): Promise<Warren> {
-  return openTestWarren({ config: { nameServers: [NAME_SERVER] } });
+  return openTestWarren({ config: { dns: NAME_SERVER } });
 }
 
 export function create(warren: Warren, egress: Egress): Promise<Sandbox> {

@@ -100,7 +100,17 @@ async function openEngine(): Promise<Engine> {
   const volumes = new FileVolumes({ data: host.data, clock });
   const { registry } = host;
   return new Engine(
-    { driver, host, templates: snapshots.with(templates), snapshots, volumes, registry, clock, log },
+    {
+      driver,
+      host,
+      templates: snapshots.with(templates),
+      snapshots,
+      volumes,
+      registry,
+      egress: { upstreams: [], exempt: [] },
+      clock,
+      log,
+    },
     { prepared: 0 },
   );
 }

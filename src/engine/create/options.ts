@@ -1,0 +1,21 @@
+/** How an engine is set up; all of it has defaults. */
+import type { BakeEvent } from "../../contract/routes/templates.ts";
+
+export interface EngineOptions {
+  /** Prepared VMM processes kept per template in use; default {@link LIMITS.preparedPerTemplate}. */
+  readonly prepared?: number;
+  /** Milliseconds without use after which they are given up; default {@link LIMITS.preparedIdleMs}. */
+  readonly preparedIdleMs?: number;
+  /** Restored, paused clones kept per template in use, their memory counted; default 0. */
+  readonly ready?: number;
+  /** Creates that may wait; default {@link LIMITS.createQueue}. */
+  readonly queue?: number;
+  /** Milliseconds a create may wait for room; default {@link LIMITS.createWaitMs}. */
+  readonly createWaitMs?: number;
+  /** vCPUs promised per core; default {@link LIMITS.vcpusPerCore}. */
+  readonly vcpusPerCore?: number;
+  /** Told about each step when a create has to bake first. */
+  readonly onBake?: (event: BakeEvent) => void;
+  /** False leaves every clone with the snapshot's randomness: for the control run that shows what reseeding is for. */
+  readonly reseed?: boolean;
+}

@@ -1,0 +1,106 @@
+/**
+ * Egress of the engine's sandboxes: opened on what was leased before the guest runs, changed while it does, closed with it.
+ * What a policy means is decided in `egress/`, what is enforced in `host/net/`.
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import type { Output } from "../../contract/route.ts";
+import type { Egress, NetworkInfo, networkRoutes } from "../../contract/routes/network.ts";
+import { type EgressParts, SandboxEgress } from "../../egress/egress.ts";
+import { egressOf, type Policy, parsePolicy } from "../../egress/policy.ts";
+import { WarrenError } from "../../errors.ts";
+import type { GuestAgent } from "../../guest/agent.ts";
+import { trust } from "../../guest/trust/trust.ts";
+import type { Host } from "../../host/host.ts";
+import type { Clone } from "../create/clone.ts";
+import type { Live } from "../live.ts";
+import { notRunning } from "../reached.ts";
+import type { SandboxRecord } from "../registry.ts";
+import { type NetworkFacts, refuseDegraded } from "./policies.ts";
+
+export interface NetworksParts {
+  readonly host: Host;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Name servers of this host, and what its operator has opened. */
+  readonly egress: Pick<EgressParts, "upstreams" | "exempt">;
+}
+
+export class Networks {
+  readonly #parts: NetworksParts;
+
+  constructor(parts: NetworksParts) {
+    this.#parts = parts;
+  }
+
+  get facts(): NetworkFacts {
+    return { degraded: this.#parts.host.networkDegraded, exempt: this.#parts.egress.exempt };
+  }
+
+  /** Before the guest runs; undone with the clone. @throws {WarrenError} `driver_failed`, `host_unsupported` */
+  async open(live: Live, { lease, undo }: Pick<Clone, "lease" | "undo">): Promise<void> {
+    const { clock, log, egress: given } = this.#parts;
+    live.egress = null;
+    if (lease.network === null) return this.#without(live);
+    const egress = await SandboxEgress.open(lease.network, live.policy, { ...given, clock, log, sandboxId: live.id });
+    undo.defer(async () => {
+      live.used = egress.usage() ?? live.used;
+      await egress.close();
+    });
+    live.egress = egress;
+  }
+
+  /** Has its guest believe the certificates by which secrets are set. */
+  async introduce({ egress }: Live, agent: GuestAgent): Promise<void> {
+    const pem = egress?.certificatePem ?? null;
+    if (pem !== null) await trust(agent, pem);
+  }
+
+  info(live: Live): NetworkInfo {
+    const { degraded } = this.facts;
+    const secretHosts = [...new Set(live.policy.secrets.map(({ host }) => host))];
+    return { egress: egressOf(live.policy), secretHosts, usage: live.egress?.usage() ?? live.used, degraded };
+  }
+
+  /** Of one that another process made. */
+  infoOf({ info, ref, secrets }: SandboxRecord): NetworkInfo {
+    const { degraded } = this.facts;
+    const secretHosts = [...new Set(secrets.map(({ host }) => host))];
+    return { egress: info.egress, secretHosts, usage: this.#parts.host.networkOf(ref)?.usage() ?? null, degraded };
+  }
+
+  /** Its secrets stay; those whose hosts are not allowed any more have to be given up with the sandbox. */
+  async set(live: Live, egress: Egress): Promise<NetworkInfo> {
+    const policy = parsePolicy(egress, live.policy.secrets, this.facts.exempt);
+    refuseDegraded(policy, this.facts);
+    await this.#change(live, policy);
+    return this.info(live);
+  }
+
+  log(live: Live): Awaited<Output<typeof networkRoutes.networkLog>> {
+    return live.egress?.log() ?? { events: [], lost: 0 };
+  }
+
+  /** Found out only now: what was asked for fails, what was taken for granted is told. @throws {WarrenError} `host_unsupported` */
+  #without(live: Live): void {
+    const degraded = this.facts.degraded ?? "it has none to give";
+    if (!live.spec.anyPolicy) refuseDegraded(live.policy, { ...this.facts, degraded });
+    if (live.policy.mode === "none") return;
+    live.policy = parsePolicy({ mode: "none" }, []);
+    const notes = [...live.info.notes, `it has no network: ${degraded}`];
+    live.info = { ...live.info, egress: egressOf(live.policy), notes };
+  }
+
+  async #change(live: Live, policy: Policy): Promise<void> {
+    if (live.info.state !== "running" && live.info.state !== "paused") throw notRunning(live.info);
+    if (live.egress !== null) await live.egress.change(policy);
+    live.policy = policy;
+    live.info = { ...live.info, egress: egressOf(policy) };
+  }
+}
+
+/** Another process has it: what its network is, is in that one's hands. */
+export function elsewhere(id: string): WarrenError {
+  const says = `sandbox ${id} was made by another process, which has its network in its hands: only its maker can do that`;
+  return new WarrenError("unsupported", says, { details: { id } });
+}
