@@ -21,6 +21,8 @@ import { defineTemplates } from "./verbs/kept/templates.ts";
 import { defineVolumes } from "./verbs/kept/volumes.ts";
 import { defineLs } from "./verbs/ls.ts";
 import { defineNetwork } from "./verbs/network.ts";
+import { definePortForward } from "./verbs/ports/port-forward.ts";
+import { definePorts } from "./verbs/ports/ports.ts";
 import { defineRm } from "./verbs/rm.ts";
 import { defineRun } from "./verbs/run.ts";
 import { defineStanding } from "./verbs/standing.ts";
@@ -35,6 +37,8 @@ const VERBS: readonly Define[] = [
   defineRm,
   defineFork,
   defineStanding,
+  definePorts,
+  definePortForward,
   defineTemplates,
   defineSnapshot,
   defineSnapshots,
