@@ -13,6 +13,8 @@ export type Outcome = "ok" | "refused" | "silent";
 const [DGRAM, RAW, NONBLOCK] = [2, 3, 0o4000];
 const ICMP = { 4: 1, 6: 58 } as const;
 const LOOK_MS = 3;
+/** What a refusal may look like to a socket. */
+const REFUSALS = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPROTO"];
 
 function addressOf(host: string): IpAddress {
   const address = parseAddress(host);
@@ -63,7 +65,7 @@ async function ask(
     }
     return "silent";
   } catch (error) {
-    if (hasCode(error, "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPROTO")) return "refused";
+    if (hasCode(error, ...REFUSALS)) return "refused";
     throw error;
   } finally {
     call("close", fd);
@@ -87,6 +89,9 @@ function echo(family: 4 | 6, type: number): Uint8Array<ArrayBuffer> {
   return packet;
 }
 
+/** What the last connection there was answered. */
+const answers = new Map<string, string>();
+
 interface Stream {
   readonly socket: Bun.Socket<undefined>;
   bytes: number;
@@ -103,6 +108,7 @@ function opened(host: string, port: number, stream: { bytes: number; ended: bool
     socket: {
       data: (_, bytes) => {
         stream.bytes += bytes.length;
+        answers.set(`${host} ${port}`, bytes.toString());
       },
       close: () => {
         stream.ended = true;
@@ -134,11 +140,11 @@ async function tcp(host: string, port: number, deadlineMs: number): Promise<Outc
   return stream.bytes > 0 ? "ok" : stream.ended ? "refused" : "silent";
 }
 
-/** Listens; a source sends by itself for as long as the connection is open, an echo what it gets. */
+/** Listens; a source sends by itself for as long as the connection is open, an echo what it gets, a proxy says its name. */
 function tcpServe(
   hosts: readonly string[],
   port: number,
-  kind: "echo" | "source",
+  kind: "echo" | "source" | "proxy",
   everyMs: number,
   bytes: number,
 ): void {
@@ -157,7 +163,9 @@ function tcpServe(
           };
           send();
         },
-        data: (client, got) => void (kind === "echo" && client.write(got)),
+        data: (client, got) => {
+          if (kind !== "source") client.write(kind === "proxy" ? "proxy" : got);
+        },
       },
     });
   }
@@ -205,12 +213,35 @@ function flood(host: string, port: number, count: number, spread: boolean): numb
       call("connect", fd, to, to.length);
       call("send", fd, memory(8), 8, 0);
     } catch (error) {
-      if (!hasCode(error, "ECONNREFUSED", "EHOSTUNREACH", "EACCES")) throw error;
+      if (!hasCode(error, ...REFUSALS)) throw error;
     } finally {
       call("close", fd);
     }
   }
   return systemClock.monotonicMs() - startMs;
+}
+
+/** Packets of one flow, and how many of them were answered as they were. */
+async function upload(host: string, port: number, count: number, bytes: number, deadlineMs: number): Promise<number> {
+  const fd = socket(host, DGRAM, 0);
+  const [to, packet, room] = [sockaddr(host, port), memory(bytes), memory(65_536)];
+  let answered = 0;
+  try {
+    call("connect", fd, to, to.length);
+    for (let i = 0; i < count; i++) call("send", fd, packet, packet.length, 0);
+    const endMs = systemClock.monotonicMs() + deadlineMs;
+    while (answered < count && systemClock.monotonicMs() < endMs) {
+      try {
+        if (call("recv", fd, room, room.length, 0) === bytes) answered += 1;
+      } catch (error) {
+        if (!hasCode(error, "EAGAIN", "EWOULDBLOCK", ...REFUSALS)) throw error;
+        await systemClock.sleep(LOOK_MS);
+      }
+    }
+    return answered;
+  } finally {
+    call("close", fd);
+  }
 }
 
 function ip(lines: readonly string[]): void {
@@ -242,13 +273,16 @@ async function ping(host: string, deadlineMs: number, type: number | undefined):
   return ask(socket(host, RAW, ICMP[family]), sockaddr(host, 0), packet, deadlineMs, mine);
 }
 
-/** One packet of any protocol; what becomes of it is seen at the other end. */
+/** A packet of this protocol; what becomes of it is seen at the other end. */
 function rawSend(host: string, protocol: number): void {
   const fd = socket(host, RAW, protocol);
   const to = sockaddr(host, 0);
-  call("connect", fd, to, to.length);
-  call("send", fd, memory(32), 32, 0);
-  call("close", fd);
+  try {
+    call("connect", fd, to, to.length);
+    call("send", fd, memory(32), 32, 0);
+  } finally {
+    call("close", fd);
+  }
 }
 
 async function open(name: string, host: string, port: number): Promise<void> {
@@ -275,7 +309,9 @@ const ACTIONS = {
   rawCount,
   rawSend,
   flood,
+  upload,
   open,
+  answered: (host: string, port: number): string => answers.get(`${host} ${port}`) ?? "",
   seen: (name: string) => ({ bytes: stream(name).bytes, ended: stream(name).ended }),
   say: (name: string): void => void stream(name).socket.write("x"),
   close: (name: string): void => void stream(name).socket.terminate(),

@@ -86,7 +86,7 @@ export class Agent implements AsyncDisposable {
   }
 }
 
-/** Addresses of the peer: public ones, as far as any registry is concerned, and forbidden ones. */
+/** Addresses that the peer has: some that are public, and some that are forbidden. */
 export const PEER = {
   public4: ["1.2.3.4", "1.2.3.5", "5.6.7.8", "9.9.9.9"],
   public6: ["2600::4", "2600::5", "2a00:1::8", "2620:fe::9"],

@@ -6,10 +6,11 @@
 import { type AddressRange, addressBytes } from "../../../base/address.ts";
 import { type Netlink, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE } from "../message.ts";
 import type { Expression } from "./expressions.ts";
-import { COUNTER_OBJECT, FAMILY, type Family, MSG, SET_FLAG, SUBSYSTEM, TABLE } from "./names.ts";
+import { CONNECTIONS_OBJECT, COUNTER_OBJECT, FAMILY, type Family, MSG, SET_FLAG, SUBSYSTEM, TABLE } from "./names.ts";
 
 const [BATCH_BEGIN, BATCH_END] = [16, 17];
 const INTERVAL_END = 1;
+const MORE_THAN = 1;
 /** Bytes of keys and their frames in one message: an attribute has to stay below 64 KiB. */
 const ELEMENTS_BYTES = 32 * 1024;
 
@@ -104,6 +105,18 @@ export class Batch {
     const nl = tableMessage(this.#nl, `counter ${name}`, MSG.newObject, NLM_F_CREATE);
     nl.attrText(1, TABLE).attrText(2, name).attrBe32(3, COUNTER_OBJECT);
     nl.nest(4, () => undefined).end();
+  }
+
+  /** An object that matches when more than so many connections are open; one that is there goes on counting. */
+  connections(name: string, most: number): void {
+    const nl = tableMessage(this.#nl, `limit ${name}`, MSG.newObject, NLM_F_CREATE);
+    nl.attrText(1, TABLE).attrText(2, name).attrBe32(3, CONNECTIONS_OBJECT);
+    nl.nest(4, () => nl.attrBe32(1, most).attrBe32(2, MORE_THAN)).end();
+  }
+
+  deleteConnections(name: string): void {
+    const nl = tableMessage(this.#nl, `delete limit ${name}`, MSG.delObject);
+    nl.attrText(1, TABLE).attrText(2, name).attrBe32(3, CONNECTIONS_OBJECT).end();
   }
 
   set(name: string, { keyBytes, flags, size, timeoutMs }: SetShape): void {

@@ -89,7 +89,8 @@ export const WORKING = x.STATE.new | x.STATE.established;
 /** What has not passed before under the rules as they are; ends in `fresh` or sooner. */
 function addSlow(batch: Batch, at: SlotAddresses): void {
   const [v4, v6] = FAMILIES;
-  // From the guest: errors and other kinds of ICMP than echo stop here.
+  // From the guest: errors and other kinds of ICMP than echo stop here. Errors are about what has come, not attempts.
+  batch.rule("slow", x.state(x.STATE.related), x.DROP);
   batch.rule("slow", x.notState(WORKING), x.count("refused"), x.DROP);
   for (const f of FAMILIES) batch.rule("slow", x.icmpType(f, 1, ECHO[f.family]), x.count("refused"), x.DROP);
   batch.rule("slow", x.goto("decide"));

@@ -17,6 +17,7 @@ export const MSG = {
   delElements: 14,
   newObject: 18,
   getObject: 19,
+  delObject: 20,
 } as const;
 
 export const SUBSYSTEM = 10;
@@ -25,7 +26,9 @@ export const HOOK = { prerouting: 0, input: 1, forward: 2, output: 3, postroutin
 /** Where on a hook: connections are looked up at -200. */
 export const PRIORITY = { raw: -300, mangle: -150, dstnat: -100, filter: 0, srcnat: 100 } as const;
 export const SET_FLAG = { anonymous: 1, constant: 2, interval: 4, timeout: 16, dynamic: 32 } as const;
+/** Kinds of named objects. */
 export const COUNTER_OBJECT = 1;
+export const CONNECTIONS_OBJECT = 5;
 export const PROTOCOL = { icmp: 1, tcp: 6, udp: 17, icmp6: 58 } as const;
 
 /** Chains of a slot's table. Those of the second group depend on the rules and are filled anew with each change. */

@@ -5,13 +5,14 @@
 import { type AddressRange, addressBytes, type PortRange, parseRange } from "../../../base/address.ts";
 import { FORBIDDEN } from "../../../base/forbidden.ts";
 import type { EgressRules } from "../../network.ts";
-import type { Netlink } from "../message.ts";
+import { Attributes } from "../answer.ts";
+import { type Netlink, NLM_F_DUMP } from "../message.ts";
 import { LINKS, LINKS6, type SlotAddresses } from "../plan.ts";
-import { Batch } from "./batch.ts";
+import { Batch, tableMessage } from "./batch.ts";
 import * as x from "./expressions.ts";
 import { GRACE_KEY, GRACE_MS, ownBytes, WORKING } from "./fixed.ts";
 import { difference, merged } from "./intervals.ts";
-import { FAMILIES, type Family, POLICY_CHAINS, PROTOCOL } from "./names.ts";
+import { CONNECTIONS_OBJECT, FAMILIES, type Family, MSG, POLICY_CHAINS, PROTOCOL, TABLE } from "./names.ts";
 import { GROUP } from "./table.ts";
 
 /** Never reached whatever is exempt: the links themselves, with services of this host and other sandboxes behind them. */
@@ -135,11 +136,22 @@ function addFresh(change: Change): void {
   batch.rule("fresh", x.goto("refuse"));
 }
 
+function limitName(connections: number): string {
+  return `open_${connections}`;
+}
+
+/** Limits of open connections that the table has: each knows the connections that came by while it was in force. */
+function limitNames(nl: Netlink): string[] {
+  const asked = tableMessage(nl, "read limits", MSG.getObject, NLM_F_DUMP).attrText(1, TABLE);
+  asked.attrBe32(3, CONNECTIONS_OBJECT).end();
+  return nl.dump().map(({ body }) => new Attributes(body, 4).text(2) ?? "");
+}
+
 /** Limits count what would be allowed; what is refused anyway does not use them up. */
 function addPass({ batch, rules, generation }: Change): void {
   const { newConnectionsPerSecond: perSecond, connections } = rules.limits;
   batch.rule("pass", x.mark(0), x.over("packets", perSecond, perSecond), x.goto("refuse"));
-  batch.rule("pass", x.moreThan(connections), x.goto("refuse"));
+  batch.rule("pass", x.overLimit(limitName(connections)), x.goto("refuse"));
   batch.rule("pass", x.mark(0), x.count("opened"), x.jump("note_allowed"));
   batch.rule("pass", x.setMark(generation), x.ACCEPT);
 }
@@ -147,8 +159,8 @@ function addPass({ batch, rules, generation }: Change): void {
 /**
  * Puts a policy in force, in one step: the sets of admitted addresses are empty from then on, until `admitInto`. Counters and
  * what was tried stay. A connection that is open is judged by the new rules at its next packet, whichever way that goes; one
- * that they do not allow stands still, and is reset at its next packet after `GRACE_MS`. The limit of open connections
- * counts those that have had a packet since.
+ * that they do not allow stands still, and is reset at its next packet after `GRACE_MS`. Where the limit of open connections is
+ * another than before, those that are open already need not count.
  * @param generation another one than the last, 1 to 2^32 - 1: what marks connections that these rules let through
  * @throws {NativeError} `ENOENT` – there is no table: `resetTable` first
  */
@@ -156,9 +168,13 @@ export function installRules(nl: Netlink, rules: EgressRules, at: SlotAddresses,
   if (!Number.isInteger(generation) || generation < 1 || generation > 0xffff_ffff) {
     throw new RangeError(`no generation: ${generation}`);
   }
+  const own = limitName(rules.limits.connections);
+  const others = limitNames(nl).filter((name) => name !== own);
   const batch = new Batch(nl);
   for (const chain of POLICY_CHAINS) batch.clear(chain);
   for (const f of FAMILIES) for (const set of [f.admitted, f.admittedPorts, f.proxied]) batch.empty(set);
+  for (const name of others) batch.deleteConnections(name);
+  batch.connections(own, rules.limits.connections);
   batch.renew("grace", [{ key: GRACE_KEY, timeoutMs: GRACE_MS }]);
   const change = { batch, rules, at, generation };
   addFast(change);

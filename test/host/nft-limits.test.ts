@@ -1,0 +1,230 @@
+/** Limits, forged senders, floods, and what is counted and written down. */
+import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { formatAddress } from "../../src/base/address.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { Batch } from "../../src/host/net/nft/batch.ts";
+import { readTried, readUsage, triedCursor } from "../../src/host/net/nft/read.ts";
+import { installRules } from "../../src/host/net/nft/rules.ts";
+import { resetTable, tableIsWhole } from "../../src/host/net/nft/table.ts";
+import type { EgressLimits, EgressRules, NetworkUsage } from "../../src/host/network.ts";
+import { gate } from "../harness/gates.ts";
+import { type Lab, lab } from "../harness/netns.ts";
+import { until } from "../harness/until.ts";
+
+const WAIT_MS = 300;
+const HOSTS = ["1.2.3.4", "2600::4"];
+const LIMITS: EgressLimits = { bytesPerSecond: null, newConnectionsPerSecond: 1000, connections: 1000 };
+const OPEN: EgressRules = {
+  mode: "open",
+  ranges: [],
+  exempt: [],
+  limits: LIMITS,
+  dnsPort: null,
+  proxyPort: null,
+  caught: "none",
+};
+
+if (gate("root"))
+  describe("A slot's rules", async () => {
+    const net: Lab = await lab();
+    let generation = 0;
+    await net.peer.do("tcpServe", HOSTS, 80, "echo", 0, 0);
+    await net.peer.do("tcpServe", HOSTS, 7001, "source", 5, 20_000);
+    await net.peer.do("udpServe", HOSTS, 7000);
+
+    beforeEach(() => resetTable(net.nl, net.at));
+    afterAll(async () => net[Symbol.asyncDispose]());
+
+    function install(rules: Partial<EgressRules> = {}): void {
+      installRules(net.nl, { ...OPEN, ...rules }, net.at, ++generation);
+    }
+
+    function usage(): NetworkUsage {
+      const read = readUsage(net.nl);
+      if (read === null) throw new Error("no table");
+      return read;
+    }
+
+    test("count what passes, each way and once, and what is refused", async () => {
+      install();
+      expect(usage()).toEqual({ bytesOut: 0, bytesIn: 0, connections: 0, refused: 0 });
+      const flow = { port: 4100 };
+      for (let i = 0; i < 3; i++) expect(await net.guest.do("udp", "1.2.3.4", 7000, WAIT_MS, flow)).toBe("ok");
+      const [ip, udp, data] = [20, 8, 8];
+      const bytes = 3 * (ip + udp + data);
+      expect(usage()).toEqual({ bytesOut: bytes, bytesIn: bytes, connections: 1, refused: 0 });
+      expect(await net.guest.do("tcp", "10.20.30.40", 80, WAIT_MS)).toBe("refused");
+      install({ mode: "none" }); // counters outlive a policy
+      expect(await net.guest.do("udp", "2600::4", 7000, WAIT_MS, {})).toBe("refused");
+      expect(usage()).toEqual({ bytesOut: bytes, bytesIn: bytes, connections: 1, refused: 2 });
+      resetTable(net.nl, net.at);
+      expect(usage()).toEqual({ bytesOut: 0, bytesIn: 0, connections: 0, refused: 0 });
+    });
+
+    test("write down what was tried, once a minute for each destination and verdict", async () => {
+      install();
+      const cursor = triedCursor();
+      const read = () => {
+        const { rows, lost } = readTried(net.nl, cursor, systemClock.wallMs());
+        expect(lost).toBe(0);
+        for (const { atMs } of rows) expect(Math.abs(atMs - systemClock.wallMs())).toBeLessThan(2000);
+        return rows.map((row) => `${row.verdict} ${row.protocol} ${formatAddress(row.address)} ${row.port}`);
+      };
+      expect(read()).toEqual([]);
+      for (let i = 0; i < 3; i++) await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS);
+      await net.guest.do("udp", "2600::4", 7000, WAIT_MS, {});
+      expect(read()).toEqual(["allowed tcp 1.2.3.4 80", "allowed udp 2600::4 7000"]);
+      await net.guest.do("tcp", "10.20.30.40", 81, WAIT_MS);
+      await net.guest.do("ping", "1.2.3.4", WAIT_MS, undefined);
+      await net.guest.do("ping", "fd00::1", WAIT_MS, undefined);
+      await net.guest.do("rawSend", "1.2.3.4", 99);
+      await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS);
+      expect(read().sort()).toEqual([
+        "allowed icmp 1.2.3.4 0",
+        "refused icmp fd00::1 0",
+        "refused other 1.2.3.4 0",
+        "refused tcp 10.20.30.40 81",
+      ]);
+      expect(read()).toEqual([]);
+      install({ mode: "none" });
+      await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS);
+      expect(read()).toEqual(["refused tcp 1.2.3.4 80"]);
+    });
+
+    test("hold a flood of refused packets: bounded memory, few answers, and what is allowed goes on", async () => {
+      install({ mode: "none" });
+      const tookMs = await net.guest.do("flood", "1.2.3.4", 7000, 5000, true);
+      const { rows, lost } = readTried(net.nl, triedCursor(), systemClock.wallMs());
+      expect(usage().refused).toBe(5000);
+      expect(rows.length).toBe(1024);
+      expect(lost).toBe(5000 - 1024);
+      expect(tookMs).toBeLessThan(5000);
+      install();
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("ok");
+    });
+
+    test("bound how many connections begin in a second; what is refused for another reason does not count", async () => {
+      install({ limits: { ...LIMITS, newConnectionsPerSecond: 20 } });
+      await net.guest.do("flood", "10.20.30.40", 7000, 100, false);
+      expect(usage()).toMatchObject({ connections: 0, refused: 100 });
+      await net.guest.do("flood", "1.2.3.4", 7000, 100, false);
+      const { connections, refused } = usage();
+      expect(connections).toBeGreaterThanOrEqual(20);
+      expect(connections).toBeLessThan(40);
+      expect(connections + refused).toBe(200);
+      await until("a second later more begin", async () => {
+        return (await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)) === "ok";
+      });
+    });
+
+    test("bound how many connections are open, and one that ends makes room", async () => {
+      install({ limits: { ...LIMITS, connections: 3 } });
+      for (let i = 0; i < 3; i++) await net.guest.do("open", `held ${i}`, "1.2.3.4", 80);
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("refused");
+      await net.guest.do("close", "held 0");
+      await until("there is room", async () => (await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)) === "ok");
+      await net.guest.do("open", "held 3", "1.2.3.4", 80);
+      install({ limits: { ...LIMITS, connections: 3 } });
+      for (const name of ["held 1", "held 2", "held 3"]) {
+        const before = (await net.guest.do("seen", name)).bytes;
+        await net.guest.do("say", name);
+        await until(`${name} goes on`, async () => (await net.guest.do("seen", name)).bytes > before);
+      }
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("refused");
+      for (const name of ["held 1", "held 2", "held 3"]) await net.guest.do("close", name);
+    });
+
+    test("bound bytes in a second towards the guest", async () => {
+      const received = async (bytesPerSecond: number | null): Promise<number> => {
+        install({ limits: { ...LIMITS, bytesPerSecond } });
+        const name = `download at ${bytesPerSecond}`;
+        await net.guest.do("open", name, "1.2.3.4", 7001);
+        await systemClock.sleep(1000); // the bucket runs dry
+        const before = usage().bytesIn;
+        await systemClock.sleep(1500);
+        const passed = usage().bytesIn - before;
+        await net.guest.do("close", name);
+        return passed / 1.5;
+      };
+      expect(await received(null)).toBeGreaterThan(1_500_000);
+      const bounded = await received(300_000);
+      expect(bounded).toBeLessThan(400_000);
+      expect(bounded).toBeGreaterThan(100_000);
+    }, 20_000);
+
+    test("bound bytes in a second from the guest", async () => {
+      install({ limits: { ...LIMITS, bytesPerSecond: 20_000 } });
+      // 36 bytes each; the bucket holds a second's worth and 256 KiB.
+      await net.guest.do("flood", "1.2.3.4", 7000, 900, false);
+      expect(usage().bytesOut).toBeGreaterThan(20_000);
+      await net.guest.do("upload", "1.2.3.4", 7000, 1000, 1000, WAIT_MS);
+      expect(usage().bytesOut).toBeLessThan(400_000);
+    });
+
+    test("let no other sender than the guest's own pass", async () => {
+      install();
+      await net.guest.do("ip", ["addr add 10.98.0.9/32 dev eth0", "addr add fd57:5752::9/128 dev eth0 nodad"]);
+      for (const [to, from] of [
+        ["1.2.3.4", "10.98.0.9"],
+        ["2600::4", "fd57:5752::9"],
+      ] as const) {
+        const before = usage();
+        expect(await net.guest.do("udp", to, 7000, WAIT_MS, { host: from })).toBe("silent");
+        expect(usage()).toEqual({ ...before, refused: before.refused + 1 });
+        const own = to === "1.2.3.4" ? net.at.guestAddress : net.at.guestAddress6;
+        expect(await net.guest.do("udp", to, 7000, WAIT_MS, { host: own })).toBe("ok");
+      }
+      await net.guest.do("ip", ["addr del 10.98.0.9/32 dev eth0", "addr del fd57:5752::9/128 dev eth0"]);
+      await net.guest.do("ip", ["link set eth0 address 02:57:52:00:00:03"]);
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("silent");
+      expect(await net.guest.do("udp", "2600::4", 7000, WAIT_MS, {})).toBe("silent");
+      await net.guest.do("ip", [`link set eth0 address ${net.at.guestMac}`]);
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("ok");
+    });
+
+    test("let nothing begin towards the guest", async () => {
+      await net.guest.do("tcpServe", [net.at.guestAddress], 8000, "echo", 0, 0);
+      await net.guest.do("tcpServe", [net.at.guestAddress6], 8000, "echo", 0, 0);
+      install();
+      for (const to of [net.at.guestAddress, net.at.guestAddress6]) {
+        expect(await net.host.do("tcp", to, 8000, WAIT_MS)).toBe("silent");
+        expect(await net.host.do("ping", to, WAIT_MS, undefined)).toBe("silent");
+      }
+      for (const to of [net.at.slotAddress, net.at.slotAddress6]) {
+        expect(await net.host.do("ping", to, WAIT_MS, undefined)).toBe("silent");
+      }
+    });
+
+    test("let fragments pass as the whole that they are", async () => {
+      install();
+      expect(await net.guest.do("upload", "1.2.3.4", 7000, 1, 4000, WAIT_MS)).toBe(1);
+      expect(await net.guest.do("upload", "2600::4", 7000, 1, 4000, WAIT_MS)).toBe(1);
+      install({ mode: "none" });
+      const before = usage().bytesOut;
+      expect(await net.guest.do("upload", "1.2.3.4", 7000, 1, 4000, WAIT_MS)).toBe(0);
+      expect(usage().bytesOut).toBe(before);
+    });
+
+    function damage(how: (batch: Batch) => void): void {
+      const batch = new Batch(net.nl);
+      how(batch);
+      batch.commit(0);
+    }
+
+    test("are known to be whole until somebody changes them", async () => {
+      install();
+      expect(tableIsWhole(net.nl)).toBe(true);
+      installRules(net.nl, { ...OPEN, mode: "allowlist" }, net.at, ++generation);
+      expect(tableIsWhole(net.nl)).toBe(true);
+      damage((batch) => batch.clear("fresh"));
+      expect(tableIsWhole(net.nl)).toBe(false);
+      install();
+      expect(tableIsWhole(net.nl)).toBe(true);
+      damage((batch) => batch.clear("judge"));
+      expect(tableIsWhole(net.nl)).toBe(false);
+      damage((batch) => batch.deleteTable());
+      expect(tableIsWhole(net.nl)).toBe(false);
+      expect(readUsage(net.nl)).toBe(null);
+      expect(() => install()).toThrow("ENOENT");
+    });
+  });
