@@ -31,12 +31,12 @@ export interface LookupParts {
 }
 
 /** What one message says: addresses at the end of a chain of aliases, or where the chain goes on. */
-type Said =
+export type Said =
   | { readonly kind: "addresses"; readonly addresses: readonly IpAddress[]; readonly ttlSeconds: number }
   | { readonly kind: "alias"; readonly name: string; readonly ttlSeconds: number };
 
-/** @throws {NoAnswer} for a chain that is a loop or too long */
-function follow(message: Message, asked: string, type: AddressType): Said {
+/** What `message` says of a name that it was asked for. @throws {NoAnswer} for a chain that is a loop or too long */
+export function follow(message: Message, asked: string, type: AddressType): Said {
   let [name, ttlSeconds] = [asked, Infinity as number];
   for (const seen = new Set<string>(); ; ) {
     const rows = message.answers.filter((row) => row.name === name && row.type === type && row.address !== null);
