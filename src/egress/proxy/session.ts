@@ -140,7 +140,7 @@ export class Session {
       const kept = this.#kept(to);
       const dialled: Dialled = kept === null ? await dial(this.#passage, to, secure) : { kind: "open", upstream: kept };
       if (dialled.kind === "refused") return await this.#refuse(to, request, dialled.reason);
-      if (dialled.kind === "failed") {
+      if (dialled.kind !== "open") {
         this.#report(to, "allowed", dialled.reason);
         return await this.#last(502, `Warren: ${to.name} (port ${to.port}): ${dialled.reason}`, request.method);
       }

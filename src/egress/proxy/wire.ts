@@ -65,7 +65,7 @@ export class Wire {
     }
   }
 
-  /** The read that waits, if one does, is rejected; the next one is as any other. */
+  /** The read that waits, if one does, is rejected; the next one is like all others. */
   interrupt(): void {
     this.#interrupted = this.#wakeReader !== null;
     this.#wake();

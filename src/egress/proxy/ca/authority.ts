@@ -46,7 +46,7 @@ function newKey(): Key {
   return { own: privateKey, spki, id: createHash("sha256").update(spki).digest().subarray(0, 20) };
 }
 
-function commonName(text: string): Uint8Array {
+function distinguished(text: string): Uint8Array {
   return sequence(set(sequence(oid("2.5.4.3"), utf8(text))));
 }
 
@@ -107,7 +107,7 @@ function leaf(issuer: Issuer, name: string, nowMs: number): LeafCertificate {
   const key = newKey();
   const certPem = certificate(issuer, {
     serial: randomBytes(SERIAL_BYTES),
-    subject: commonName("Warren egress proxy"), // names may be longer than a common name
+    subject: distinguished("Warren egress proxy"), // names may be longer than a common name
     key,
     fromMs: nowMs - EARLIER_MS,
     untilMs: nowMs + LEAF_MS,
@@ -132,7 +132,7 @@ export function createAuthority(clock: Clock, hosts: readonly string[]): Certifi
   const serial = randomBytes(SERIAL_BYTES);
   // Two authorities of one guest (a fork's and its parent's) have to be told apart by name too.
   const issuer = {
-    name: commonName(`Warren sandbox ${Buffer.from(serial.subarray(0, 4)).toString("hex")}`),
+    name: distinguished(`Warren sandbox ${Buffer.from(serial.subarray(0, 4)).toString("hex")}`),
     key: newKey(),
   };
   const fromMs = clock.wallMs() - EARLIER_MS;
