@@ -161,10 +161,15 @@ export class SandboxEgress {
   }
 
   #startNames(): Promise<NameListener> {
+    const { clock, log, sandboxId } = this.#parts;
     return listenForNames({
       hostname: this.#network.hostAddress,
-      clock: this.#parts.clock,
-      answer: (name, type) => this.#resolver.answer(name, type),
+      clock,
+      answer: (name, type) =>
+        this.#resolver.answer(name, type).catch((error: unknown) => {
+          log.error("a name could not be answered", { sandboxId, why: String(error) });
+          throw error;
+        }),
       onDropped: () => this.#events.dropped(),
     });
   }

@@ -14,8 +14,8 @@ interface Options {
   readonly egress?: Egress;
   readonly ipv6?: boolean;
   readonly secrets?: readonly Secret[];
-  /** The first of its name servers is one that nobody listens at. */
-  readonly dead?: boolean;
+  /** Its first name servers: where nobody listens, or nobody can. */
+  readonly dead?: readonly string[];
   readonly exempt?: Parameters<typeof parsePolicy>[2];
 }
 
@@ -34,7 +34,7 @@ async function open(answer: Answers, options: Options, ends: (() => unknown)[]) 
   const egress = await SandboxEgress.open(network, policy, {
     clock,
     log: createLog("silent"),
-    upstreams: options.dead ? [{ address: "127.0.0.1", port: 9 }, up.server] : [up.server],
+    upstreams: [...(options.dead ?? []).map((address) => ({ address, port: 9 })), up.server],
     exempt: options.exempt ?? [],
     sandboxId: "sb_test",
   });

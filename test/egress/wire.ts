@@ -78,6 +78,37 @@ export function reply({ id, question }: Asking, answers: readonly WireRecord[], 
   return wire({ id, flags: 0x8180 | flags, questions: [question], answers });
 }
 
+/** UDP and TCP on one port, which may be taken for one of them. */
+async function onePort(take: (bytes: Uint8Array, over: "udp" | "tcp") => Promise<Replies>) {
+  for (;;) {
+    const udp = await Bun.udpSocket({
+      hostname: "127.0.0.1",
+      port: 0,
+      socket: {
+        async data(socket, bytes, port, address) {
+          for (const one of await take(new Uint8Array(bytes), "udp"))
+            socket.send("raw" in one ? one.raw : one, port, address);
+        },
+      },
+    });
+    try {
+      const tcp = Bun.listen({
+        hostname: "127.0.0.1",
+        port: udp.port,
+        socket: {
+          async data(socket, bytes) {
+            for (const one of await take(new Uint8Array(bytes.subarray(2)), "tcp"))
+              socket.write("raw" in one ? one.raw : Uint8Array.from([...u16(one.length), ...one]));
+          },
+        },
+      });
+      return { udp, tcp };
+    } catch {
+      udp.close(); // another has it: once more
+    }
+  }
+}
+
 export async function upstream(answer: (asking: Asking) => Replies | Promise<Replies>): Promise<Upstream> {
   const asked: string[] = [];
   const take = async (bytes: Uint8Array, over: "udp" | "tcp"): Promise<Replies> => {
@@ -85,26 +116,7 @@ export async function upstream(answer: (asking: Asking) => Replies | Promise<Rep
     asked.push(`${questions[0]!.name} ${questions[0]!.type} ${over}`);
     return answer({ id, question: questions[0]!, over });
   };
-  const udp = await Bun.udpSocket({
-    hostname: "127.0.0.1",
-    port: 0,
-    socket: {
-      async data(socket, bytes, port, address) {
-        for (const one of await take(new Uint8Array(bytes), "udp"))
-          socket.send("raw" in one ? one.raw : one, port, address);
-      },
-    },
-  });
-  const tcp = Bun.listen({
-    hostname: "127.0.0.1",
-    port: udp.port,
-    socket: {
-      async data(socket, bytes) {
-        for (const one of await take(new Uint8Array(bytes.subarray(2)), "tcp"))
-          socket.write("raw" in one ? one.raw : Uint8Array.from([...u16(one.length), ...one]));
-      },
-    },
-  });
+  const { udp, tcp } = await onePort(take);
   return {
     server: { address: "127.0.0.1", port: udp.port },
     asked,

@@ -92,7 +92,12 @@ class Turns {
     const query = parseQuery(bytes);
     if (query.kind === "noise") return;
     const reply = (answer: Answer): void => {
-      if (!this.#closed) send(encodeAnswer(query.asked, answer, limitOf(query.asked)));
+      if (this.#closed) return;
+      try {
+        send(encodeAnswer(query.asked, answer, limitOf(query.asked)));
+      } catch {
+        // The link is going away with its sandbox; nobody waits for this any more, or the client asks again.
+      }
     };
     if (query.kind === "wrong") {
       reply({ ...failed, rcode: query.rcode });

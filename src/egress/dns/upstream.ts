@@ -73,24 +73,29 @@ function answerIn(bytes: Uint8Array, { id, name, type }: Asking): Message | NoAn
   }
 }
 
-async function overUdp(asking: Asking): Promise<Message> {
+function overUdp(asking: Asking): Promise<Message> {
   const { server, clock } = asking;
   const tried = startTry(clock);
+  // A socket that cannot be had or written to, as without a route or without IPv6, is a server that does not answer.
+  const fail = (error: unknown): void => tried.settle(new NoAnswer(String(error)));
   let strays = 0;
-  const socket = await Bun.udpSocket({
-    hostname: server.address.includes(":") ? "::" : "0.0.0.0",
-    connect: { hostname: server.address, port: server.port },
-    socket: {
-      data(_, bytes) {
-        const answer = answerIn(bytes, asking);
-        if (answer !== null) tried.settle(answer);
-        else if (++strays > DNS.strays) tried.settle(new NoAnswer("too much came that was no answer"));
+  const ask = async (): Promise<void> => {
+    const socket = await Bun.udpSocket({
+      hostname: server.address.includes(":") ? "::" : "0.0.0.0",
+      connect: { hostname: server.address, port: server.port },
+      socket: {
+        data(_, bytes) {
+          const answer = answerIn(bytes, asking);
+          if (answer !== null) tried.settle(answer);
+          else if (++strays > DNS.strays) fail("too much came that was no answer");
+        },
+        error: (...given: readonly unknown[]) => fail(given.at(-1)), // with its socket before it or without
       },
-      error: (_, error: unknown) => tried.settle(new NoAnswer(String(error))),
-    },
-  });
-  tried.atEnd(() => socket.close());
-  socket.send(encodeQuestion(asking.id, asking.name, asking.type));
+    });
+    tried.atEnd(() => socket.close());
+    socket.send(encodeQuestion(asking.id, asking.name, asking.type));
+  };
+  ask().catch(fail);
   return tried.outcome;
 }
 
@@ -113,28 +118,31 @@ export function framed(message: Uint8Array): Uint8Array {
   return bytes;
 }
 
-async function overTcp(asking: Asking): Promise<Message> {
+function overTcp(asking: Asking): Promise<Message> {
   const { server, clock } = asking;
   const tried = startTry(clock);
   const answer = new Framed();
   const fail = (why: string): void => tried.settle(new NoAnswer(`over TCP: ${why}`));
-  Bun.connect({
-    hostname: server.address,
-    port: server.port,
-    socket: {
-      open(socket) {
-        tried.atEnd(() => void socket.terminate());
-        socket.write(framed(encodeQuestion(asking.id, asking.name, asking.type)));
+  const ask = async (): Promise<void> => {
+    await Bun.connect({
+      hostname: server.address,
+      port: server.port,
+      socket: {
+        open(socket) {
+          tried.atEnd(() => void socket.terminate());
+          socket.write(framed(encodeQuestion(asking.id, asking.name, asking.type)));
+        },
+        data(_, chunk) {
+          const bytes = answer.push(chunk);
+          if (bytes !== null) tried.settle(answerIn(bytes, asking) ?? new NoAnswer("over TCP came no answer"));
+        },
+        close: () => fail("the server hung up"),
+        error: (_, error) => fail(String(error)),
+        connectError: (_, error) => fail(String(error)),
       },
-      data(_, chunk) {
-        const bytes = answer.push(chunk);
-        if (bytes !== null) tried.settle(answerIn(bytes, asking) ?? new NoAnswer("over TCP came no answer"));
-      },
-      close: () => fail("the server hung up"),
-      error: (_, error) => fail(String(error)),
-      connectError: (_, error) => fail(String(error)),
-    },
-  }).catch((error: unknown) => fail(String(error)));
+    });
+  };
+  ask().catch((error: unknown) => fail(String(error)));
   return tried.outcome;
 }
 
@@ -165,8 +173,8 @@ export async function askUpstream(
       try {
         return await oneTry(server, name, type, clock);
       } catch (error) {
-        // A server that cannot be connected to at all is one that does not answer; the next may.
-        last = error instanceof NoAnswer ? error : new NoAnswer(String(error));
+        if (!(error instanceof NoAnswer)) throw error;
+        last = error;
       }
     }
   }

@@ -169,10 +169,14 @@ describe("Names upstream", () => {
     expect(up.asked.filter((line) => line.endsWith("tcp"))).toHaveLength(2);
   });
 
-  test("are asked of the next server when one is not there", async () => {
-    const { guest, up } = await sandbox(NAMED, { dead: true });
-    expect(shown(await guest.ask("a.example"))).toBe(`0 ${PUBLIC}/60`);
-    expect(up.asked).toHaveLength(1);
+  test("are asked of the next server when one is not there, or cannot be", async () => {
+    for (const dead of ["127.0.0.1", "::1", "255.255.255.255"]) {
+      const { guest, up, clock } = await sandbox(NAMED, { dead: [dead] });
+      expect(shown(await guest.ask("a.example"))).toBe(`0 ${PUBLIC}/60`);
+      expect(up.asked).toHaveLength(1);
+      await clock.advance(2 * DNS.tryMs); // what was given up stays over
+      expect(shown(await guest.ask("c.example"))).toBe(`0 ${PUBLIC}/60`);
+    }
   });
 
   test("are asked for once by many, and by no more than have a place", async () => {
