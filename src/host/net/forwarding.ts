@@ -10,7 +10,7 @@ import { type Netlink, NLM_F_DUMP } from "./message.ts";
 import { tableMessage } from "./nft/batch.ts";
 import { deviceName } from "./nft/expressions.ts";
 import { MSG, TABLE } from "./nft/names.ts";
-import { ROOT_DEVICE } from "./plan.ts";
+import { type Ipv6, ROOT_DEVICE } from "./plan.ts";
 import { type LinkFact, readLink, readRoutes } from "./read.ts";
 import { setForwarding } from "./route.ts";
 
@@ -20,20 +20,14 @@ function isOn(path: string): boolean {
   return existsSync(`${SYS}/${path}`) && readFileSync(`${SYS}/${path}`, "utf8").trim() === "1";
 }
 
-/** Whether new links get IPv6, and whether this host passes IPv6 on between them. */
-export interface Ipv6 {
-  readonly links: boolean;
-  readonly forwards: boolean;
-}
-
 /**
  * IPv6 forwarding is left as it is: a host that begins to forward no longer listens to router advertisements, and may lose
  * its own way out.
  */
 export function readIpv6(): Ipv6 {
-  const there = existsSync(`${SYS}/ipv6/conf/all/forwarding`);
-  const links = there && !isOn("ipv6/conf/all/disable_ipv6") && !isOn("ipv6/conf/default/disable_ipv6");
-  return { links, forwards: links && isOn("ipv6/conf/all/forwarding") };
+  const inside = existsSync(`${SYS}/ipv6/conf/all/forwarding`);
+  const links = inside && !isOn("ipv6/conf/all/disable_ipv6") && !isOn("ipv6/conf/default/disable_ipv6");
+  return { inside, links, forwards: links && isOn("ipv6/conf/all/forwarding") };
 }
 
 /** True when this host passes IPv4 packets on between all of its links, whatever we do. */

@@ -109,8 +109,8 @@ export class SlotNetwork implements Network {
 
   constructor(at: SlotAddresses, root: RootShare, reach: Reach, clock: Clock) {
     this.hostAddress = at.hostAddress;
-    this.hostAddress6 = root.ipv6 ? at.hostAddress6 : null;
-    this.ipv6 = root.reaches6;
+    this.hostAddress6 = root.ipv6.links ? at.hostAddress6 : null;
+    this.ipv6 = root.ipv6.forwards;
     this.#at = at;
     this.#root = root;
     this.#reach = reach;

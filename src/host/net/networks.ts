@@ -10,7 +10,7 @@ import type { VmRef } from "../../driver/driver.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Network } from "../network.ts";
 import { HeldReach, networkOfProcess, SlotNetwork } from "./network.ts";
-import { slotAddresses } from "./plan.ts";
+import { sameIpv6, slotAddresses } from "./plan.ts";
 import { RootShare } from "./root.ts";
 import { type BuildGround, buildSlot } from "./slot.ts";
 import { type Built, damagesOutside, reset, verify } from "./verify.ts";
@@ -177,7 +177,7 @@ export class Networks {
     try {
       const root = this.#ground();
       root.ensure();
-      return ipv6 === root.ipv6 && damagesOutside(root.route, at).length === 0;
+      return sameIpv6(ipv6, root.ipv6) && damagesOutside(root.route, at).length === 0;
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
       return false;

@@ -29,6 +29,22 @@ export function rootIndex(slot: number): number {
 export const LINK_BITS = 30;
 export const LINK_BITS6 = 64;
 
+/** How far IPv6 goes on this host; each without the one before is false. */
+export interface Ipv6 {
+  /** The kernel has it: a guest gets an answer at least, that there is no way. */
+  readonly inside: boolean;
+  /** Links to slots have addresses: services of this host can be reached. */
+  readonly links: boolean;
+  /** This host passes it on: destinations can be reached. */
+  readonly forwards: boolean;
+}
+
+export const NO_IPV6: Ipv6 = { inside: false, links: false, forwards: false };
+
+export function sameIpv6(one: Ipv6, other: Ipv6): boolean {
+  return one.inside === other.inside && one.links === other.links && one.forwards === other.forwards;
+}
+
 /** All links between slots and this host are in these, and nothing else of Warren's is. */
 export const LINKS = "198.18.0.0/15";
 export const LINKS6 = "fd57:5752:1::/48";

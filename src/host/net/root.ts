@@ -8,16 +8,17 @@ import { hasCode } from "../../../ffi/native.ts";
 import { filterDumps, NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink } from "../../../ffi/net/netlink.ts";
 import type { Clock } from "../../base/clock.ts";
 import { LIMITS } from "../../limits.ts";
-import { forward, type Ipv6, ownForwarding, readIpv6 } from "./forwarding.ts";
+import { forward, ownForwarding, readIpv6 } from "./forwarding.ts";
 import { Netlink } from "./message.ts";
 import { closeHostPorts, installRootTable, openHostPorts, rootTableIsWhole } from "./nft/root.ts";
+import { type Ipv6, NO_IPV6 } from "./plan.ts";
 
 export class RootShare {
   readonly route: number;
   readonly netfilter: number;
   readonly #clock: Clock;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
-  #ipv6: Ipv6 = { links: false, forwards: false };
+  #ipv6 = NO_IPV6;
   /** Devices whose forwarding is on for sandboxes alone. */
   #own: readonly string[] = [];
   /** Of this process's own sandboxes, for when somebody flushes all rules of the host. */
@@ -37,13 +38,9 @@ export class RootShare {
     }
   }
 
-  get ipv6(): boolean {
-    return this.#ipv6.links;
-  }
-
-  /** IPv6 destinations can be reached from slots. */
-  get reaches6(): boolean {
-    return this.#ipv6.forwards;
+  /** As of the last look. */
+  get ipv6(): Ipv6 {
+    return this.#ipv6;
   }
 
   /**
@@ -96,7 +93,7 @@ export class RootShare {
    * looked up through the same mount.
    */
   procFd(): number | null {
-    if (!this.#ipv6.links) return null;
+    if (!this.#ipv6.inside) return null;
     if (this.#proc === null || this.#proc.used >= LIMITS.namespacesPerProc) {
       if (this.#proc !== null) closeFd(this.#proc.fd);
       this.#proc = null;

@@ -10,7 +10,7 @@ import type { EgressRules } from "../network.ts";
 import { Netlink } from "./message.ts";
 import { installRules } from "./nft/rules.ts";
 import { resetTable } from "./nft/table.ts";
-import { LINK_BITS, LINK_BITS6, rootIndex, type SlotAddresses, TAP_INDEX, UPLINK_INDEX } from "./plan.ts";
+import { type Ipv6, LINK_BITS, LINK_BITS6, rootIndex, type SlotAddresses, TAP_INDEX, UPLINK_INDEX } from "./plan.ts";
 import { readLink } from "./read.ts";
 import { addAddress, addDefaultRoute, addNeighbour, addVeth, macBytes, removeLink, setUp, up } from "./route.ts";
 
@@ -18,8 +18,7 @@ import { addAddress, addDefaultRoute, addNeighbour, addVeth, macBytes, removeLin
 export interface BuildGround {
   /** An rtnetlink socket of it. */
   readonly route: number;
-  /** Whether links get IPv6 addresses. */
-  readonly ipv6: boolean;
+  readonly ipv6: Ipv6;
   /** Root of a procfs for the next namespace; null without IPv6. */
   procFd(): number | null;
   /** Called after each step, by its name. */
@@ -55,34 +54,35 @@ function address(
 }
 
 /** The pair, and this host's end of it: messages for this process's own namespace. */
-export function addLink(nl: Netlink, at: SlotAddresses, nsFd: number, ipv6: boolean): void {
+export function addLink(nl: Netlink, at: SlotAddresses, nsFd: number, ipv6: Ipv6): void {
   const here = { name: at.rootDevice, index: rootIndex(at.slot), mac: at.hostMac };
   addVeth(nl, here, { name: at.uplink, index: UPLINK_INDEX, mac: at.slotMac, nsFd });
-  setUp(nl, here, ipv6);
+  setUp(nl, here, ipv6.links);
   const peer = { addresses: [at.slotAddress, at.slotAddress6], mac: at.slotMac } as const;
-  address(nl, here.index, [at.hostAddress, at.hostAddress6], peer, ipv6);
+  address(nl, here.index, [at.hostAddress, at.hostAddress6], peer, ipv6.links);
 }
 
 /** The neighbours of a tap are lost whenever its hardware address is set. */
-export function addGuest(nl: Netlink, at: SlotAddresses, ipv6: boolean): void {
+export function addGuest(nl: Netlink, at: SlotAddresses, ipv6: Ipv6): void {
   addNeighbour(nl, TAP_INDEX, at.guestAddress, at.guestMac);
-  if (ipv6) addNeighbour(nl, TAP_INDEX, at.guestAddress6, at.guestMac);
+  if (ipv6.inside) addNeighbour(nl, TAP_INDEX, at.guestAddress6, at.guestMac);
 }
 
-export function addWaysOut(nl: Netlink, at: SlotAddresses, ipv6: boolean): void {
+/** Without a way out for IPv6 the kernel tells a guest at once that there is none; by one that leads nowhere it would wait. */
+export function addWaysOut(nl: Netlink, at: SlotAddresses, ipv6: Ipv6): void {
   addDefaultRoute(nl, at.hostAddress, UPLINK_INDEX);
-  if (ipv6) addDefaultRoute(nl, at.hostAddress6, UPLINK_INDEX);
+  if (ipv6.forwards) addDefaultRoute(nl, at.hostAddress6, UPLINK_INDEX);
 }
 
 /** Everything inside but the rules: messages for the slot's namespace. */
-export function addInside(nl: Netlink, at: SlotAddresses, ipv6: boolean): void {
+export function addInside(nl: Netlink, at: SlotAddresses, ipv6: Ipv6): void {
   up(nl, { name: "lo", index: 1 });
-  setUp(nl, { name: at.tap, index: TAP_INDEX }, ipv6);
+  setUp(nl, { name: at.tap, index: TAP_INDEX }, ipv6.inside);
   const guest = { addresses: [at.guestAddress, at.guestAddress6], mac: at.guestMac } as const;
-  address(nl, TAP_INDEX, [at.tapAddress, at.tapAddress6], guest, ipv6);
-  setUp(nl, { name: at.uplink, index: UPLINK_INDEX }, ipv6);
+  address(nl, TAP_INDEX, [at.tapAddress, at.tapAddress6], guest, ipv6.inside);
+  setUp(nl, { name: at.uplink, index: UPLINK_INDEX }, ipv6.inside);
   const host = { addresses: [at.hostAddress, at.hostAddress6], mac: at.hostMac } as const;
-  address(nl, UPLINK_INDEX, [at.slotAddress, at.slotAddress6], host, ipv6);
+  address(nl, UPLINK_INDEX, [at.slotAddress, at.slotAddress6], host, ipv6.links);
   addWaysOut(nl, at, ipv6);
 }
 

@@ -10,7 +10,7 @@ import { flushConntrack } from "./nft/conntrack.ts";
 import { installRules } from "./nft/rules.ts";
 import { resetTable, tableIsWhole } from "./nft/table.ts";
 import { RT } from "./numbers.ts";
-import { LINK_BITS, LINK_BITS6, rootIndex, type SlotAddresses, TAP_INDEX, UPLINK_INDEX } from "./plan.ts";
+import { type Ipv6, LINK_BITS, LINK_BITS6, rootIndex, type SlotAddresses, TAP_INDEX, UPLINK_INDEX } from "./plan.ts";
 import { type LinkFact, readAddresses, readLink, readLinks, readNeighbours, readRoutes, readWay } from "./read.ts";
 import { removeDefaultRoute } from "./route.ts";
 import { addGuest, addWaysOut, NO_EGRESS, tapOf } from "./slot.ts";
@@ -28,43 +28,31 @@ function shown({ index, name, kind, mac, up, carrier, forwards }: LinkFact): str
   return `${index} ${name} ${kind ?? "-"} ${mac} ${on.join(" ")}`;
 }
 
-function planned(at: SlotAddresses, ipv6: boolean) {
-  const v4 = {
-    addresses: [
-      "1 127.0.0.1/8",
-      `${TAP_INDEX} ${at.tapAddress}/${LINK_BITS}`,
-      `${UPLINK_INDEX} ${at.slotAddress}/${LINK_BITS}`,
-    ],
-    neighbours: [
-      `${TAP_INDEX} ${at.guestAddress} ${at.guestMac} permanent`,
-      `${UPLINK_INDEX} ${at.hostAddress} ${at.hostMac} permanent`,
-    ],
-    routes: [`4 default ${at.hostAddress} ${UPLINK_INDEX}`, `4 link ${TAP_INDEX}`, `4 link ${UPLINK_INDEX}`],
-  };
-  if (!ipv6) return v4;
+function planned(at: SlotAddresses, ipv6: Ipv6) {
+  const link = (index: number, v4: string, v6: string, with6: boolean, way: boolean) => ({
+    addresses: [`${index} ${v4}/${LINK_BITS}`, ...(with6 ? [`${index} ${v6}/${LINK_BITS6}`] : [])],
+    routes: [`4 link ${index}`, ...(with6 ? [`6 link ${index}`] : [])],
+    ways: way ? [`6 default ${at.hostAddress6} ${index}`] : [],
+  });
+  const neighbour = (index: number, v4: string, v6: string, mac: string, with6: boolean) => [
+    `${index} ${v4} ${mac} permanent`,
+    ...(with6 ? [`${index} ${v6} ${mac} permanent`] : []),
+  ];
+  const tap = link(TAP_INDEX, at.tapAddress, at.tapAddress6, ipv6.inside, false);
+  const uplink = link(UPLINK_INDEX, at.slotAddress, at.slotAddress6, ipv6.links, ipv6.forwards);
+  const out = `4 default ${at.hostAddress} ${UPLINK_INDEX}`;
   return {
-    addresses: [
-      ...v4.addresses,
-      "1 ::1/128",
-      `${TAP_INDEX} ${at.tapAddress6}/${LINK_BITS6}`,
-      `${UPLINK_INDEX} ${at.slotAddress6}/${LINK_BITS6}`,
-    ],
+    addresses: ["1 127.0.0.1/8", ...(ipv6.inside ? ["1 ::1/128"] : []), ...tap.addresses, ...uplink.addresses],
+    routes: [out, ...tap.routes, ...uplink.routes, ...uplink.ways],
     neighbours: [
-      ...v4.neighbours,
-      `${TAP_INDEX} ${at.guestAddress6} ${at.guestMac} permanent`,
-      `${UPLINK_INDEX} ${at.hostAddress6} ${at.hostMac} permanent`,
-    ],
-    routes: [
-      ...v4.routes,
-      `6 default ${at.hostAddress6} ${UPLINK_INDEX}`,
-      `6 link ${TAP_INDEX}`,
-      `6 link ${UPLINK_INDEX}`,
+      ...neighbour(TAP_INDEX, at.guestAddress, at.guestAddress6, at.guestMac, ipv6.inside),
+      ...neighbour(UPLINK_INDEX, at.hostAddress, at.hostAddress6, at.hostMac, ipv6.links),
     ],
   };
 }
 
 /** What is wrong inside, of everything but the rules. */
-function damagesInside(nl: Netlink, at: SlotAddresses, ipv6: boolean): string[] {
+function damagesInside(nl: Netlink, at: SlotAddresses, ipv6: Ipv6): string[] {
   const plan = planned(at, ipv6);
   // Tunnel modules put a device of theirs into every namespace: down, it does nothing.
   const links = readLinks(nl).filter(({ index, up }) => up || [1, TAP_INDEX, UPLINK_INDEX].includes(index));
@@ -110,8 +98,8 @@ export function damagesOutside(route: number, at: SlotAddresses): string[] {
 
 export interface Built {
   readonly at: SlotAddresses;
-  /** Whether it was built with IPv6. */
-  readonly ipv6: boolean;
+  /** As it was when it was built. */
+  readonly ipv6: Ipv6;
   readonly ns: number;
   readonly netfilter: number;
 }
@@ -146,7 +134,7 @@ export function reset({ at, ipv6, ns, netfilter }: Built): void {
     const nl = new Netlink(entered.route);
     // With the routes go the paths and their sizes that answers taught them.
     removeDefaultRoute(nl, at.hostAddress, UPLINK_INDEX);
-    if (ipv6) removeDefaultRoute(nl, at.hostAddress6, UPLINK_INDEX);
+    if (ipv6.forwards) removeDefaultRoute(nl, at.hostAddress6, UPLINK_INDEX);
     addWaysOut(nl, at, ipv6);
     addGuest(nl, at, ipv6);
     nl.flush();
