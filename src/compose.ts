@@ -1,5 +1,4 @@
 /** The composition root of embedded use: configuration → host, driver, templates, engine. Nothing else knows how they fit together. */
-import { type AddressRange, formatAddress, parseAddress, parseRange } from "./base/address.ts";
 import { type Clock, systemClock } from "./base/clock.ts";
 import { createLog, type Log } from "./base/log.ts";
 import type { BatchParts } from "./batch/batch.ts";
@@ -9,9 +8,9 @@ import type { Driver } from "./driver/driver.ts";
 import { qemuDriver } from "./driver/qemu/driver.ts";
 import type { EngineOptions } from "./engine/create/options.ts";
 import { Engine } from "./engine/engine.ts";
-import { WarrenError } from "./errors.ts";
 import { type LinuxHost, openLinuxHost } from "./host/linux.ts";
-import { hostNameServers } from "./host/name-servers.ts";
+import { egressSettings } from "./keeper/settings.ts";
+import { keeperOf } from "./keeper/start.ts";
 import { Snapshots } from "./snapshot/store.ts";
 import { Templates } from "./template/store.ts";
 import { FileVolumes } from "./volume/store.ts";
@@ -65,11 +64,10 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
   const snapshots = new Snapshots({ dataDir: host.data.dir, shares: host.data.kind !== "copy", templates });
   await snapshots.collect();
   const volumes = new FileVolumes({ data: host.data, clock });
-  const egress = { upstreams: await nameServers(config.dns), exempt: exemptRanges(config.egressExempt) };
-  const engine = new Engine(
-    { driver, host, templates: snapshots.with(templates), snapshots, volumes, registry, egress, clock, log },
-    options,
-  );
+  const egress = await egressSettings(config);
+  const keeper = keeperOf(config, clock);
+  const parts = { driver, host, snapshots, volumes, registry, egress, keeper, clock, log };
+  const engine = new Engine({ ...parts, templates: snapshots.with(templates) }, options);
   return {
     engine,
     sandboxes: engine.as(LOCAL_ACCOUNT),
@@ -82,30 +80,6 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
     clock,
     [Symbol.asyncDispose]: () => engine.close(),
   };
-}
-
-/** Of `WARREN_DNS`, else of this host. @throws {WarrenError} `invalid_request` */
-async function nameServers(given: string | null): Promise<{ address: string; port: number }[]> {
-  const texts = given === null ? await hostNameServers() : given.split(",");
-  return texts.map((text) => {
-    const address = parseAddress(text);
-    if (address === null) throw refused("WARREN_DNS", text, "addresses of name servers");
-    return { address: formatAddress(address), port: 53 };
-  });
-}
-
-function exemptRanges(given: string | null): AddressRange[] {
-  return (given?.split(",") ?? []).map((text) => {
-    const range = parseRange(text);
-    if (range === null) throw refused("WARREN_EGRESS_EXEMPT", text, "addresses and ranges such as 10.1.0.0/16");
-    return range;
-  });
-}
-
-function refused(name: string, got: string, allowed: string): WarrenError {
-  return new WarrenError("invalid_request", `environment variable ${name}: got ${got}, allowed are ${allowed}`, {
-    details: { name, got },
-  });
 }
 
 /** What a batch over this home stands on. */

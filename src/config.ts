@@ -88,6 +88,12 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   return parse(Config, config);
 }
 
+/** The variables by which another process reads this configuration. */
+export function environmentOf(config: Config): Readonly<Record<string, string>> {
+  const values = Object.entries(VARIABLES).map(([name, { key }]) => [name, config[key]] as const);
+  return Object.fromEntries(values.filter((entry): entry is [string, string] => entry[1] !== null));
+}
+
 function checked(name: string, schema: (typeof VARIABLES)[keyof typeof VARIABLES]["schema"], value: string): unknown {
   try {
     return parse(Type.Object({ [name]: schema }), { [name]: value })[name];

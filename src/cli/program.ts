@@ -16,6 +16,7 @@ import { defineCreate } from "./verbs/create.ts";
 import { defineDoctor } from "./verbs/doctor.ts";
 import { defineExec } from "./verbs/exec.ts";
 import { defineFork } from "./verbs/fork.ts";
+import { defineKeep } from "./verbs/keep.ts";
 import { defineSnapshot, defineSnapshots } from "./verbs/kept/snapshots.ts";
 import { defineTemplates } from "./verbs/kept/templates.ts";
 import { defineVolumes } from "./verbs/kept/volumes.ts";
@@ -48,6 +49,7 @@ const VERBS: readonly Define[] = [
   defineClean,
   defineBench,
   defineCompletion,
+  defineKeep,
 ];
 
 const EXAMPLES = `

@@ -54,6 +54,7 @@ export interface EngineParts {
   readonly volumes: VolumeStore;
   readonly registry: Registry;
   readonly egress: NetworksParts["egress"];
+  readonly keeper: NetworksParts["keeper"];
   readonly clock: Clock;
   readonly log: Log;
 }

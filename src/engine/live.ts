@@ -1,11 +1,11 @@
 /** One sandbox of this process: its state as last moved, what it stands on, and who waits for its end. */
 import type { NetworkInfo } from "../contract/routes/network.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
-import type { SandboxEgress } from "../egress/egress.ts";
 import type { Policy } from "../egress/policy.ts";
 import type { WarrenError } from "../errors.ts";
 import type { Layer } from "../host/host.ts";
 import type { AwakeClone } from "./create/clone.ts";
+import type { LiveEgress } from "./network/entrusted.ts";
 import type { SandboxSpec } from "./plan.ts";
 import type { SandboxEvent, Verdict } from "./state.ts";
 import type { Placed } from "./volumes/places.ts";
@@ -34,7 +34,7 @@ export class Live {
   /** What may leave it, as it is now; `spec` has what it began with. Written by `Networks` only, as are the next two. */
   policy: Policy;
   /** While it stands on a host's network. */
-  egress: SandboxEgress | null = null;
+  egress: LiveEgress | null = null;
   /** What it had used of a network that it does not have any more. */
   used: NetworkInfo["usage"] = null;
   readonly posted: Posted[] = [];

@@ -3,6 +3,7 @@ import { expect } from "bun:test";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { createLog } from "../../src/base/log.ts";
 import type { BakeEvent, TemplateInfo } from "../../src/contract/routes/templates.ts";
+import type { VmRef } from "../../src/driver/driver.ts";
 import { FakeDriver, type FakeHooks } from "../../src/driver/fake.ts";
 import type { EngineOptions } from "../../src/engine/create/options.ts";
 import { Engine } from "../../src/engine/engine.ts";
@@ -13,6 +14,7 @@ import { FakeHost, FakeRegistry } from "../../src/host/fake.ts";
 import type { Host } from "../../src/host/host.ts";
 import { FakeSnapshots } from "./fake-snapshots.ts";
 import { FakeVolumes } from "./fake-volumes.ts";
+import { MemoryKeeper } from "./memory-keeper.ts";
 
 const TEMPLATES = ["base", "code-interpreter"];
 
@@ -86,6 +88,7 @@ export class World {
   readonly snapshots = new FakeSnapshots();
   readonly volumes: FakeVolumes;
   readonly registry: FakeRegistry<SandboxRecord>;
+  readonly keeper: MemoryKeeper;
   /** What the engine logged at `error`: a healthy run has none. */
   readonly errors: string[] = [];
   readonly #makers = new Map<string, Engine>();
@@ -103,6 +106,13 @@ export class World {
         if (!this.driver.machines.has(id) && maker !== undefined && this.#gone.has(maker)) this.host.reclaim(id);
       },
     );
+    const lives = (ref: VmRef): boolean => this.driver.machines.get(ref.id)?.pid === ref.pid;
+    this.keeper = new MemoryKeeper({
+      registry: this.registry,
+      networkOf: (ref) => this.host.networkOf(ref),
+      lives,
+      clock,
+    });
   }
 
   /** The process of an engine ends in good order. */
@@ -113,7 +123,8 @@ export class World {
 
   /** No pool by default: what it does in the background belongs to the tests about it. */
   engine(options: EngineOptions = {}): Engine {
-    const { driver, templates, snapshots, volumes, registry, clock } = this;
+    const { driver, templates, snapshots, volumes, registry, keeper, clock } = this;
+    const egress = { upstreams: [], exempt: [] };
     const log = createLog("error", (line) => this.errors.push(line));
     const fake = this.host;
     const host: Host = {
@@ -137,7 +148,7 @@ export class World {
       },
     };
     const engine = new Engine(
-      { host, driver, templates, snapshots, volumes, registry, egress: { upstreams: [], exempt: [] }, clock, log },
+      { host, driver, templates, snapshots, volumes, registry, keeper, egress, clock, log },
       { prepared: 0, ...options },
     );
     return engine;

@@ -1,4 +1,5 @@
 /** The ground of a real command line: this machine's home, opened when a verb needs it and no sooner. */
+import { existsSync } from "node:fs";
 import { systemClock } from "../../base/clock.ts";
 import { createLog } from "../../base/log.ts";
 import { openWarren } from "../../compose.ts";
@@ -6,6 +7,7 @@ import { readConfig } from "../../config.ts";
 import { removeAll } from "../../host/home/clean.ts";
 import { tryLockFile } from "../../host/home/lock.ts";
 import { runInForeground } from "../../host/run.ts";
+import { endKeeper } from "../../keeper/client.ts";
 import { examine } from "./examine.ts";
 import type { Ground, Opened } from "./ground.ts";
 
@@ -30,6 +32,8 @@ export function realGround(): Ground {
     examine: () => examine(config),
     clean: async ({ force }) => {
       const log = createLog(config.log);
+      // Without force it stays for sandboxes that live, because of which nothing is removed.
+      if (existsSync(config.home)) await endKeeper({ home: config.home, clock: systemClock }, force ? "now" : "idle");
       const { killed } = await removeAll({ home: config.home, clock: systemClock, log, force });
       return { killed, home: config.home };
     },

@@ -289,6 +289,7 @@ export class Creates {
   /** Tells the home's other processes of it. @throws {WarrenError} `sandbox_lost` – it has ended meanwhile */
   async register(live: Live, clone: Pick<Clone, "vmm" | "origin">): Promise<void> {
     const { id } = live;
+    await this.#parts.networks.refresh(live);
     await this.#parts.registry.put(recordOf(live, clone));
     const { state, reason } = live.info;
     if (state !== "stopping" && !isTerminal(live)) return;

@@ -38,6 +38,7 @@ export class Forks {
 
   /** All children or none. @throws {WarrenError} as the contract's `fork` says */
   async fork(live: Live, input: Fork, options: CallOptions): Promise<ForkResult> {
+    await this.#parts.networks.refresh(live); // a child has no more than its parent has now
     const spec = this.#childSpec(live, input);
     const point = await this.checkpoint(live, options.signal);
     try {
@@ -91,6 +92,7 @@ export class Forks {
   alone<T>(live: Live, job: () => Promise<T>): Promise<T> {
     return this.#lane.run(live.id, async () => {
       try {
+        await this.#parts.networks.refresh(live);
         return await job();
       } finally {
         if (live.spec.detached) live.body?.vmm.letGo(); // another process may be next

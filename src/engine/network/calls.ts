@@ -5,7 +5,7 @@ import { routes, type SandboxHost } from "../../contract/routes.ts";
 import type { Hold } from "../hold.ts";
 import type { Live } from "../live.ts";
 import type { SandboxRecord } from "../registry.ts";
-import { elsewhere, type Networks } from "./networks.ts";
+import type { Networks } from "./networks.ts";
 
 /** @param find a sandbox of this account: this process's, or the record of another's @throws {WarrenError} `not_found` */
 export function networkCalls(
@@ -23,15 +23,12 @@ export function networkCalls(
       hold.during(async () => {
         const { id, egress } = parse(routes.setNetwork.input, input);
         const found = await find(id);
-        if ("ref" in found) throw elsewhere(id);
-        return networks.set(found, egress);
+        return "ref" in found ? networks.setOf(found, egress) : networks.set(found, egress);
       }),
     networkLog: (input) =>
       hold.during(async () => {
-        const { id } = parse(routes.networkLog.input, input);
-        const found = await find(id);
-        if ("ref" in found) throw elsewhere(id);
-        return networks.log(found);
+        const found = await find(parse(routes.networkLog.input, input).id);
+        return "ref" in found ? networks.logOf(found) : networks.log(found);
       }),
   };
 }

@@ -15,8 +15,12 @@ import type { Host } from "../../host/host.ts";
 import type { Clone } from "../create/clone.ts";
 import type { Live } from "../live.ts";
 import { notRunning } from "../reached.ts";
-import type { SandboxRecord } from "../registry.ts";
-import { type NetworkFacts, refuseDegraded } from "./policies.ts";
+import type { Registry, SandboxRecord } from "../registry.ts";
+import { EntrustedEgress } from "./entrusted.ts";
+import type { EgressKeeper } from "./keeper.ts";
+import { type NetworkFacts, refuseDegraded, restored, writtenOf } from "./policies.ts";
+
+type NetworkLog = Awaited<Output<typeof networkRoutes.networkLog>>;
 
 export interface NetworksParts {
   readonly host: Host;
@@ -24,6 +28,9 @@ export interface NetworksParts {
   readonly log: Log;
   /** Name servers of this host, and what its operator has opened. */
   readonly egress: Pick<EgressParts, "upstreams" | "exempt">;
+  /** Has the egress of detached sandboxes. */
+  readonly keeper: EgressKeeper;
+  readonly registry: Pick<Registry, "get">;
 }
 
 export class Networks {
@@ -38,10 +45,19 @@ export class Networks {
   }
 
   /** Before the guest runs; undone with the clone. @throws {WarrenError} `driver_failed`, `host_unsupported` */
-  async open(live: Live, { lease, undo }: Pick<Clone, "lease" | "undo">): Promise<void> {
-    const { clock, log, egress: given } = this.#parts;
+  async open(live: Live, { lease, undo, vmm }: Pick<Clone, "lease" | "undo" | "vmm">): Promise<void> {
+    const { clock, log, egress: given, keeper } = this.#parts;
     live.egress = null;
     if (lease.network === null) return this.#without(live);
+    if (live.spec.detached) {
+      const kept = { id: live.id, ref: vmm.ref, ...writtenOf(live.policy) };
+      const entrusted = await EntrustedEgress.open(keeper, kept, lease.network);
+      undo.defer(() => {
+        live.used = entrusted.usage() ?? live.used;
+      });
+      live.egress = entrusted;
+      return;
+    }
     const egress = await SandboxEgress.open(lease.network, live.policy, { ...given, clock, log, sandboxId: live.id });
     undo.defer(async () => {
       live.used = egress.usage() ?? live.used;
@@ -56,7 +72,17 @@ export class Networks {
     if (pem !== null) await trust(agent, pem);
   }
 
-  info(live: Live): NetworkInfo {
+  /** Of a detached sandbox any process of the home may have changed the policy: what it is now is in the register. */
+  async refresh(live: Live): Promise<void> {
+    if (!live.spec.detached || live.body === null) return;
+    const record = await this.#parts.registry.get(live.id);
+    if (record === null) return;
+    live.policy = restored(record, this.facts);
+    live.info = { ...live.info, egress: egressOf(live.policy) };
+  }
+
+  async info(live: Live): Promise<NetworkInfo> {
+    await this.refresh(live);
     const { degraded } = this.facts;
     const secretHosts = [...new Set(live.policy.secrets.map(({ host }) => host))];
     return { egress: egressOf(live.policy), secretHosts, usage: live.egress?.usage() ?? live.used, degraded };
@@ -71,14 +97,33 @@ export class Networks {
 
   /** Its secrets stay; those whose hosts are not allowed any more have to be given up with the sandbox. */
   async set(live: Live, egress: Egress): Promise<NetworkInfo> {
+    await this.refresh(live);
     const policy = parsePolicy(egress, live.policy.secrets, this.facts.exempt);
     refuseDegraded(policy, this.facts);
     await this.#change(live, policy);
     return this.info(live);
   }
 
-  log(live: Live): Awaited<Output<typeof networkRoutes.networkLog>> {
-    return live.egress?.log() ?? { events: [], lost: 0 };
+  /** The same, of one that another process made. @throws {WarrenError} `unsupported` – it ends with that process */
+  async setOf(record: SandboxRecord, egress: Egress): Promise<NetworkInfo> {
+    if (!record.info.detached) throw elsewhere(record.id);
+    const { mode } = parsePolicy(egress, record.secrets, this.facts.exempt);
+    refuseDegraded({ mode }, this.facts);
+    if (record.info.state !== "running" && record.info.state !== "paused") throw notRunning(record.info);
+    const usage = await this.#parts.keeper.change(record.id, egress);
+    const now = (await this.#parts.registry.get(record.id)) ?? record;
+    return { ...this.infoOf(now), usage };
+  }
+
+  async log(live: Live): Promise<NetworkLog> {
+    if (live.egress === null) return { events: [], lost: 0 };
+    return told(await live.egress.log());
+  }
+
+  /** @throws {WarrenError} `unsupported` – it ends with the process that made it */
+  async logOf({ id, info }: SandboxRecord): Promise<NetworkLog> {
+    if (!info.detached) throw elsewhere(id);
+    return told(await this.#parts.keeper.log(id));
   }
 
   /** Found out only now: what was asked for fails, what was taken for granted is told. @throws {WarrenError} `host_unsupported` */
@@ -97,6 +142,16 @@ export class Networks {
     live.policy = policy;
     live.info = { ...live.info, egress: egressOf(policy) };
   }
+}
+
+function told({
+  events,
+  lost,
+}: {
+  readonly events: readonly NetworkLog["events"][number][];
+  readonly lost: number;
+}): NetworkLog {
+  return { events: [...events], lost };
 }
 
 /** Another process has it: what its network is, is in that one's hands. */

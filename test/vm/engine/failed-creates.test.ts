@@ -11,6 +11,7 @@ import { LOCAL_ACCOUNT, type Warren } from "../../../src/compose.ts";
 import type { Driver, Link, Vmm } from "../../../src/driver/driver.ts";
 import { Engine } from "../../../src/engine/engine.ts";
 import { type ErrorCode, isWarrenError } from "../../../src/errors.ts";
+import { keeperOf } from "../../../src/keeper/start.ts";
 import { Sandbox } from "../../../src/sandbox.ts";
 import { FileVolumes } from "../../../src/volume/store.ts";
 import { gate } from "../../harness/gates.ts";
@@ -153,6 +154,7 @@ function engineOver(warren: Warren, driver: Driver, clock: Clock, prepared = 0):
     volumes,
     registry: host.registry,
     egress: { upstreams: [], exempt: [] },
+    keeper: keeperOf(warren.config, clock),
     clock,
     log: createLog("silent"),
   };

@@ -11,6 +11,7 @@ import { Engine } from "../../../src/engine/engine.ts";
 import type { SnapshotMeta, TakenImage } from "../../../src/engine/snapshots.ts";
 import type { OpenTemplate } from "../../../src/engine/templates.ts";
 import { openLinuxHost } from "../../../src/host/linux.ts";
+import { keeperOf } from "../../../src/keeper/start.ts";
 import { Sandbox } from "../../../src/sandbox.ts";
 import { Snapshots } from "../../../src/snapshot/store.ts";
 import { Templates } from "../../../src/template/store.ts";
@@ -108,6 +109,7 @@ async function openEngine(): Promise<Engine> {
       volumes,
       registry,
       egress: { upstreams: [], exempt: [] },
+      keeper: keeperOf({ ...config, home: TEST_HOME }, clock),
       clock,
       log,
     },
