@@ -3,7 +3,7 @@
  * process's own namespace, which must not be the machine's (`test/run.ts` sees to that). And this host, as a sandbox may try it:
  * services on every address of it, which nothing may reach.
  */
-import { closeSync, readlinkSync } from "node:fs";
+import { closeSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { NETLINK_ROUTE, openNetlink } from "../../ffi/net/netlink.ts";
 import { namespaceOf } from "../../ffi/net/netns.ts";
@@ -146,7 +146,8 @@ export class Internet implements AsyncDisposable {
         },
       });
       stack.defer(() => listener.stop(true));
-      for (const hostname of ["0.0.0.0", "::1", HOST.public6, HOST.local6]) {
+      // One socket for all would answer from another address than was asked.
+      for (const hostname of Object.values(HOST)) {
         const socket = await Bun.udpSocket({
           hostname,
           port,
@@ -155,6 +156,7 @@ export class Internet implements AsyncDisposable {
               this.hostReached.push(`udp ${from} > ${port}`);
               own.send("HOST", fromPort, from);
             },
+            error: () => undefined, // whoever asked does not listen any more
           },
         });
         stack.defer(() => socket.close());
@@ -183,6 +185,8 @@ function connect(pid: number): void {
     addDefaultRoute(nl, GATEWAY.v4, LINK.here.index);
     addDefaultRoute(nl, GATEWAY.v6, LINK.here.index);
     nl.flush();
+    // The operator's choice: Warren never switches it on, as a host that forwards IPv6 stops listening to routers.
+    writeFileSync("/proc/sys/net/ipv6/conf/all/forwarding", "1");
   } finally {
     closeSync(nsFd);
     closeSync(route);

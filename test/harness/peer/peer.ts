@@ -76,6 +76,7 @@ async function echo(address: string, port: number): Promise<void> {
         arrived.push(`udp ${from} > ${bracketed(address)}:${port}`);
         socket.send(says, fromPort, from);
       },
+      error: () => undefined, // the guest does not listen any more
     },
   });
 }
@@ -84,7 +85,10 @@ async function answerNames(address: string): Promise<void> {
   await Bun.udpSocket({
     hostname: address,
     port: 53,
-    socket: { data: (socket, bytes, port, from) => void socket.send(names.answer(bytes), port, from) },
+    socket: {
+      data: (socket, bytes, port, from) => void socket.send(names.answer(bytes), port, from),
+      error: () => undefined, // the asker does not listen any more
+    },
   });
   Bun.listen({
     hostname: address,

@@ -11,7 +11,7 @@ import { guardLeaks } from "../../harness/leak-guard.ts";
 import { until } from "../../harness/until.ts";
 import { VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
 import { ADDRESSES, ALLOW, type Cell, cells, isReached, LISTED, type Mode } from "./destinations.ts";
-import { create, createWithMachine, FAST, machines, openNetworkWarren, probe, python, reached } from "./ground.ts";
+import { create, createWithMachine, FAST, machines, openNetworkWarren, probe, reached } from "./ground.ts";
 import { switchOff } from "./policy-off.ts";
 
 const POLICIES: Readonly<Record<Mode, Egress>> = {
@@ -91,7 +91,8 @@ if (networkGate()) {
           const waited = table.filter((cell) => {
             const outcome = outcomes.get(cell.id)!;
             const isAnswered = "reached" in outcome || ("refused" in outcome && outcome.ms < REFUSED_MS);
-            return cell.kind === "tcp" && !isAnswered;
+            // Only this host's own public address is silent: to the sandbox's rules it is one like any other.
+            return cell.kind === "tcp" && cell.destination.is !== "host" && !isAnswered;
           });
           expect(waited.map(({ id }) => `${id}: ${JSON.stringify(outcomes.get(id))}`)).toEqual([]);
         },
@@ -149,15 +150,19 @@ if (networkGate()) {
       "without the rules the forbidden ones are reached, so that the tests above can fail",
       async () => {
         const [bare, { vmm, slot }] = await createWithMachine(warren, POLICIES.none);
-        switchOff(vmm, slot);
-        const outcomes = await probe(bare, table);
-        const silent = table.filter(
-          (cell) => cell.destination.silent !== true && !("reached" in outcomes.get(cell.id)!),
-        );
-        expect(silent.map(({ id }) => `${id}: ${JSON.stringify(outcomes.get(id))}`)).toEqual([]);
+        const wanted = table.filter(({ destination }) => destination.silent !== true);
+        let silent: string[] = [];
+        await until("all are reached", async () => {
+          switchOff(vmm, slot);
+          const outcomes = await probe(bare, wanted);
+          silent = wanted.flatMap(({ id }) =>
+            "reached" in outcomes.get(id)! ? [] : [`${id} ${JSON.stringify(outcomes.get(id))}`],
+          );
+          return silent.length === 0;
+        }).catch((cause: unknown) => {
+          throw new Error(`not reached: ${silent.join("\n")}`, { cause });
+        });
         expect(internet.hostReached.length).toBeGreaterThan(0);
-        internet.hostReached.length = 0;
-        expect(await python(bare, "print('alive')")).toBe("alive\n");
       },
       VM_TEST_MS,
     );

@@ -4,10 +4,11 @@
  */
 import { closeSync } from "node:fs";
 import { closeAll } from "../../../ffi/files.ts";
+import { hasCode } from "../../../ffi/native.ts";
 import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink } from "../../../ffi/net/netlink.ts";
 import { enterNamespace, namespaceOf } from "../../../ffi/net/netns.ts";
 import { addressBytes, parseAddress } from "../../../src/base/address.ts";
-import { Netlink } from "../../../src/host/net/message.ts";
+import { Netlink, NLM_F_CREATE, NLM_F_REPLACE } from "../../../src/host/net/message.ts";
 import { RT } from "../../../src/host/net/numbers.ts";
 import type { SlotAddresses } from "../../../src/host/net/plan.ts";
 
@@ -22,7 +23,7 @@ const NFNL = {
 } as const;
 const TABLE_NAME = 1;
 
-/** Deletes our table of one namespace, with all in it. */
+/** Deletes our table of one namespace, with all in it; none is fine. */
 function deleteTable(netfilter: number): void {
   const nl = new Netlink(netfilter);
   const head = (about: string, type: number, flags: number, family: number, resource: number): Netlink =>
@@ -30,14 +31,18 @@ function deleteTable(netfilter: number): void {
   head("begin", NFNL.batchBegin, 0, 0, NFNL.nfTables).end();
   head("deleting the table", NFNL.deleteTable, NFNL.acknowledge, NFNL.inet, 0).attrText(TABLE_NAME, TABLES).end();
   head("end", NFNL.batchEnd, 0, 0, NFNL.nfTables).end();
-  nl.flush();
+  try {
+    nl.flush();
+  } catch (error) {
+    if (!hasCode(error, "ENOENT")) throw error; // it was off already
+  }
 }
 
 function routeTo(nl: Netlink, to: string, via: string): void {
   const [address, gateway] = [parseAddress(to), parseAddress(via)];
   if (address === null || gateway === null) throw new TypeError(`no addresses: ${to}, ${via}`);
   const bytes = addressBytes(address);
-  nl.begin(`route to ${to}`, RT.RTM_NEWROUTE, 0x400)
+  nl.begin(`route to ${to}`, RT.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE)
     .u8(address.family === 4 ? RT.AF_INET : RT.AF_INET6)
     .u8(bytes.length * 8)
     .u8(0)
@@ -53,7 +58,10 @@ function routeTo(nl: Netlink, to: string, via: string): void {
 }
 const RTA_DST = 1;
 
-/** From now on nothing holds this sandbox back. For a process of which nothing else is wanted any more. */
+/**
+ * From now on nothing holds this sandbox back, until this process has another network made: its table here is then made again.
+ * For a process of which nothing else is wanted any more.
+ */
 export function switchOff(vmm: number, slot: SlotAddresses): void {
   const ns = namespaceOf(vmm);
   const inside = enterNamespace(ns, null);
