@@ -94,10 +94,10 @@ function parsePorts(text: string): PortRange | Refused {
 
 /** Why a text with a `/` is no range. */
 function rangeFault(text: string): string {
-  const [base = "", bits = ""] = text.split("/");
+  const [base = "", bits = "", ...more] = text.split("/");
   const address = parseAddress(base);
   if (address === null) return "is neither a name nor a range; a range is written as 192.0.2.0/24";
-  if (!/^(0|[1-9]\d{0,2})$/.test(bits) || Number(bits) > BITS[address.family])
+  if (more.length > 0 || !/^(0|[1-9]\d{0,2})$/.test(bits) || Number(bits) > BITS[address.family])
     return `has no prefix of 0 to ${BITS[address.family]} bits`;
   const size = 1n << BigInt(BITS[address.family] - Number(bits));
   const start = formatAddress({ family: address.family, value: address.value - (address.value % size) });
@@ -127,7 +127,8 @@ function bracketedEntry(host: string, portText: string | undefined, exempt: read
   if (ports !== null && "kind" in ports) return ports;
   const range = parseRange(host);
   if (range?.family === 6) return rangeEntry(range, ports, exempt);
-  return refused(host.includes("/") ? rangeFault(host) : "has no IPv6 address in its brackets");
+  const isSix = parseAddress(host.split("/")[0] ?? "")?.family === 6;
+  return refused(isSix ? rangeFault(host) : "has no IPv6 address in its brackets");
 }
 
 /**
@@ -136,8 +137,11 @@ function bracketedEntry(host: string, portText: string | undefined, exempt: read
  */
 export function parseEntry(text: string, exempt: readonly AddressRange[]): Entry | Refused {
   if (text.includes("://")) return refused("is a URL: only its host is wanted, with :port if needed");
-  const bracketed = /^\[([^\]]*)\](?::(.*))?$/s.exec(text);
-  if (bracketed !== null) return bracketedEntry(bracketed[1] ?? "", bracketed[2], exempt);
+  const bracketed = /^\[([^\]]*)\](\/\d+)?(?::(.*))?$/s.exec(text);
+  if (bracketed !== null) {
+    const [, inside = "", bits = "", portText] = bracketed;
+    return bracketedEntry(inside + bits, portText, exempt);
+  }
   const whole = parseRange(text);
   if (whole !== null) return rangeEntry(whole, null, exempt);
   const [host = "", portText, ...more] = text.split(":");

@@ -46,6 +46,8 @@ const SHOWN: Readonly<Record<string, string>> = {
   "[2606:4700::1]": "2606:4700::1",
   "[2606:4700::1]:443": "[2606:4700::1]:443",
   "[2606:4700::/32]:443-444": "[2606:4700::/32]:443-444",
+  "[2606:4700::]/32": "2606:4700::/32",
+  "[2606:4700::]/32:443": "[2606:4700::/32]:443",
 };
 
 describe("parsePolicy takes", () => {
@@ -131,9 +133,12 @@ const REFUSED: Readonly<Record<string, string>> = {
   "8.8.8.8/33": "prefix of 0 to 32",
   "8.8.8.8/": "prefix of 0 to 32",
   "8.8.8.8/08": "prefix of 0 to 32",
-  "8.8.8.0/24/24": "bits",
+  "8.8.8.0/24/24": "prefix of 0 to 32",
   "2606:4700::/129": "prefix of 0 to 128",
   "2606:4700::1%eth0": "no IPv6 address",
+  "[2606:4700::/32]/32": "prefix of 0 to 128",
+  "[2606:4700::1]/32:443": "the range is 2606:4700::/32",
+  "[8.8.8.0]/24": "no IPv6 address in its brackets",
   "[8.8.8.8]:443": "no IPv6 address in its brackets",
   "[2606:4700::1": "no IPv6 address",
   "[2606:4700::1]443": "no IPv6 address",

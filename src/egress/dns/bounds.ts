@@ -37,6 +37,8 @@ export const DNS = {
   cacheRows: 512,
   /** Queries of one sandbox under way, and begun: more than a crawler's connections need. */
   underWay: 64,
+  /** Sockets to name servers of all sandboxes of a process: each is a descriptor for as long as a slow server wants. */
+  sockets: 2048,
   perSecond: 200,
   burst: 400,
   /** A client's TCP connections, how long one may be silent, and what it may leave unread. */

@@ -8,7 +8,7 @@ import { isForbidden } from "../../base/forbidden.ts";
 import { nameFault } from "../entries.ts";
 import { DNS } from "./bounds.ts";
 import { type Message, RCODE, type TYPE } from "./message.ts";
-import { askUpstream, type NameServer, NoAnswer } from "./upstream.ts";
+import { askUpstream, type NameServer, NoAnswer, PLACES, type Places } from "./upstream.ts";
 
 export type AddressType = typeof TYPE.A | typeof TYPE.AAAA;
 
@@ -28,6 +28,8 @@ export interface LookupParts {
   readonly clock: Clock;
   readonly upstreams: readonly NameServer[];
   readonly exempt: readonly AddressRange[];
+  /** For sockets to them; the process's unless said otherwise. */
+  readonly places?: Places;
 }
 
 /** What one message says: addresses at the end of a chain of aliases, or where the chain goes on. */
@@ -99,13 +101,13 @@ export class Lookup {
 
   /** @throws {NoAnswer} */
   async #chain(asked: string, type: AddressType): Promise<{ found: Found; ttlSeconds: number }> {
-    const { clock, upstreams } = this.#parts;
+    const { clock, upstreams: servers, places = PLACES } = this.#parts;
     const endMs = clock.monotonicMs() + DNS.lookupMs;
     const seen = new Set<string>();
     for (let name = asked, ttlSeconds = Infinity; ; ) {
       seen.add(name);
       if (seen.size > DNS.aliases) throw new NoAnswer(`it has more than ${DNS.aliases} aliases`);
-      const message = await askUpstream(upstreams, clock, { name, type, endMs });
+      const message = await askUpstream({ servers, clock, places }, { name, type, endMs });
       const said = follow(message, name, type);
       ttlSeconds = Math.min(ttlSeconds, said.ttlSeconds);
       if (said.kind === "addresses") return this.#judged(message, said.addresses, ttlSeconds);

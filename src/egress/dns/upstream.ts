@@ -18,6 +18,34 @@ export class NoAnswer extends Error {
   override readonly name = "NoAnswer";
 }
 
+/** Places for sockets, which are shared. */
+export class Places {
+  #free: number;
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  /** @throws {NoAnswer} when all are taken */
+  take(): void {
+    if (this.#free === 0) throw new NoAnswer("too many names are asked for on this host at once");
+    this.#free--;
+  }
+
+  give(): void {
+    this.#free++;
+  }
+}
+
+/** Of this process, as its descriptors are. */
+export const PLACES = new Places(DNS.sockets);
+
+export interface Upstreams {
+  readonly servers: readonly NameServer[];
+  readonly clock: Clock;
+  readonly places: Places;
+}
+
 interface Asking {
   readonly server: NameServer;
   readonly id: number;
@@ -162,19 +190,21 @@ async function oneTry(server: NameServer, name: string, type: number, clock: Clo
  * @throws {NoAnswer} when no server has given one
  */
 export async function askUpstream(
-  servers: readonly NameServer[],
-  clock: Clock,
+  { servers, clock, places }: Upstreams,
   { name, type, endMs }: { readonly name: string; readonly type: number; readonly endMs: number },
 ): Promise<Message> {
   let last = new NoAnswer("this host has no name server");
   for (let round = 0; round < DNS.rounds; round++) {
     for (const server of servers.slice(0, DNS.servers)) {
-      if (clock.monotonicMs() >= endMs) return Promise.reject(last);
+      if (clock.monotonicMs() >= endMs) throw last;
+      places.take(); // there are none for the next server either
       try {
         return await oneTry(server, name, type, clock);
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error;
         last = error;
+      } finally {
+        places.give();
       }
     }
   }

@@ -1,9 +1,12 @@
 /** What a sandbox's name server believes of the name servers upstream: aliases, forbidden addresses, hostile and missing answers. */
 import { describe, expect, test } from "bun:test";
 import { DNS } from "../../../src/egress/dns/bounds.ts";
+import { Lookup } from "../../../src/egress/dns/lookup.ts";
+import { Places } from "../../../src/egress/dns/upstream.ts";
+import { FakeClock } from "../../harness/clock.ts";
 import { until } from "../../harness/until.ts";
 import { NAMED, PUBLIC, PUBLIC6, sandboxes, shown } from "../sandbox.ts";
-import { type Asking, a, cname, type Replies, reply, wire } from "../wire.ts";
+import { type Asking, a, cname, type Replies, reply, upstream, wire } from "../wire.ts";
 
 const sandbox = sandboxes();
 
@@ -194,6 +197,23 @@ describe("Names upstream", () => {
     expect(up.asked).toHaveLength(1);
     expect(egress.log().events.some(({ reason }) => reason === "too many names asked for at once")).toBe(true);
     expect(shown(await guest.ask("c.example"))).toStartWith("0 ");
+  });
+
+  test("are asked for by all sandboxes together over no more sockets than have a place, which are given back", async () => {
+    const gate = Promise.withResolvers<void>();
+    const up = await upstream(async (asking) => {
+      await gate.promise;
+      return NAMED(asking);
+    });
+    const parts = { clock: new FakeClock(), upstreams: [up.server], exempt: [], places: new Places(2) };
+    const [mine, other] = [new Lookup(parts), new Lookup(parts)];
+    const held = [mine.find("a.example", 1), mine.find("b.example", 1)];
+    await until("both are asked for", () => up.asked.length === 2);
+    expect(await other.find("a.example", 1)).toMatchObject({ kind: "failed" });
+    gate.resolve();
+    expect((await Promise.all(held)).map(({ kind }) => kind)).toEqual(["found", "found"]);
+    expect(await other.find("a.example", 1)).toMatchObject({ kind: "found" });
+    up.close();
   });
 
   test("are asked for no faster than a bucket gives", async () => {
