@@ -2,7 +2,7 @@
  * What runs inside an anonymous namespace of `netns.ts`: takes commands as lines of JSON, uses real sockets there, and ends with
  * its input, and the namespace with it.
  */
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { call, hasCode, memory } from "../../ffi/native.ts";
 import { addressBytes, type IpAddress, parseAddress } from "../../src/base/address.ts";
 import { systemClock } from "../../src/base/clock.ts";
@@ -299,6 +299,7 @@ function stream(name: string): Stream {
 
 const ACTIONS = {
   ip,
+  read: (path: string): string => readFileSync(path, "utf8"),
   write: (path: string, text: string): void => writeFileSync(path, text),
   tcp,
   udp,

@@ -8,6 +8,7 @@ import { enterNamespace, namespaceOf } from "../../ffi/net/netns.ts";
 import { Netlink } from "../../src/host/net/message.ts";
 import { type SlotAddresses, slotAddresses } from "../../src/host/net/plan.ts";
 import type { Actions } from "./netns-agent.ts";
+import { until } from "./until.ts";
 
 type Returned<A extends keyof Actions> = Awaited<ReturnType<Actions[A]>>;
 
@@ -183,5 +184,9 @@ export async function lab(): Promise<Lab> {
     },
   };
   await wire(made);
+  // A new link may take the kernel a second until it carries.
+  for (const to of [PEER.public4[0], PEER.public6[0]]) {
+    await until(`${to} is reached`, async () => (await guest.do("ping", to, 100, undefined)) === "ok");
+  }
   return made;
 }

@@ -25,7 +25,7 @@ const OPEN: EgressRules = {
   caught: "none",
 };
 
-function only(...texts: readonly string[]): Partial<EgressRules> {
+function listing(...texts: readonly string[]): Partial<EgressRules> {
   const ranges = texts.map((text) => {
     const range = parseRange(text);
     if (range === null) throw new TypeError(text);
@@ -92,7 +92,7 @@ if (gate("root"))
         const [kept, lost] = [await open(keep, SOURCE), await open(lose, SOURCE)];
         await flows(kept);
         await flows(lost);
-        install({ ...only(keep) });
+        install(listing(keep));
         const [before, late] = [await seen(kept), await lateBytes(lost)];
         expect(late).toBe(0);
         expect(await seen(kept)).toBeGreaterThan(before + 1000);
@@ -105,7 +105,7 @@ if (gate("root"))
         const echo = await open(keep, ECHO);
         await net.guest.do("say", echo);
         await until("the echo", async () => (await seen(echo)) === 1);
-        install({ ...only(keep) });
+        install(listing(keep));
         await net.guest.do("say", echo);
         await until("the echo under new rules", async () => (await seen(echo)) === 2);
         await net.guest.do("close", echo);
@@ -118,7 +118,7 @@ if (gate("root"))
       await net.peer.do("tcpServe", ["1.2.3.4"], slow, "source", 700, 10);
       const stream = await open("1.2.3.4", slow);
       await until("the first piece", async () => (await seen(stream)) > 0);
-      install({ ...only("1.2.3.4") });
+      install(listing("1.2.3.4"));
       await flows(stream);
       install({ mode: "none" });
       expect(await lateBytes(stream)).toBe(0);
@@ -164,7 +164,7 @@ if (gate("root"))
       install({});
       const flow = { port: 4001 };
       expect(await net.guest.do("udp", "1.2.3.4", 7000, WAIT_MS, flow)).toBe("ok");
-      install({ ...only("1.2.3.4") });
+      install(listing("1.2.3.4"));
       expect(await net.guest.do("udp", "1.2.3.4", 7000, WAIT_MS, flow)).toBe("ok");
       install({ mode: "none" });
       expect(await net.guest.do("udp", "1.2.3.4", 7000, WAIT_MS, flow)).not.toBe("ok");
@@ -203,7 +203,7 @@ if (gate("root"))
       });
 
       test("all: the proxy has ports 80 and 443 of what is allowed, and nothing else", async () => {
-        install({ ...only("1.2.3.4", "2600::4"), proxyPort: PROXY_PORT, caught: "all" });
+        install({ ...listing("1.2.3.4", "2600::4"), proxyPort: PROXY_PORT, caught: "all" });
         for (const host of ["1.2.3.4", "2600::4"]) {
           for (const port of [80, 443]) expect(await web(host, port)).toBe("proxy");
           expect(await net.guest.do("udp", host, 7000, WAIT_MS, {})).toBe("ok");
@@ -221,7 +221,7 @@ if (gate("root"))
       });
 
       test("an open connection that would go another way under new rules stops", async () => {
-        const proxied = { ...only("1.2.3.4"), proxyPort: PROXY_PORT, caught: "all" } as const;
+        const proxied = { ...listing("1.2.3.4"), proxyPort: PROXY_PORT, caught: "all" } as const;
         const again = async (name: string): Promise<boolean> => {
           const before = await seen(name);
           await net.guest.do("say", name);

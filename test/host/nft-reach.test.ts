@@ -5,6 +5,7 @@ import { admitInto } from "../../src/host/net/nft/admit.ts";
 import { installRules } from "../../src/host/net/nft/rules.ts";
 import { resetTable, tableIsWhole } from "../../src/host/net/nft/table.ts";
 import type { Admitted, EgressRules } from "../../src/host/network.ts";
+import { LIMITS } from "../../src/limits.ts";
 import { gate } from "../harness/gates.ts";
 import { type Lab, lab, PEER } from "../harness/netns.ts";
 
@@ -179,5 +180,36 @@ if (gate("root"))
       install({ mode: "allowlist", ranges: [{ range: range("1.2.3.4"), ports: null }] });
       expect((await send()).every((count) => count > 0)).toBe(true);
       expect(await net.guest.do("ping", "1.2.3.4", WAIT_MS, TIMESTAMP)).toBe("silent");
+    });
+
+    test("hold as many entries as an allowlist has, each with ports of its own", async () => {
+      const ranges = Array.from({ length: LIMITS.egressEntries }, (_, i) => ({
+        range: range(i % 2 === 0 ? `2600:${i.toString(16)}::/32` : `5.6.${i}.0/24`),
+        ports: { from: 1 + i, to: 7000 + i },
+      }));
+      install({
+        mode: "allowlist",
+        ranges: [...ranges.slice(1), { range: range("5.6.7.8"), ports: { from: 80, to: 80 } }],
+      });
+      expect(await reached(["5.6.7.8"])).toEqual({ "5.6.7.8": "tu" });
+      install({ mode: "allowlist", ranges: ranges.map(({ range }) => ({ range, ports: null })) });
+      expect(await reached(["5.6.7.8", "1.2.3.4"])).toEqual({ "5.6.7.8": "tup", "1.2.3.4": "" });
+    });
+
+    test("hold as many admitted addresses as there may be, and refuse more", async () => {
+      const many = (count: number, first: number, rest: Partial<Admitted> = {}): Admitted[] =>
+        Array.from({ length: count }, (_, i) => ({
+          ...admitted("5.0.0.0", rest),
+          address: { family: 4, value: BigInt(0x05000000 + first + i) } as const,
+        }));
+      install({ mode: "allowlist" });
+      admitInto(net.nl, many(LIMITS.egressAddresses, 0));
+      admitInto(net.nl, many(LIMITS.egressAddresses, 0, { ports: { from: 443, to: 443 } }));
+      admitInto(net.nl, many(LIMITS.egressAddresses, 0, { proxied: true }));
+      expect(() => admitInto(net.nl, many(LIMITS.egressAddresses, LIMITS.egressAddresses))).toThrow("ENFILE");
+      install({ mode: "allowlist" });
+      admitInto(net.nl, many(64, 0, { ports: { from: 1, to: 65_534 } }));
+      admitInto(net.nl, [admitted("1.2.3.4", { ports: { from: 2, to: 60_000 } })]);
+      expect(await reached(["1.2.3.4"])).toEqual({ "1.2.3.4": "tu" });
     });
   });

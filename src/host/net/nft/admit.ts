@@ -7,7 +7,7 @@ import type { Netlink } from "../message.ts";
 import { Batch, type Element } from "./batch.ts";
 import { portBlocks } from "./intervals.ts";
 import { FAMILIES, type Family } from "./names.ts";
-import { GROUP } from "./table.ts";
+import { ADMITTED_AT_ONCE, GROUP } from "./table.ts";
 
 /** A member that expires between two looks of the kernel fails its change, before Linux 6.9: the next try finds it gone. */
 const TRIES = 3;
@@ -60,25 +60,33 @@ function replace(batch: Batch, set: string, all: readonly Opened[], time: "proxi
   );
 }
 
-function write(batch: Batch, f: Family, all: readonly Opened[]): void {
-  replace(batch, f.admitted, all, "allPortsMs");
-  replace(batch, f.proxied, all, "proxiedMs");
-  batch.renew(
-    f.admittedPorts,
-    all.flatMap(({ ports }) => [...ports.values()]),
-  );
+/** Room in one change for port blocks: three messages of 80 bytes for each. */
+const BLOCKS_AT_ONCE = 400;
+
+/** Parts that are small enough for one change each, an address in one of them only. */
+function parts(all: readonly Opened[]): Opened[][] {
+  const out: Opened[][] = [];
+  let blocks = Number.POSITIVE_INFINITY;
+  for (const opened of all) {
+    blocks += opened.ports.size;
+    if (blocks > BLOCKS_AT_ONCE || (out.at(-1)?.length ?? 0) === ADMITTED_AT_ONCE) {
+      out.push([]);
+      blocks = opened.ports.size;
+    }
+    out.at(-1)?.push(opened);
+  }
+  return out;
 }
 
-/**
- * Opens addresses for their time, in place of what was said of them before – but for single ports, which stay open for the
- * time that they were given. In one step.
- * @throws {NativeError} `ENFILE` – more addresses of a family than `LIMITS.egressAddresses` would be open; nothing has changed
- */
-export function admitInto(nl: Netlink, list: readonly Admitted[]): void {
-  if (list.length === 0) return;
+function write(nl: Netlink, f: Family, all: readonly Opened[]): void {
   for (let tried = 1; ; tried++) {
     const batch = new Batch(nl);
-    for (const f of FAMILIES) write(batch, f, byAddress(list, f.family));
+    replace(batch, f.admitted, all, "allPortsMs");
+    replace(batch, f.proxied, all, "proxiedMs");
+    batch.renew(
+      f.admittedPorts,
+      all.flatMap(({ ports }) => [...ports.values()]),
+    );
     try {
       batch.commit(GROUP.policy);
       return;
@@ -86,4 +94,13 @@ export function admitInto(nl: Netlink, list: readonly Admitted[]): void {
       if (tried === TRIES || !hasCode(error, "ENOENT")) throw error;
     }
   }
+}
+
+/**
+ * Opens addresses for their time, in place of what was said of them before – but for ports, which stay open for the time that
+ * they were given. An address at one instant; a long list in several steps.
+ * @throws {NativeError} `ENFILE` – more addresses of a family than `LIMITS.egressAddresses` would be open: the rest of the list is not
+ */
+export function admitInto(nl: Netlink, list: readonly Admitted[]): void {
+  for (const f of FAMILIES) for (const part of parts(byAddress(list, f.family))) write(nl, f, part);
 }

@@ -27,8 +27,9 @@ function mac(text: string): Uint8Array {
 }
 
 /** Neighbour discovery and what a guest's kernel says of itself on a link: needs no answer, and is no attempt at anything. */
-function linkChatter(batch: Batch, v6: Family): void {
-  const MULTICAST_REPORT = 143;
+function linkChatter(batch: Batch, v4: Family, v6: Family): void {
+  const [IGMP, MULTICAST_REPORT] = [2, 143];
+  batch.rule("guard", x.ofFamily(v4), x.protocol(IGMP), x.DROP);
   batch.rule("guard", x.icmp6Types(v6, 130, 137), x.DROP);
   batch.rule("guard", x.icmpType(v6, 0, MULTICAST_REPORT), x.DROP);
 }
@@ -37,11 +38,11 @@ function addGuard(batch: Batch, at: SlotAddresses): void {
   const [v4, v6] = FAMILIES;
   batch.rule("guard", x.notFrom(at.tap), x.ACCEPT);
   batch.rule("guard", x.payload("link", 6, 6), x.differs(mac(at.guestMac)), x.count("refused"), x.DROP);
+  linkChatter(batch, v4, v6);
   for (const [f, address] of [
     [v4, at.guestAddress],
     [v6, at.guestAddress6],
   ] as const) {
-    if (f === v6) linkChatter(batch, v6);
     const source = x.payload("network", f.source, f.bytes);
     batch.rule("guard", x.ofFamily(f), source, x.equals(ownBytes(address)), x.ACCEPT);
   }

@@ -18,15 +18,20 @@ import { COUNTERS, FAMILIES, FIXED_CHAINS, HOOK, MSG, POLICY_CHAINS, PRIORITY, S
 export const TRIED_MS = 60_000;
 /** Of each family and verdict. */
 const TRIED_SIZE = 1024;
+/** Addresses in one change, at most. */
+export const ADMITTED_AT_ONCE = 128;
+/** Of each address with ports on average: most have one, and no range has more than 105. */
+const PORT_BLOCKS = 16;
 /** Groups of rules, each written as a whole. */
 export const GROUP = { fixed: 0, policy: 1 } as const;
 
 function addSets(batch: Batch): void {
   const ages = SET_FLAG.timeout;
+  const size = LIMITS.egressAddresses + ADMITTED_AT_ONCE; // what is to be forgotten passes through, too
   for (const f of FAMILIES) {
-    batch.set(f.admitted, { keyBytes: f.bytes, flags: ages, size: LIMITS.egressAddresses });
-    batch.set(f.proxied, { keyBytes: f.bytes, flags: ages, size: LIMITS.egressAddresses });
-    batch.set(f.admittedPorts, { keyBytes: f.bytes + 4, flags: ages, size: 8 * LIMITS.egressAddresses });
+    batch.set(f.admitted, { keyBytes: f.bytes, flags: ages, size });
+    batch.set(f.proxied, { keyBytes: f.bytes, flags: ages, size });
+    batch.set(f.admittedPorts, { keyBytes: f.bytes + 4, flags: ages, size: PORT_BLOCKS * size });
     const tried = { keyBytes: f.bytes + 8, flags: ages | SET_FLAG.dynamic, size: TRIED_SIZE, timeoutMs: TRIED_MS };
     batch.set(f.tried.allowed, tried);
     batch.set(f.tried.refused, tried);

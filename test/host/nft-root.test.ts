@@ -1,0 +1,175 @@
+/** The table of a host's own namespace: slots against each other, against the host's services and against what is around it. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { closeAll } from "../../ffi/files.ts";
+import { Attributes } from "../../src/host/net/answer.ts";
+import { Netlink, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP } from "../../src/host/net/message.ts";
+import { Batch, tableMessage } from "../../src/host/net/nft/batch.ts";
+import { MSG, SUBSYSTEM } from "../../src/host/net/nft/names.ts";
+import { closeHostPorts, installRootTable, openHostPorts, rootTableIsWhole } from "../../src/host/net/nft/root.ts";
+import { resetTable } from "../../src/host/net/nft/table.ts";
+import { slotAddresses } from "../../src/host/net/plan.ts";
+import { gate } from "../harness/gates.ts";
+import { Agent, type Lab, lab } from "../harness/netns.ts";
+
+const WAIT_MS = 300;
+const [PORT, OTHER_PORT] = [5300, 5301];
+const HOSTS = ["1.2.3.4", "2600::4"];
+
+if (gate("root"))
+  describe("A host's own rules", () => {
+    let net: Lab;
+    /** Another slot's namespace, which is its guest too; and a network beside the host. */
+    let neighbour: Agent;
+    let beside: Agent;
+    let other: ReturnType<Agent["sockets"]>;
+    const at4 = slotAddresses(4);
+
+    beforeAll(async () => {
+      net = await lab();
+      [neighbour, beside] = await Promise.all([Agent.start(), Agent.start()]);
+      other = neighbour.sockets();
+      await net.host.do("ip", [
+        `link add ${at4.rootDevice} address ${at4.hostMac} type veth peer name eth0 address ${at4.slotMac} netns ${neighbour.pid}`,
+        `link set ${at4.rootDevice} addrgenmode none up`,
+        `addr add ${at4.hostAddress}/30 dev ${at4.rootDevice}`,
+        `addr add ${at4.hostAddress6}/64 dev ${at4.rootDevice} nodad`,
+        ...[at4.slotAddress, at4.slotAddress6].map((a) => `neigh add ${a} lladdr ${at4.slotMac} dev ${at4.rootDevice}`),
+        `link add lan0 type veth peer name eth0 netns ${beside.pid}`,
+        "link set lan0 addrgenmode none up",
+        "addr add 11.1.0.1/24 dev lan0",
+      ]);
+      await neighbour.do("ip", [
+        "link set eth0 addrgenmode none up",
+        `addr add ${at4.slotAddress}/30 dev eth0`,
+        `addr add ${at4.slotAddress6}/64 dev eth0 nodad`,
+        ...[at4.hostAddress, at4.hostAddress6].map((a) => `neigh add ${a} lladdr ${at4.hostMac} dev eth0`),
+        `route add default via ${at4.hostAddress}`,
+        `route add ::/0 via ${at4.hostAddress6}`,
+      ]);
+      await beside.do("ip", [
+        "link set eth0 addrgenmode none up",
+        "addr add 11.1.0.2/24 dev eth0",
+        "route add default via 11.1.0.1",
+      ]);
+      await net.peer.do("tcpServe", HOSTS, 80, "echo", 0, 0);
+      await neighbour.do("tcpServe", [at4.slotAddress, at4.slotAddress6], 80, "echo", 0, 0);
+      await beside.do("tcpServe", ["11.1.0.2"], 80, "echo", 0, 0);
+      for (const port of [PORT, OTHER_PORT]) {
+        await net.host.do("tcpServe", ["::"], port, "echo", 0, 0);
+        await net.host.do("udpServe", [net.at.hostAddress, net.at.hostAddress6, "11.0.0.1"], port);
+      }
+      await net.slot.do("tcpServe", [net.at.slotAddress, net.at.slotAddress6], 80, "echo", 0, 0);
+    });
+    afterAll(async () => {
+      closeAll([other.route, other.netfilter]);
+      await Promise.all([net[Symbol.asyncDispose](), neighbour[Symbol.asyncDispose](), beside[Symbol.asyncDispose]()]);
+    });
+
+    const tcp = (from: Agent, to: string, port: number): Promise<string> => from.do("tcp", to, port, WAIT_MS);
+    const udp = (from: Agent, to: string, port: number): Promise<string> => from.do("udp", to, port, WAIT_MS, {});
+
+    test("Control: without them a slot reaches its neighbour and the host, and is reached", async () => {
+      const { hostAddress, hostAddress6, slotAddress, slotAddress6 } = net.at;
+      for (const to of [at4.slotAddress, at4.slotAddress6]) expect(await tcp(net.slot, to, 80)).toBe("ok");
+      for (const to of [hostAddress, hostAddress6, "11.0.0.1"]) expect(await tcp(net.slot, to, PORT)).toBe("ok");
+      expect(await udp(net.slot, hostAddress, PORT)).toBe("ok");
+      for (const to of [slotAddress, slotAddress6]) expect(await tcp(net.peer, to, 80)).toBe("ok");
+      expect(await tcp(net.peer, "11.1.0.2", 80)).toBe("ok");
+    });
+
+    test("a slot reaches the world, in the host's name, and the world does not reach it", async () => {
+      installRootTable(net.hostNl, { ownForwarding: [] });
+      expect(rootTableIsWhole(net.hostNl)).toBe(true);
+      await net.peer.do("ip", ["route add blackhole 198.18.0.0/15", "route add blackhole fd57:5752:1::/48"]);
+      for (const to of HOSTS) expect(await tcp(net.slot, to, 80)).toBe("ok");
+      await net.peer.do("ip", ["route del blackhole 198.18.0.0/15", "route del blackhole fd57:5752:1::/48"]);
+      for (const to of [net.at.slotAddress, net.at.slotAddress6]) {
+        expect(await tcp(net.peer, to, 80)).toBe("silent");
+        expect(await net.peer.do("ping", to, WAIT_MS, undefined)).toBe("silent");
+      }
+    });
+
+    test("slots do not reach each other", async () => {
+      for (const to of [at4.slotAddress, at4.slotAddress6, at4.hostAddress, at4.hostAddress6]) {
+        expect(await tcp(net.slot, to, 80)).toBe("silent");
+        expect(await net.slot.do("ping", to, WAIT_MS, undefined)).toBe("silent");
+      }
+    });
+
+    test("a slot reaches the ports that are open to it, at its own link's address alone", async () => {
+      const { rootDevice, hostAddress, hostAddress6 } = net.at;
+      for (const to of [hostAddress, hostAddress6]) expect(await tcp(net.slot, to, PORT)).toBe("silent");
+      openHostPorts(net.hostNl, rootDevice, [PORT]);
+      openHostPorts(net.hostNl, rootDevice, [PORT]);
+      for (const to of [hostAddress, hostAddress6]) {
+        expect(await tcp(net.slot, to, PORT)).toBe("ok");
+        expect(await udp(net.slot, to, PORT)).toBe("ok");
+        expect(await tcp(net.slot, to, OTHER_PORT)).toBe("silent");
+        expect(await net.slot.do("ping", to, WAIT_MS, undefined)).toBe("silent");
+      }
+      for (const to of ["11.0.0.1", at4.hostAddress, at4.hostAddress6])
+        expect(await tcp(net.slot, to, PORT)).toBe("silent");
+      for (const to of [at4.hostAddress, at4.hostAddress6]) expect(await tcp(neighbour, to, PORT)).toBe("silent");
+      openHostPorts(net.hostNl, rootDevice, [OTHER_PORT]);
+      expect([await tcp(net.slot, hostAddress, PORT), await tcp(net.slot, hostAddress, OTHER_PORT)]).toEqual([
+        "silent",
+        "ok",
+      ]);
+      installRootTable(net.hostNl, { ownForwarding: [] });
+      expect(await tcp(net.slot, hostAddress, OTHER_PORT)).toBe("ok");
+      closeHostPorts(net.hostNl, rootDevice);
+      closeHostPorts(net.hostNl, rootDevice);
+      expect(await tcp(net.slot, hostAddress, OTHER_PORT)).toBe("silent");
+    });
+
+    test("nothing leaves a slot's link in another name than the link's", async () => {
+      // The guest's address, unchanged: this slot has no table that would change it.
+      expect(await tcp(net.guest, "1.2.3.4", 80)).toBe("silent");
+      expect(await tcp(net.guest, "2600::4", 80)).toBe("silent");
+      expect(await tcp(net.slot, "1.2.3.4", 80)).toBe("ok");
+    });
+
+    test("a device that forwards only for the slots' sake forwards nothing else", async () => {
+      expect(await tcp(net.peer, "11.1.0.2", 80)).toBe("ok");
+      installRootTable(net.hostNl, { ownForwarding: ["up0", "lan0"] });
+      expect(await tcp(net.peer, "11.1.0.2", 80)).toBe("silent");
+      expect(await tcp(beside, "1.2.3.4", 80)).toBe("silent");
+      expect(await tcp(net.slot, "1.2.3.4", 80)).toBe("ok");
+      expect(await tcp(net.host, "1.2.3.4", 80)).toBe("ok");
+      expect(await tcp(net.peer, "11.0.0.1", PORT)).toBe("ok");
+    });
+
+    test("are known to be whole until somebody changes them", () => {
+      expect(rootTableIsWhole(net.hostNl)).toBe(true);
+      expect(rootTableIsWhole(new Netlink(other.netfilter))).toBe(false);
+      const batch = new Batch(net.hostNl);
+      batch.clear("forward");
+      batch.commit(0);
+      expect(rootTableIsWhole(net.hostNl)).toBe(false);
+      installRootTable(net.hostNl, { ownForwarding: [] });
+      expect(rootTableIsWhole(net.hostNl)).toBe(true);
+    });
+
+    test("leave other tables alone", () => {
+      const nl = net.hostNl;
+      const names = (): string[] => {
+        tableMessage(nl, "list tables", MSG.getTable, NLM_F_DUMP).end();
+        return nl
+          .dump()
+          .map(({ body }) => new Attributes(body, 4).text(1) ?? "")
+          .sort();
+      };
+      const [begin, end] = [16, 17];
+      nl.begin("begin", begin).u8(0).u8(0).be16(SUBSYSTEM).end();
+      tableMessage(nl, "a table", MSG.newTable, NLM_F_CREATE | NLM_F_ACK)
+        .attrText(1, "somebody")
+        .end();
+      nl.begin("end", end).u8(0).u8(0).be16(SUBSYSTEM).end();
+      nl.flush();
+      installRootTable(nl, { ownForwarding: [] });
+      expect(names()).toEqual(["somebody", "warren"]);
+      expect(rootTableIsWhole(nl)).toBe(true);
+      resetTable(nl, net.at);
+      expect(names()).toEqual(["somebody", "warren"]);
+    });
+  });
