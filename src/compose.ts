@@ -23,6 +23,8 @@ export interface WarrenOptions extends EngineOptions {
   readonly config?: Partial<Config>;
   readonly clock?: Clock;
   readonly log?: Log;
+  /** How many networks are kept ready for the next sandboxes; default {@link LIMITS.networkReserve}, 0 keeps none. */
+  readonly networkReserve?: number;
 }
 
 /** An open home: its engine and what stands under it. Disposing ends every sandbox that is not detached. */
@@ -47,7 +49,7 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
   const config = { ...readConfig(), ...options.config };
   const clock = options.clock ?? systemClock;
   const log = options.log ?? createLog(config.log);
-  const host = await openLinuxHost({ home: config.home, clock, log });
+  const host = await openLinuxHost({ home: config.home, clock, log, ...reserveOf(options) });
   const driver = qemuDriver({ dataDir: host.data.dir, binary: config.qemu, clock });
   const templates = new Templates({
     host,
@@ -78,8 +80,15 @@ export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
     volumes,
     config,
     clock,
-    [Symbol.asyncDispose]: () => engine.close(),
+    async [Symbol.asyncDispose]() {
+      await engine.close();
+      host.release();
+    },
   };
+}
+
+function reserveOf({ networkReserve }: WarrenOptions): { readonly networkReserve?: number } {
+  return networkReserve === undefined ? {} : { networkReserve };
 }
 
 /** What a batch over this home stands on. */

@@ -12,6 +12,7 @@ export const VM_TEST_MS = 120_000;
 /** For the first use of a template: packages from the mirror, a boot, warm imports. */
 export const VM_BAKE_MS = 600_000;
 
+/** Without networks that are kept ready, whose descriptors would look like leaks; a test about them says otherwise. */
 export function openTestWarren(options: WarrenOptions = {}): Promise<Warren> {
-  return openWarren({ ...options, config: { home: TEST_HOME, log: "error", ...options.config } });
+  return openWarren({ networkReserve: 0, ...options, config: { home: TEST_HOME, log: "error", ...options.config } });
 }

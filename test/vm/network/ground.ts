@@ -20,7 +20,7 @@ const PROBE = readFileSync(join(import.meta.dir, "probe.py"), "utf8");
 const PROBE_SECONDS = 3;
 
 export function openNetworkWarren(): Promise<Warren> {
-  return openTestWarren({ config: { dns: NAME_SERVER } });
+  return openTestWarren({ networkReserve: LIMITS.networkReserve, config: { dns: NAME_SERVER } });
 }
 
 export function create(warren: Warren, egress: Egress): Promise<Sandbox> {
