@@ -6,16 +6,19 @@ import { ECHO, SERVER, WEBSOCKET } from "./ports-programs.ts";
 import { fails, pattern, type Subject, sha256 } from "./subject.ts";
 
 const MIB = 1024 * 1024;
+/** Python takes 20 s to start in an emulated guest of a busy machine. */
+const START_MS = 100_000;
 
 /** Starts a program that listens on the port, and waits until it does. */
 async function listening(sandbox: Sandbox, port: number, source: string): Promise<AsyncDisposable> {
   // The fake guest has the first; a real one does not, and runs the second.
   const process = await sandbox.spawn(`echo-server ${port} || python3 -c '${source}' ${port}`);
-  await until(`port ${port} is listened on`, async () => (await sandbox.ports()).some((info) => info.port === port));
+  const isThere = async () => (await sandbox.ports()).some((info) => info.port === port);
+  await until(`port ${port} is listened on`, isThere, START_MS);
   return {
     [Symbol.asyncDispose]: async () => {
       await process.signal("SIGKILL");
-      await until("it listens no more", async () => !(await sandbox.ports()).some((info) => info.port === port));
+      await until("it listens no more", async () => !(await isThere()));
     },
   };
 }
