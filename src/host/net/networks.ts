@@ -57,7 +57,7 @@ export class Networks {
   #kept: Kept[] = [];
   #lent = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
-  #cancel: (() => void) | null = null;
+  #planned: { readonly dueMs: number; cancel(): void } | null = null;
   #degraded: string | null = null;
 
   constructor({ clock, log, lockFree, reserve = LIMITS.networkReserve, step }: NetworksOptions) {
@@ -136,13 +136,12 @@ export class Networks {
 
   /** Takes a slot back after every process of its jail is gone: kept for another sandbox, or closed. */
   give(prepared: Prepared): void {
-    if (this.#reserve === 0 || this.#kept.length >= LIMITS.networkKept) {
-      this.discard(prepared);
-      return;
+    if (this.#reserve === 0 || this.#kept.length >= LIMITS.networkKept) this.discard(prepared);
+    else {
+      const readyAtMs = this.#clock.monotonicMs() + LIMITS.networkRestMs;
+      this.#kept.push({ ...prepared, clean: false, readyAtMs });
     }
-    const readyAtMs = this.#clock.monotonicMs() + LIMITS.networkRestMs;
-    this.#kept.push({ ...prepared, clean: false, readyAtMs });
-    this.#schedule(LIMITS.networkIdleMs);
+    this.#touch();
   }
 
   /** @returns null when the sandbox has none of Warren's, or is gone */
@@ -160,8 +159,8 @@ export class Networks {
 
   /** Closes all that is kept and not lent. */
   release(): void {
-    this.#cancel?.();
-    this.#cancel = null;
+    this.#planned?.cancel();
+    this.#planned = null;
     for (const kept of this.#kept.splice(0)) this.discard(kept);
     if (this.#lent > 0) return;
     this.#root?.close();
@@ -194,13 +193,17 @@ export class Networks {
     if (this.#reserve > 0) this.#schedule(LIMITS.networkIdleMs);
   }
 
+  /** Looks after what is kept in so long at the latest. */
   #schedule(delayMs: number): void {
-    this.#cancel ??= this.#clock.after(delayMs, () => this.#tend(), { background: true });
+    const dueMs = this.#clock.monotonicMs() + delayMs;
+    if (this.#planned !== null && this.#planned.dueMs <= dueMs) return;
+    this.#planned?.cancel();
+    this.#planned = { dueMs, cancel: this.#clock.after(delayMs, () => this.#tend(), { background: true }) };
   }
 
   /** One piece of work, when nobody has asked for a network for a moment. */
   #tend(): void {
-    this.#cancel = null;
+    this.#planned = null;
     const idleMs = this.#clock.monotonicMs() - this.#lastMs;
     if (idleMs < LIMITS.networkIdleMs) {
       this.#schedule(LIMITS.networkIdleMs - idleMs);
