@@ -1,5 +1,5 @@
 /** Names of hosts as guests write them (Host, SNI), each as the one spelling that policies are asked about. */
-import { formatAddress, parseAddress } from "../../base/address.ts";
+import { formatAddress, parseAddress, unmapped } from "../../base/address.ts";
 
 export interface Authority {
   readonly name: string;
@@ -28,7 +28,7 @@ export function parseAuthority(text: string): Authority | null {
   const port = digits === undefined ? null : Number(digits);
   if (port !== null && port > 65_535) return null;
   const address = parseAddress(six ?? plain);
-  if (address !== null) return { name: formatAddress(address), port };
+  if (address !== null) return { name: formatAddress(unmapped(address)), port };
   const name = six === undefined ? parseName(plain) : null;
   return name === null ? null : { name, port };
 }

@@ -169,7 +169,8 @@ export class Session {
     const note = plain ? "without its secret, which is for https only" : null;
     this.#report(to, "allowed", ending.kind === "failed" ? ending.reason : note, address);
     if (ending.kind === "again") {
-      if (!ending.reusable) wire.destroy();
+      if (ending.reusable) wire.lookAhead();
+      else wire.destroy();
       return true;
     }
     if (ending.kind === "close") await this.#passage.farewell();

@@ -17,7 +17,9 @@ export class Wire {
 
   constructor(stream: Duplex) {
     this.#stream = stream;
-    stream.on("readable", this.#onReadable);
+    // One piece at a time, and the next only when it is wanted: a stream that reads ahead by itself holds twice as much.
+    stream.pause();
+    stream.on("data", this.#onData);
     stream.on("end", this.#onStreamEnd);
     stream.on("drain", this.#onDrain);
     stream.on("error", this.#onOver);
@@ -43,6 +45,12 @@ export class Wire {
   whenEnded(told: (() => void) | null): void {
     this.#onEnd = told;
     if (this.ended) told?.();
+    else if (told !== null) this.lookAhead();
+  }
+
+  /** Takes the next piece before it is asked for, so that an end is seen at once. */
+  lookAhead(): void {
+    if (this.#unread === null && !this.ended) this.#stream.resume();
   }
 
   /** The next bytes, or null at the end. One reader at a time. @throws {Error} when the connection broke */
@@ -53,10 +61,9 @@ export class Wire {
         this.#unread = null;
         return bytes;
       }
-      const chunk: Uint8Array | null = this.#over === null ? this.#stream.read() : null;
-      if (chunk !== null) return chunk;
       if (this.#ended) return null;
       if (this.#over !== null) throw this.#over;
+      this.#stream.resume();
       await new Promise<void>((resolve) => (this.#wakeReader = resolve));
       if (this.#interrupted) {
         this.#interrupted = false;
@@ -73,7 +80,7 @@ export class Wire {
 
   /** Gives back what was read too much; the next read begins with it. */
   unread(bytes: Uint8Array): void {
-    if (bytes.length > 0) this.#unread = bytes;
+    if (bytes.length > 0) this.#unread = this.#unread === null ? bytes : Buffer.concat([bytes, this.#unread]);
   }
 
   /** Resolves when more may be written. @throws {Error} when the connection broke */
@@ -101,7 +108,7 @@ export class Wire {
   /** The stream, for another reader; what was read and given back comes out of it again. This wire is over. */
   release(): Duplex {
     const stream = this.#stream;
-    stream.off("readable", this.#onReadable);
+    stream.off("data", this.#onData);
     stream.off("end", this.#onStreamEnd);
     stream.off("drain", this.#onDrain);
     stream.off("close", this.#onOver);
@@ -112,9 +119,9 @@ export class Wire {
     return stream; // `error` stays heard: one that nobody hears ends the process
   }
 
-  readonly #onReadable = (): void => {
-    // Without a reader nobody would see the end, which a stream says only when it is asked for more.
-    if (this.#stream.readableLength === 0) this.#stream.read(0);
+  readonly #onData = (bytes: Uint8Array): void => {
+    this.#stream.pause();
+    this.#unread = this.#unread === null ? bytes : Buffer.concat([this.#unread, bytes]);
     this.#wake();
   };
 
