@@ -19,7 +19,7 @@ import {
   PROTOCOL,
   type Question,
   Reply,
-  SOCKET,
+  socketName,
 } from "./protocol.ts";
 
 export interface KeeperGround {
@@ -37,10 +37,11 @@ async function exchange(
   envelope: Omit<Envelope, "protocol" | "program">,
 ): Promise<Reply | null> {
   const line = encode({ protocol: PROTOCOL, program: PROGRAM, ...envelope });
-  if (!existsSync(join(home, SOCKET))) return null;
+  const name = socketName();
+  if (!existsSync(join(home, name))) return null;
   let isLate = false;
   try {
-    const link = await connectUnix(home, SOCKET);
+    const link = await connectUnix(home, name);
     const cancelLate = clock.after(LIMITS.keeperAnswerMs, () => {
       isLate = true;
       link.close();

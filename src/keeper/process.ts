@@ -3,9 +3,9 @@
  * what sandboxes are made from, so that it stays small.
  */
 import { existsSync, realpathSync } from "node:fs";
-import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import type { VmRef } from "../driver/driver.ts";
 import { type EgressParts, SandboxEgress } from "../egress/egress.ts";
 import { WarrenError } from "../errors.ts";
 import { foldersOf } from "../host/home/data.ts";
@@ -14,12 +14,11 @@ import { FileRegistry } from "../host/home/registry.ts";
 import { Networks } from "../host/net/networks.ts";
 import { refuseWithoutRoot } from "../host/rights.ts";
 import { Cgroups } from "../host/slots/cgroups.ts";
-import { isRunning } from "../host/slots/process-name.ts";
+import { isForeign, isRunning } from "../host/slots/process-name.ts";
 import { Slots } from "../host/slots/slots.ts";
 import { LIMITS } from "../limits.ts";
 import { isKept, type KeeperGround } from "./client.ts";
 import { Keeper, type KeeperParts } from "./keeper.ts";
-import { SOCKET } from "./protocol.ts";
 import { KeeperServer } from "./server.ts";
 
 export interface KeeperOptions {
@@ -32,7 +31,7 @@ export interface KeeperOptions {
 
 /**
  * Keeps what there is to keep in a home, until there has been nothing for a while. Returns at once when another process does.
- * @throws {WarrenError} `permission_denied`, `invalid_request` – there is no such home; as `keepAlone`
+ * @throws {WarrenError} `permission_denied`, `invalid_request` – there is no such home
  */
 export async function keepNetworks(
   options: KeeperOptions,
@@ -45,10 +44,7 @@ export async function keepNetworks(
   await keepAlone(options, (home) => partsOf({ ...options, home }, egress));
 }
 
-/**
- * As `keepNetworks`, over other parts.
- * @throws {WarrenError} `wrong_state` – its socket belongs to a process of another network namespace
- */
+/** As `keepNetworks`, over other parts. */
 export async function keepAlone(options: KeeperOptions, partsIn: (home: string) => KeeperParts): Promise<void> {
   const { clock, log, signal } = options;
   const home = realpathSync(options.home);
@@ -71,10 +67,8 @@ async function becomeKeeper(ground: KeeperGround): Promise<Disposable | null> {
   const untilMs = clock.monotonicMs() + LIMITS.keeperStartMs;
   for (;;) {
     const alone = playOnly("keeper", home);
+    if (alone !== null) return alone;
     const there = await isKept(ground);
-    if (alone !== null && !there) return alone;
-    alone?.[Symbol.dispose]();
-    if (alone !== null) throw elsewhere(home);
     if (there || clock.monotonicMs() > untilMs) return null;
     await clock.sleep(LIMITS.keeperRetryMs);
   }
@@ -82,20 +76,18 @@ async function becomeKeeper(ground: KeeperGround): Promise<Disposable | null> {
 
 function partsOf({ home, clock, log }: KeeperOptions, egress: Pick<EgressParts, "upstreams" | "exempt">): KeeperParts {
   const data = foldersOf(home);
-  const ground = { data, cgroups: Cgroups.open(), slots: new Slots(data.slots), clock, log };
   const networks = new Networks({ clock, log, lockFree: () => null, reserve: 0 });
+  const ground = { data, cgroups: Cgroups.open(), slots: new Slots(data.slots), networks, clock, log };
+  // Of another namespace's sandboxes neither the address nor the rules of their host's side are here.
+  const isOurs = ({ id }: VmRef): boolean =>
+    ground.slots.entries().some((entry) => entry.id === id && !isForeign(entry.owner));
   return {
     registry: new FileRegistry(ground),
-    networkOf: (ref) => networks.networkOf(ref),
+    networkOf: (ref) => (isOurs(ref) ? networks.networkOf(ref) : null),
     lives: isRunning,
     open: (network, policy, sandboxId) => SandboxEgress.open(network, policy, { ...egress, clock, log, sandboxId }),
     exempt: egress.exempt,
     clock,
     log,
   };
-}
-
-function elsewhere(home: string): WarrenError {
-  const says = `${join(home, SOCKET)} is in the hands of a process in another network namespace`;
-  return new WarrenError("wrong_state", says, { details: { home } });
 }

@@ -10,12 +10,16 @@ import packageJson from "../../package.json" with { type: "json" };
 import { parse } from "../contract/parse.ts";
 import { Egress, NetworkEvent, NetworkInfo, Secrets } from "../contract/routes/network.ts";
 import { ERRORS, type ErrorCode, WarrenError } from "../errors.ts";
+import { thisSpace } from "../host/slots/process-name.ts";
 
 /** Changes whenever a question or an answer does. */
 export const PROTOCOL = 1;
 export const PROGRAM: string = packageJson.version;
-/** In the home. */
-export const SOCKET = "keeper.sock";
+
+/** In the home. Pids and addresses mean something in their namespaces alone: each has a keeper of its own. */
+export function socketName(): string {
+  return `keeper-${thisSpace()}.sock`;
+}
 
 const Id = Type.String({ minLength: 1, maxLength: 64 });
 

@@ -10,7 +10,7 @@ import type { Log } from "../base/log.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Keeper } from "./keeper.ts";
-import { decode, Envelope, encode, PROGRAM, PROTOCOL, Question, type Reply, SOCKET } from "./protocol.ts";
+import { decode, Envelope, encode, PROGRAM, PROTOCOL, Question, type Reply, socketName } from "./protocol.ts";
 
 export interface ServerParts {
   /** A folder that is this keeper's alone to listen in. */
@@ -44,7 +44,8 @@ export class KeeperServer {
   constructor(keeper: Keeper, parts: ServerParts) {
     this.#keeper = keeper;
     this.#parts = parts;
-    rmSync(join(parts.home, SOCKET), { force: true });
+    const name = socketName();
+    rmSync(join(parts.home, name), { force: true });
     // A socket's path may have 107 bytes, and that of a home any number.
     this.#dirFd = openSync(parts.home, constants.O_DIRECTORY | constants.O_RDONLY);
     const gone = (socket: Socket<Caller>): void => this.#gone(socket);
@@ -57,7 +58,7 @@ export class KeeperServer {
     };
     const mask = process.umask(MASK);
     try {
-      this.#listener = Bun.listen<Caller>({ unix: `/proc/self/fd/${this.#dirFd}/${SOCKET}`, socket });
+      this.#listener = Bun.listen<Caller>({ unix: `/proc/self/fd/${this.#dirFd}/${name}`, socket });
     } catch (error) {
       closeSync(this.#dirFd);
       throw error;

@@ -10,6 +10,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { readMounts } from "../../src/host/home/mountinfo.ts";
 import { Cgroups } from "../../src/host/slots/cgroups.ts";
 import { lockSlot } from "../../src/host/slots/slots.ts";
+import { endKeeper } from "../../src/keeper/client.ts";
 import { LIMITS } from "../../src/limits.ts";
 
 /** One line a thing; equal lines may occur several times. */
@@ -77,6 +78,13 @@ function isKeeper({ pid }: Process, home: string): boolean {
     (name) => ifThere(() => readFileSync(`/proc/${pid}/${name}`, "utf8")) ?? "",
   );
   return words.split("\0").includes("keep-network") && settings.split("\0").includes(`WARREN_HOME=${home}`);
+}
+
+/** Pids of the keepers of a home. */
+export function keepersOf(home: string): number[] {
+  return processes()
+    .filter((p) => isKeeper(p, home))
+    .map(({ pid }) => pid);
 }
 
 /** Descendants of this process, and the home's jails with all in them, whoever made them; and its keeper. */
@@ -168,12 +176,14 @@ export function more(before: Traces, after: Traces): string[] {
 }
 
 /**
- * Waits until nothing is there more than `before`.
+ * Waits until nothing is there more than `before`. A keeper that has nothing to keep any more stays for a while: it is told
+ * that it may go.
  * @throws {Error} listing what still is after `deadlineMs`
  */
 export async function expectNoLeaks(before: Traces, home: string, deadlineMs = 2000): Promise<void> {
   const endMs = systemClock.monotonicMs() + deadlineMs;
   for (;;) {
+    await endKeeper({ home, clock: systemClock }, "idle");
     const leaked = more(before, traces(home));
     if (leaked.length === 0) return;
     if (systemClock.monotonicMs() > endMs) throw new Error(`left behind:\n  ${leaked.join("\n  ")}`);

@@ -8,12 +8,13 @@ import type { SandboxRecord } from "../../src/engine/registry.ts";
 import { COMMAND_ENV, startApart } from "../../src/host/run.ts";
 import { hostBootId, startTicksOf } from "../../src/host/slots/process-name.ts";
 import { endKeeper, isKept, KeeperClient } from "../../src/keeper/client.ts";
-import { PROGRAM, PROTOCOL, SOCKET } from "../../src/keeper/protocol.ts";
+import { PROGRAM, PROTOCOL, socketName } from "../../src/keeper/protocol.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { until } from "../harness/until.ts";
 import { EVENT, OPEN, PYPI, recordFor } from "./ground.ts";
 
 const CHILD = join(import.meta.dir, "child.ts");
+const SOCKET = socketName();
 const homes: string[] = [];
 const sleepers: Bun.Subprocess[] = [];
 const started: number[] = [];
