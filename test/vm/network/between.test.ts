@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { systemClock } from "../../../src/base/clock.ts";
 import type { Warren } from "../../../src/compose.ts";
@@ -11,16 +12,15 @@ import type { Sandbox } from "../../../src/sandbox.ts";
 import { machineFacts, record } from "../../bench/record.ts";
 import { round, type Summary, summary } from "../../bench/stats.ts";
 import { ECHO_PORT, HOST, Internet, networkGate } from "../../harness/internet.ts";
-import { guardLeaks } from "../../harness/leak-guard.ts";
 import { until } from "../../harness/until.ts";
 import { VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
-import { createWithMachine, FAST, type Machine, openNetworkWarren, probe } from "./ground.ts";
+import { create, FAST, guardNetworkLeaks, type Machine, machineOf, openNetworkWarren, probe } from "./ground.ts";
 import { switchOff } from "./policy-off.ts";
 
 const FRAMES = readFileSync(join(import.meta.dir, "frames.py"), "utf8");
 const [TARGET4, TARGET6] = ["93.184.216.60", "2606:2800:220:1::60"];
 const FLOODS = ["udp", "syn", "forbidden", "arp", "dns"] as const;
-const FLOOD_SECONDS = 2;
+const FLOOD_SECONDS = 1;
 /** Beside a flood a round trip may take so much longer than without: two guests and their host share two cores. */
 const TIMES_SLOWER = 12;
 const SLOWER_MS = 40;
@@ -56,7 +56,7 @@ async function pace(sandbox: Sandbox): Promise<Summary> {
 }
 
 if (networkGate()) {
-  guardLeaks("base");
+  guardNetworkLeaks();
   describe("Two sandboxes", () => {
     let internet: Internet;
     let warren: Warren;
@@ -69,8 +69,10 @@ if (networkGate()) {
       await internet.name("example.com", { a: [TARGET4] });
       warren = await openNetworkWarren();
       await warren.engine.prepare({ template: "base" });
-      [one, machine] = await createWithMachine(warren, { mode: "open", ...FAST });
-      [other, neighbour] = await createWithMachine(warren, { mode: "open", ...FAST });
+      one = await create(warren, { mode: "open", ...FAST });
+      other = await create(warren, { mode: "open", ...FAST });
+      machine = await machineOf(warren, one);
+      neighbour = await machineOf(warren, other);
     }, VM_BAKE_MS);
     afterAll(async () => {
       await warren[Symbol.asyncDispose]();
@@ -105,7 +107,7 @@ if (networkGate()) {
       "a guest's frames under other names and to others than its gateway go nowhere, and its neighbour sees none",
       async () => {
         await internet.report();
-        const listener = await begun(other, { do: "listen", seconds: 4 });
+        const listener = await begun(other, { do: "listen", seconds: 3 });
         await frames(one, forgery());
         expect(JSON.parse(await listener.rest)).toEqual([]);
         const { arrived } = await internet.report();
@@ -135,13 +137,14 @@ if (networkGate()) {
         const outcomes = await probe(one, targets);
         expect([...outcomes].filter(([, outcome]) => "reached" in outcome)).toEqual([]);
         for (const hostname of [slotAddress, slotAddress6, neighbour.slot.guestAddress]) {
-          const socket = { data: () => undefined };
-          const connected = Bun.connect({ hostname, port: ECHO_PORT, socket }).then(
-            () => "reached",
-            () => "refused",
-          );
+          const socket = connect({ host: hostname, port: ECHO_PORT });
+          const ended = new Promise<string>((resolve) => {
+            socket.once("connect", () => resolve("reached")).once("error", () => resolve("refused"));
+          });
           const late = systemClock.sleep(500).then(() => "silent");
-          expect(await Promise.race([connected, late])).not.toBe("reached");
+          const how = await Promise.race([ended, late]);
+          socket.destroy();
+          expect(how).not.toBe("reached");
         }
       },
       VM_TEST_MS,
@@ -175,7 +178,7 @@ if (networkGate()) {
       "without the rules the forged frames leave, so that the test above can fail",
       async () => {
         await until("forged frames arrive", async () => {
-          switchOff(machine.vmm, machine.slot);
+          switchOff(machine);
           await frames(one, forgery());
           const { arrived } = await internet.report();
           return arrived.some((line) => !line.includes(HOST.public4));

@@ -1,5 +1,6 @@
 /** What the network tests of real guests stand on: sandboxes whose names are asked of the test's internet, and the probe that runs in them. */
-import { readdirSync, readFileSync } from "node:fs";
+import { afterAll, beforeAll } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Warren } from "../../../src/compose.ts";
 import type { Egress } from "../../../src/contract/routes/network.ts";
@@ -7,7 +8,9 @@ import { type SlotAddresses, slotAddresses } from "../../../src/host/net/plan.ts
 import { LIMITS } from "../../../src/limits.ts";
 import { Sandbox } from "../../../src/sandbox.ts";
 import { NAME_SERVER } from "../../harness/internet.ts";
-import { openTestWarren } from "../../harness/vm.ts";
+import { more, traces } from "../../harness/leaks.ts";
+import { until } from "../../harness/until.ts";
+import { openTestWarren, TEST_HOME, VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
 import type { Target } from "./destinations.ts";
 
 export type Outcome =
@@ -53,42 +56,43 @@ export function reached(outcomes: ReadonlyMap<string, Outcome>): string[] {
   return [...outcomes].flatMap(([id, outcome]) => ("reached" in outcome ? [id] : [])).sort();
 }
 
-interface Process {
-  readonly pid: number;
-  readonly name: string;
-  readonly parent: number;
-  readonly uid: number;
-}
-
-function processOf(pid: number): Process | null {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, "utf8");
-    const field = (name: string) => new RegExp(`^${name}:\\t(\\S*)`, "m").exec(status)?.[1] ?? "";
-    return { pid, name: field("Name"), parent: Number(field("PPid")), uid: Number(field("Uid")) };
-  } catch {
-    return null; // it ended meanwhile
-  }
-}
-
+/** Where a sandbox is on this host: a process of its jail, and its slot's network. */
 export interface Machine {
-  readonly vmm: number;
+  readonly pid: number;
   readonly slot: SlotAddresses;
 }
 
-/** The VMMs that this process has started, below the first process of a jail each, and where their networks are. */
-export function machines(): Machine[] {
-  return readdirSync("/proc").flatMap((entry) => {
-    const found = /^\d+$/.test(entry) ? processOf(Number(entry)) : null;
-    if (found?.name !== "qemu" || processOf(found.parent)?.parent !== process.pid) return [];
-    return [{ vmm: found.pid, slot: slotAddresses((found.uid - LIMITS.slotUidBase) / 2) }];
-  });
+export async function machineOf(warren: Warren, { id }: Sandbox): Promise<Machine> {
+  const record = await warren.host.registry.get(id);
+  if (record === null) throw new Error(`${id} has no record`);
+  const { pid } = record.ref;
+  const uid = Number(/^Uid:\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+  return { pid, slot: slotAddresses(Math.floor((uid - LIMITS.slotUidBase) / 2)) };
 }
 
-/** A sandbox, and the machine that it is; for creates one at a time. */
-export async function createWithMachine(warren: Warren, egress: Egress): Promise<[Sandbox, Machine]> {
-  const before = new Set(machines().map(({ vmm }) => vmm));
-  const sandbox = await create(warren, egress);
-  const machine = machines().find(({ vmm }) => !before.has(vmm));
-  if (machine === undefined) throw new Error("the new sandbox has no VMM");
-  return [sandbox, machine];
+/** Locks of slots are seen within one network namespace only: whose slot a control group is of cannot be told in this one. */
+function ownTraces(): string[] {
+  const links = [...readFileSync("/proc/net/dev", "utf8").matchAll(/\bwrn\d+(?=:)/g)].map(([name]) => `link ${name}`);
+  return [...traces(TEST_HOME).filter((line) => !line.startsWith("control group ")), ...links];
+}
+
+/** For a file of network tests, as `guardLeaks` for others: nothing of it is left, no link and no namespace either. */
+export function guardNetworkLeaks(): void {
+  let before: readonly string[] = [];
+  beforeAll(async () => {
+    {
+      await using warren = await openNetworkWarren();
+      await warren.engine.prepare({ template: "base" });
+    }
+    before = ownTraces();
+  }, VM_BAKE_MS);
+  afterAll(async () => {
+    let left: readonly string[] = [];
+    await until("nothing is left", () => {
+      left = more(before, ownTraces());
+      return left.length === 0;
+    }).catch((cause: unknown) => {
+      throw new Error(`left behind: ${left.join(", ")}`, { cause });
+    });
+  }, VM_TEST_MS);
 }

@@ -76,13 +76,11 @@ if (networkGate()) {
     );
 
     test(
-      "loses its names, and no more, when the keeper is killed, and has them again after the next call",
+      "has its names again when its keeper was killed, from the next command on",
       async () => {
         const [keeper = 0] = keepersOf(TEST_HOME);
         process.kill(keeper, "SIGKILL");
         await until("it is gone", () => startTicksOf(keeper) === null);
-        expect(await reach(id, "later.example.com")).toBe("gaierror");
-        await warren("network", id, "--log");
         expect(await reach(id, "later.example.com")).toBe(`${OTHER} 1`);
         expect(await reach(id, "kept.example.com")).toBe("gaierror");
         const [again = 0] = keepersOf(TEST_HOME);

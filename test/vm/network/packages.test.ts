@@ -10,9 +10,8 @@ import type { Warren } from "../../../src/compose.ts";
 import type { Egress } from "../../../src/contract/routes/network.ts";
 import type { Sandbox } from "../../../src/sandbox.ts";
 import { Internet, networkGate } from "../../harness/internet.ts";
-import { guardLeaks } from "../../harness/leak-guard.ts";
 import { VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
-import { create, openNetworkWarren } from "./ground.ts";
+import { create, guardNetworkLeaks, openNetworkWarren } from "./ground.ts";
 import { tarball, wheel, zip } from "./package-files.ts";
 
 const [INDEX, REGISTRY] = ["index.example.com", "registry.example.com"];
@@ -73,7 +72,7 @@ async function bringNpm(sandbox: Sandbox, from: { readonly node: string; readonl
 }
 
 if (networkGate()) {
-  guardLeaks("base");
+  guardNetworkLeaks();
   describe("Packages", () => {
     let internet: Internet;
     let warren: Warren;

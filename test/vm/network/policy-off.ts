@@ -10,7 +10,7 @@ import { enterNamespace, namespaceOf } from "../../../ffi/net/netns.ts";
 import { addressBytes, parseAddress } from "../../../src/base/address.ts";
 import { Netlink, NLM_F_CREATE, NLM_F_REPLACE } from "../../../src/host/net/message.ts";
 import { RT } from "../../../src/host/net/numbers.ts";
-import type { SlotAddresses } from "../../../src/host/net/plan.ts";
+import type { Machine } from "./ground.ts";
 
 const TABLES = "warren";
 const NFNL = {
@@ -62,8 +62,8 @@ const RTA_DST = 1;
  * From now on nothing holds this sandbox back, until this process has another network made: its table here is then made again.
  * For a process of which nothing else is wanted any more.
  */
-export function switchOff(vmm: number, slot: SlotAddresses): void {
-  const ns = namespaceOf(vmm);
+export function switchOff({ pid, slot }: Machine): void {
+  const ns = namespaceOf(pid);
   const inside = enterNamespace(ns, null);
   deleteTable(inside.netfilter);
   closeAll([inside.netfilter, inside.route]);
