@@ -98,7 +98,7 @@ export class Engine implements AsyncDisposable {
       ready: options.ready ?? 0,
     });
     this.#admission.shed = () => this.#pool.shed();
-    this.#neighbours = new Neighbours(parts);
+    this.#neighbours = new Neighbours({ ...parts, met: (record, agent) => networks.meet(record, agent) });
     this.#creates = new Creates(clones, this.#admission, this.#pool, this.#lifecycle, {
       queue: options.queue ?? LIMITS.createQueue,
       waitMs: options.createWaitMs ?? LIMITS.createWaitMs,

@@ -19,6 +19,8 @@ export interface NeighbourParts {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Log;
+  /** Called with each that is reached for the first time; does not fail. */
+  readonly met: (record: SandboxRecord, agent: GuestAgent) => Promise<void>;
 }
 
 interface Contact {
@@ -132,8 +134,9 @@ export class Neighbours {
     if (made !== null) await undoAll(made.undo, this.#parts.log, id);
   }
 
-  async #connect({ id, ref }: SandboxRecord): Promise<Contact> {
-    const { driver, clock, log } = this.#parts;
+  async #connect(record: SandboxRecord): Promise<Contact> {
+    const { id, ref } = record;
+    const { driver, clock, log, met } = this.#parts;
     const undo = new AsyncDisposableStack();
     try {
       const vmm = await driver.adopt(ref);
@@ -154,6 +157,7 @@ export class Neighbours {
       undo.defer(() => link.close());
       const agent = await GuestAgent.connect(link, { clock });
       undo.defer(() => agent.close());
+      await met(record, agent);
       return { vmm, agent, undo };
     } catch (cause) {
       await undoAll(undo, log, id);

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { Egress } from "../../src/contract/routes/network.ts";
 import type { SandboxHost } from "../../src/contract/routes.ts";
 import type { Engine } from "../../src/engine/engine.ts";
+import { Sandbox } from "../../src/sandbox.ts";
 import { World } from "../harness/fakes.ts";
 
 const ALLOW: Egress = { mode: "allowlist", allow: ["*.example.com:443"] };
@@ -32,6 +33,11 @@ afterEach(async () => {
 });
 
 const modeOf = (id: string) => world.host.networks.get(id)?.applied.at(-1)?.mode;
+
+async function run(from: SandboxHost, id: string): Promise<void> {
+  const { exitCode } = await new Sandbox(from, id).exec("true");
+  expect(exitCode).toBe(0);
+}
 
 describe("A detached sandbox", () => {
   test("has its egress from the keeper before it runs; one that is not, or is to have none, does not", async () => {
@@ -89,6 +95,19 @@ describe("A detached sandbox", () => {
     await other.networkLog({ id });
     expect([world.keeper.size, world.host.networks.get(id)?.applied.at(-1)?.mode]).toEqual([1, "allowlist"]);
     expect((await host.get({ id })).egress).toEqual(NARROW);
+  });
+
+  test("has its names again when another process so much as runs a command in it after its keeper was killed", async () => {
+    const { id } = await host.create({ detached: true, egress: ALLOW, secrets: [SECRET] });
+    const applied = () => world.host.networks.get(id)?.applied.length ?? 0;
+    const before = applied();
+    world.keeper.forget();
+    await run(other, id);
+    expect([world.keeper.size, applied()]).toEqual([1, before + 1]);
+    world.keeper.open = () => Promise.reject(new Error("no keeper today"));
+    const third = world.engine();
+    await run(third.as("local"), id); // which has nothing to do with its network
+    await third.close();
   });
 
   test("fails to be made, and leaves nothing, when the keeper cannot open it", async () => {

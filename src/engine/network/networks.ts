@@ -72,6 +72,21 @@ export class Networks {
     if (pem !== null) await trust(agent, pem);
   }
 
+  /**
+   * A detached sandbox that this process has to do with for the first time: where its keeper was killed another is started, whose
+   * certificates its guest is told of. What fails is logged, as it would not concern most calls.
+   */
+  async meet(record: SandboxRecord, agent: GuestAgent): Promise<void> {
+    const { id, info, ref, egress, secrets } = record;
+    if (!info.detached || egress.mode === "none") return;
+    try {
+      const { certificatePem } = await this.#parts.keeper.open({ id, ref, egress, secrets });
+      if (certificatePem !== null) await trust(agent, certificatePem);
+    } catch (cause) {
+      this.#parts.log.warn("a detached sandbox has no names for now", { id, why: String(cause) });
+    }
+  }
+
   /** Of a detached sandbox any process of the home may have changed the policy: what it is now is in the register. */
   async refresh(live: Live): Promise<void> {
     if (!live.spec.detached || live.body === null) return;
