@@ -12,6 +12,7 @@ import { readCapacity } from "./capacity.ts";
 import type { Data } from "./home/data.ts";
 import { type JailProbe, probeJail } from "./jail/jail-probe.ts";
 import type { LinuxHost } from "./linux.ts";
+import { networkFacts } from "./net/doctor.ts";
 import { COMMAND_ENV } from "./run.ts";
 import type { Cgroups } from "./slots/cgroups.ts";
 
@@ -109,7 +110,7 @@ function tun(probe: JailProbe): Fact {
 }
 
 function netns(probe: JailProbe): Fact {
-  if (probe.kind === "works") return ok("netns", "every jail has a network namespace of its own");
+  if (probe.kind === "works") return ok("netns", "every sandbox has a network namespace of its own");
   const remedy = "use a kernel with CONFIG_NET_NS; raise user.max_net_namespaces; in a container: --privileged";
   return { name: "netns", state: "missing", says: probe.why, remedy };
 }
@@ -231,8 +232,9 @@ export function examineWithoutHome(why: unknown, { qemu }: ExamineOptions): Fact
   return [rights(), { name: "home", state: "missing", says, remedy }, nftables(), limits(), commands(qemu)];
 }
 
-/** All rows, in an order to read. Makes one jail, for a few milliseconds. */
-export async function examineHost({ data, cgroups: groups }: LinuxHost, options: ExamineOptions): Promise<Fact[]> {
+/** All rows, in an order to read. Makes one jail and one network, for a few milliseconds. */
+export async function examineHost(host: LinuxHost, options: ExamineOptions): Promise<Fact[]> {
+  const { data, cgroups: groups } = host;
   const probe = await probeJail(data.home);
   return [
     rights(),
@@ -241,6 +243,7 @@ export async function examineHost({ data, cgroups: groups }: LinuxHost, options:
     netns(probe),
     tun(probe),
     nftables(),
+    ...(await networkFacts(host.probeNetwork())),
     cgroups(groups),
     reflink(data),
     memory(data.freeBytes()),

@@ -12,7 +12,7 @@ import { type Data, openData } from "./home/data.ts";
 import { FileRegistry } from "./home/registry.ts";
 import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
 import { mergeLayers } from "./layers.ts";
-import { Networks, type NetworksOptions } from "./net/networks.ts";
+import { Networks, type NetworksOptions, type Probed } from "./net/networks.ts";
 import { refuseWithoutRoot } from "./rights.ts";
 import { Cgroups } from "./slots/cgroups.ts";
 import { lease } from "./slots/leases.ts";
@@ -34,6 +34,8 @@ export interface LinuxHost extends Host {
   readonly data: Data;
   readonly cgroups: Cgroups;
   readonly registry: Registry;
+  /** Makes a sandbox's network, checks it and throws it away. */
+  probeNetwork(): Probed;
   /** Lets go of what is kept ready for leases to come. */
   release(): void;
   /** Removes what ended processes left; done once when the host is opened. */
@@ -80,6 +82,7 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
     get networkDegraded() {
       return networks.degraded;
     },
+    probeNetwork: () => networks.probe(),
     release: () => networks.release(),
     close: closeFd,
     flushDisk: (diskFd) => promisify(fdatasync)(diskFd),

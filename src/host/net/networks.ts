@@ -41,6 +41,10 @@ export interface NetworksOptions {
   readonly step?: BuildGround["step"];
 }
 
+export type Probed =
+  | { readonly kind: "works"; readonly tookMs: number }
+  | { readonly kind: "failed"; readonly says: string; readonly remedy: string };
+
 interface Kept extends Prepared {
   /** Undone what its last sandbox left. */
   readonly clean: boolean;
@@ -98,15 +102,12 @@ export class Networks {
     try {
       const root = this.#ground();
       root.ensure();
-      const at = slotAddresses(slot);
-      const step = this.#step;
-      const ground = { route: root.route, ipv6: root.ipv6, procFd: () => root.procFd() };
-      const built = { at, ipv6: root.ipv6, ...buildSlot(step === undefined ? ground : { ...ground, step }, at) };
+      const built = this.#make(root, slot);
       this.#degraded = null;
       return built;
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
-      const says = explain(error);
+      const says = explained(error);
       if (says !== this.#degraded) this.#log.warn("no network can be made", { says });
       this.#degraded = says;
       return null;
@@ -152,8 +153,33 @@ export class Networks {
       return networkOfProcess(ref, root, this.#clock);
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
-      this.#log.warn("a sandbox's network cannot be reached", { id: ref.id, says: explain(error) });
+      this.#log.warn("a sandbox's network cannot be reached", { id: ref.id, says: explained(error) });
       return null;
+    }
+  }
+
+  /** Makes one, checks it and throws it away. */
+  probe(): Probed {
+    const startMs = this.#clock.monotonicMs();
+    const lock = this.#lockFree();
+    if (lock === null) return { kind: "failed", says: "every slot is taken", remedy: "close some sandboxes" };
+    try {
+      const root = this.#ground();
+      root.ensure();
+      const built = this.#make(root, lock.slot);
+      const tookMs = this.#clock.monotonicMs() - startMs;
+      const damages = verify(root.route, built);
+      closeAll([built.netfilter, built.ns]);
+      if (damages.length === 0) return { kind: "works", tookMs };
+      const remedy =
+        "find out what changes links or rules on this host: a network manager may have to leave wrn* alone";
+      return { kind: "failed", says: damages.join("; "), remedy };
+    } catch (error) {
+      if (!(error instanceof NativeError)) throw error;
+      return { kind: "failed", ...explain(error) };
+    } finally {
+      closeFd(lock.fd);
+      if (this.#lent + this.#kept.length === 0) this.release();
     }
   }
 
@@ -165,6 +191,13 @@ export class Networks {
     if (this.#lent > 0) return;
     this.#root?.close();
     this.#root = null;
+  }
+
+  #make(root: RootShare, slot: number): Built {
+    const at = slotAddresses(slot);
+    const step = this.#step;
+    const ground = { route: root.route, ipv6: root.ipv6, procFd: () => root.procFd() };
+    return { at, ipv6: root.ipv6, ...buildSlot(step === undefined ? ground : { ...ground, step }, at) };
   }
 
   #ground(): RootShare {
@@ -223,7 +256,7 @@ export class Networks {
       this.#ground().ensure();
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
-      this.#log.warn("this host's share of the network cannot be seen to", { says: explain(error) });
+      this.#log.warn("this host's share of the network cannot be seen to", { says: explained(error) });
     }
     return LIMITS.networkLookMs;
   }
@@ -270,7 +303,7 @@ export class Networks {
 }
 
 /** What a failed step says about this host, with what to do. */
-export function explain(error: NativeError): string {
+function explain(error: NativeError): { readonly says: string; readonly remedy: string } {
   const remedy = (): string => {
     if (hasCode(error, "EPERM", "EACCES")) {
       return "grant CAP_NET_ADMIN and CAP_SYS_ADMIN; in a container: --privileged";
@@ -283,5 +316,10 @@ export function explain(error: NativeError): string {
     if (error.message.includes("link wrn")) return "modprobe veth";
     return "modprobe nf_tables nf_conntrack nf_nat nft_ct nft_masq nft_limit nft_reject_inet; Linux 5.9 or newer";
   };
-  return `${error.message}: ${remedy()}`;
+  return { says: error.message, remedy: remedy() };
+}
+
+function explained(error: NativeError): string {
+  const { says, remedy } = explain(error);
+  return `${says}: ${remedy}`;
 }

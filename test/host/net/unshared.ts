@@ -29,7 +29,7 @@ export function inNamespace(file: string, tests: () => void): void {
 }
 
 async function runInside(file: string): Promise<void> {
-  const child = Bun.spawn(["unshare", "--net", process.execPath, "test", file], {
+  const child = Bun.spawn(["unshare", "--net", process.execPath, "test", "--timeout", "30000", file], {
     stdout: "pipe",
     stderr: "pipe",
     env: { ...process.env, [INSIDE]: readlinkSync("/proc/self/ns/net") },
