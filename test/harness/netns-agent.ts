@@ -221,6 +221,29 @@ function flood(host: string, port: number, count: number, spread: boolean): numb
   return systemClock.monotonicMs() - startMs;
 }
 
+/** ARP questions about `gateway` in the name of so many addresses that are not ours, on eth0. */
+function arpFlood(gateway: string, count: number): void {
+  const [PACKET, ARP, BYTES] = [17, 0x0806, 42];
+  const fd = call("socket", PACKET, RAW, 0);
+  const at = memory(20);
+  const view = new DataView(at.buffer);
+  view.setUint16(0, PACKET, true);
+  view.setUint16(2, ARP, false);
+  const shown = Bun.spawnSync(["ip", "-o", "link", "show", "eth0"]).stdout.toString();
+  view.setInt32(4, Number.parseInt(shown, 10), true);
+  call("bind", fd, at, at.length);
+  const mac = /link\/ether (\S+)/.exec(shown)?.[1]?.split(":") ?? [];
+  const own = mac.map((part) => Number.parseInt(part, 16));
+  const frame = memory(BYTES);
+  frame.set([255, 255, 255, 255, 255, 255, ...own, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, ...own]);
+  frame.set(addressBytes(addressOf(gateway)), 38);
+  for (let i = 0; i < count; i++) {
+    new DataView(frame.buffer).setUint32(28, 0x0b20_0000 + i);
+    call("send", fd, frame, BYTES, 0);
+  }
+  call("close", fd);
+}
+
 /** Packets of one flow, and how many of them were answered as they were. */
 async function upload(host: string, port: number, count: number, bytes: number, deadlineMs: number): Promise<number> {
   const fd = socket(host, DGRAM, 0);
@@ -311,6 +334,7 @@ const ACTIONS = {
   rawSend,
   flood,
   upload,
+  arpFlood,
   open,
   answered: (host: string, port: number): string => answers.get(`${host} ${port}`) ?? "",
   seen: (name: string) => ({ bytes: stream(name).bytes, ended: stream(name).ended }),

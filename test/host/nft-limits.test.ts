@@ -3,6 +3,7 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { formatAddress } from "../../src/base/address.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { Batch } from "../../src/host/net/nft/batch.ts";
+import { FAMILY } from "../../src/host/net/nft/names.ts";
 import { readTried, readUsage, triedCursor } from "../../src/host/net/nft/read.ts";
 import { installRules } from "../../src/host/net/nft/rules.ts";
 import { resetTable, tableIsWhole } from "../../src/host/net/nft/table.ts";
@@ -195,6 +196,24 @@ if (gate("root"))
       const known = gateways.map((address) => `neigh replace ${address} lladdr ${net.at.tapMac} dev eth0`);
       await net.guest.do("ip", [`link set eth0 address ${net.at.guestMac}`, ...known]);
       expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("ok");
+    });
+
+    test("keep a guest from filling the host's one list of neighbours", async () => {
+      const neighbours = async (): Promise<number> =>
+        (await net.slot.do("read", "/proc/net/arp")).split("\n").filter((line) => line.includes("11.32.")).length;
+      const damaged = new Batch(net.nl);
+      damaged.inFamily(FAMILY.arp, () => damaged.deleteTable());
+      damaged.commit(0);
+      expect(tableIsWhole(net.nl)).toBe(false);
+      await net.guest.do("arpFlood", net.at.tapAddress, 200);
+      await until("Control: without the rule they are believed", async () => (await neighbours()) > 100);
+      resetTable(net.nl, net.at);
+      await net.slot.do("ip", ["neigh flush dev tap0 nud stale"]);
+      expect(await neighbours()).toBe(0);
+      install();
+      await net.guest.do("arpFlood", net.at.tapAddress, 200);
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("ok");
+      expect(await neighbours()).toBe(0);
     });
 
     test("let nothing begin towards the guest", async () => {

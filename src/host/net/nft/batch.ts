@@ -35,10 +35,16 @@ export interface BaseChain {
 }
 
 /** A message about the table, its header written. */
-export function tableMessage(nl: Netlink, about: string, message: number, flags = 0): Netlink {
+export function tableMessage(
+  nl: Netlink,
+  about: string,
+  message: number,
+  flags = 0,
+  family: number = FAMILY.inet,
+): Netlink {
   return nl
     .begin(`nftables: ${about}`, (SUBSYSTEM << 8) | message, flags)
-    .u8(FAMILY.inet)
+    .u8(family)
     .u8(0)
     .be16(0);
 }
@@ -74,7 +80,9 @@ export function sealOf(bytes: Uint8Array | null): Seal | null {
 
 export class Batch {
   readonly #nl: Netlink;
-  readonly #rules: { readonly chain: string; readonly expressions: readonly Expression[] }[] = [];
+  readonly #rules: { readonly family: number; readonly chain: string; readonly expressions: readonly Expression[] }[] =
+    [];
+  #family: number = FAMILY.inet;
   #anonymous = 0;
 
   /** Nothing else may write to `nl` until `commit`. */
@@ -84,16 +92,25 @@ export class Batch {
     nl.begin("nftables: begin", BATCH_BEGIN).u8(0).u8(0).be16(SUBSYSTEM).end();
   }
 
+  /** What `job` adds is about the table of this family; all else is of `inet`. */
+  inFamily(family: number, job: () => void): void {
+    const before = this.#family;
+    this.#family = family;
+    job();
+    this.#family = before;
+  }
+
   table(): void {
-    tableMessage(this.#nl, "table", MSG.newTable, NLM_F_CREATE).attrText(1, TABLE).attrBe32(2, 0).end();
+    tableMessage(this.#nl, "table", MSG.newTable, NLM_F_CREATE, this.#family).attrText(1, TABLE).attrBe32(2, 0).end();
   }
 
   deleteTable(): void {
-    tableMessage(this.#nl, "delete table", MSG.delTable).attrText(1, TABLE).end();
+    tableMessage(this.#nl, "delete table", MSG.delTable, 0, this.#family).attrText(1, TABLE).end();
   }
 
   chain(name: string, base?: BaseChain): void {
-    const nl = tableMessage(this.#nl, `chain ${name}`, MSG.newChain, NLM_F_CREATE).attrText(1, TABLE).attrText(3, name);
+    const nl = tableMessage(this.#nl, `chain ${name}`, MSG.newChain, NLM_F_CREATE, this.#family);
+    nl.attrText(1, TABLE).attrText(3, name);
     if (base !== undefined) {
       nl.nest(4, () => nl.attrBe32(1, base.hook).attrBe32(2, base.priority >>> 0));
       nl.attrBe32(5, base.policy === "accept" ? 1 : 0).attrText(7, base.type);
@@ -180,7 +197,7 @@ export class Batch {
   }
 
   rule(chain: string, ...expressions: readonly (Expression | readonly Expression[])[]): void {
-    this.#rules.push({ chain, expressions: expressions.flat() });
+    this.#rules.push({ family: this.#family, chain, expressions: expressions.flat() });
   }
 
   /**
@@ -191,8 +208,8 @@ export class Batch {
   commit(group: number): void {
     const nl = this.#nl;
     const total = this.#rules.length;
-    for (const [index, { chain, expressions }] of this.#rules.entries()) {
-      tableMessage(nl, `rule ${index} in ${chain}`, MSG.newRule, NLM_F_CREATE | NLM_F_APPEND)
+    for (const [index, { family, chain, expressions }] of this.#rules.entries()) {
+      tableMessage(nl, `rule ${index} in ${chain}`, MSG.newRule, NLM_F_CREATE | NLM_F_APPEND, family)
         .attrText(1, TABLE)
         .attrText(2, chain)
         .nest(4, () => {

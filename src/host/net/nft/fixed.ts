@@ -2,12 +2,13 @@
  * The rules of a slot's table that no policy changes: who may send at all, where each question is decided, how a refusal looks,
  * and what is written down. The longer part, so that a change of policy is short.
  */
-import { addressBytes, parseAddress } from "../../../base/address.ts";
-import type { SlotAddresses } from "../plan.ts";
+import { type AddressRange, addressBytes, parseAddress, parseRange } from "../../../base/address.ts";
+import { FORBIDDEN } from "../../../base/forbidden.ts";
+import { LINKS, LINKS6, type SlotAddresses } from "../plan.ts";
 import type { Batch } from "./batch.ts";
 import * as x from "./expressions.ts";
-import { PORT_BITS } from "./intervals.ts";
-import { FAMILIES, type Family, PROTOCOL } from "./names.ts";
+import { difference, merged, PORT_BITS } from "./intervals.ts";
+import { FAMILIES, FAMILY, type Family, PROTOCOL } from "./names.ts";
 
 /** A refusal is answered, until there are more than this: then it is silent. */
 const ANSWERS_PER_SECOND = 100;
@@ -47,6 +48,24 @@ function addGuard(batch: Batch, at: SlotAddresses): void {
     batch.rule("guard", x.ofFamily(f), source, x.equals(ownBytes(address)), x.ACCEPT);
   }
   batch.rule("guard", x.count("refused"), x.DROP);
+}
+
+/**
+ * The kernel's list of neighbours is one for the whole host, and would take any sender's claim: a guest may ask with its own
+ * address alone, which is known for good.
+ */
+function addArp(batch: Batch, at: SlotAddresses): void {
+  const [HARDWARE, SENDER] = [8, 14];
+  batch.inFamily(FAMILY.arp, () => {
+    batch.rule("arp", x.notFrom(at.tap), x.ACCEPT);
+    batch.rule(
+      "arp",
+      [x.payload("network", HARDWARE, 6), x.equals(mac(at.guestMac))],
+      [x.payload("network", SENDER, 4), x.equals(ownBytes(at.guestAddress))],
+      x.ACCEPT,
+    );
+    batch.rule("arp", x.DROP);
+  });
 }
 
 /** What was tried: destination, protocol and port of the guest's packet, in this order in three to six registers. */
@@ -106,6 +125,17 @@ function addSlow(batch: Batch, at: SlotAddresses): void {
   batch.rule("decide", x.goto("fresh"));
 }
 
+/** Never reached whatever is exempt: the links themselves, with services of this host and other sandboxes behind them. */
+const OWN_RANGES = [LINKS, LINKS6, "10.99.0.0/30", "fd57:5752::/64"].map((text) => parseRange(text) as AddressRange);
+
+/** Refuses what is forbidden, by look-ups in sets that go with these rules. */
+export function refuseForbidden(batch: Batch, chain: string, exempt: readonly AddressRange[]): void {
+  for (const f of FAMILIES) {
+    const forbidden = merged([...difference(FORBIDDEN, exempt, f.family), ...OWN_RANGES], f.family);
+    batch.rule(chain, x.loadDestination(f), x.lookup(...batch.ranges(f, forbidden)), x.goto("refuse"));
+  }
+}
+
 /** First packets that go elsewhere than they were sent: names to the name server, and what the proxy is to have. */
 function addRedirections(batch: Batch, at: SlotAddresses): void {
   const [v4] = FAMILIES;
@@ -141,12 +171,14 @@ function addNames(batch: Batch): void {
 
 export function addFixed(batch: Batch, at: SlotAddresses): void {
   const [, v6] = FAMILIES;
+  addArp(batch, at);
   addGuard(batch, at);
   batch.rule("judge", x.from(at.tap), x.goto("outbound"));
   batch.rule("judge", x.from(at.uplink), x.goto("inbound"));
   batch.rule("judge", x.from("lo"), x.ACCEPT);
   batch.rule("judge", x.DROP);
   addSlow(batch, at);
+  refuseForbidden(batch, "forbidden", []);
   addNames(batch);
   addRedirections(batch, at);
   addNotes(batch, "allowed");

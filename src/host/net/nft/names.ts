@@ -21,8 +21,8 @@ export const MSG = {
 } as const;
 
 export const SUBSYSTEM = 10;
-export const FAMILY = { inet: 1, ipv4: 2, ipv6: 10 } as const;
-export const HOOK = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
+export const FAMILY = { inet: 1, ipv4: 2, arp: 3, ipv6: 10 } as const;
+export const HOOK = { prerouting: 0, input: 1, forward: 2, postrouting: 4, arpInput: 0 } as const;
 /** Where on a hook: connections are looked up at -200. */
 export const PRIORITY = { raw: -300, mangle: -150, dstnat: -100, filter: 0, srcnat: 100 } as const;
 export const SET_FLAG = { anonymous: 1, constant: 2, interval: 4, timeout: 16, dynamic: 32 } as const;
@@ -38,6 +38,7 @@ export const FIXED_CHAINS = [
   "slow",
   "reply",
   "decide",
+  "forbidden",
   "names",
   "names_port",
   "rewired",

@@ -2,21 +2,17 @@
  * A policy as rules: what an `EgressRules` says, in the chains of a slot's table that are filled anew with each change.
  * All of it is judged by the address that the connection was first sent to, so the same rules hold for its replies.
  */
-import { type AddressRange, addressBytes, type PortRange, parseRange } from "../../../base/address.ts";
-import { FORBIDDEN } from "../../../base/forbidden.ts";
+import { type AddressRange, addressBytes, type PortRange } from "../../../base/address.ts";
 import type { EgressRules } from "../../network.ts";
 import { Attributes } from "../answer.ts";
 import { type Netlink, NLM_F_DUMP } from "../message.ts";
-import { LINKS, LINKS6, type SlotAddresses } from "../plan.ts";
+import type { SlotAddresses } from "../plan.ts";
 import { Batch, tableMessage } from "./batch.ts";
 import * as x from "./expressions.ts";
-import { GRACE_KEY, GRACE_MS, ownBytes, WORKING } from "./fixed.ts";
-import { difference, merged } from "./intervals.ts";
+import { GRACE_KEY, GRACE_MS, ownBytes, refuseForbidden, WORKING } from "./fixed.ts";
+import { merged } from "./intervals.ts";
 import { CONNECTIONS_OBJECT, FAMILIES, type Family, MSG, POLICY_CHAINS, PROTOCOL, TABLE } from "./names.ts";
 import { GROUP } from "./table.ts";
-
-/** Never reached whatever is exempt: the links themselves, with services of this host and other sandboxes behind them. */
-const OWN_RANGES = [LINKS, LINKS6, "10.99.0.0/30", "fd57:5752::/64"].map((text) => parseRange(text) as AddressRange);
 
 /** Everything that one change is made of. */
 interface Change {
@@ -123,10 +119,8 @@ function addAllowlist({ batch, rules }: Change): void {
 /** The judgement: forbidden ranges first in every mode, then what the mode allows. */
 function addFresh(change: Change): void {
   const { batch, rules } = change;
-  for (const f of FAMILIES) {
-    const forbidden = merged([...difference(FORBIDDEN, rules.exempt, f.family), ...OWN_RANGES], f.family);
-    batch.rule("fresh", x.loadDestination(f), x.lookup(...batch.ranges(f, forbidden)), x.goto("refuse"));
-  }
+  if (rules.exempt.length === 0) batch.rule("fresh", x.jump("forbidden"));
+  else refuseForbidden(batch, "fresh", rules.exempt);
   addProxy(change);
   if (rules.mode === "allowlist") addAllowlist(change);
   if (rules.mode === "open") {

@@ -10,9 +10,20 @@ import { LIMITS } from "../../../limits.ts";
 import { Attributes } from "../answer.ts";
 import { type Netlink, NLM_F_DUMP } from "../message.ts";
 import type { SlotAddresses } from "../plan.ts";
-import { Batch, sealOf, tableMessage } from "./batch.ts";
+import { Batch, type Seal, sealOf, tableMessage } from "./batch.ts";
 import { addFixed } from "./fixed.ts";
-import { COUNTERS, FAMILIES, FIXED_CHAINS, HOOK, MSG, POLICY_CHAINS, PRIORITY, SET_FLAG, TABLE } from "./names.ts";
+import {
+  COUNTERS,
+  FAMILIES,
+  FAMILY,
+  FIXED_CHAINS,
+  HOOK,
+  MSG,
+  POLICY_CHAINS,
+  PRIORITY,
+  SET_FLAG,
+  TABLE,
+} from "./names.ts";
 
 /** How long a destination that was tried is remembered: one row a minute. */
 export const TRIED_MS = 60_000;
@@ -48,15 +59,23 @@ const BASE_CHAINS = {
   postrouting: { type: "nat", hook: HOOK.postrouting, priority: PRIORITY.srcnat, policy: "accept" },
 } as const;
 
+const SLOT_FAMILIES = [FAMILY.inet, FAMILY.arp];
+const ARP_CHAIN = { type: "filter", hook: HOOK.arpInput, priority: PRIORITY.filter, policy: "accept" } as const;
+
 /**
  * A new table in place of any that is there, its counters at zero, through which nothing passes until `installRules`.
  * @throws {NativeError}
  */
 export function resetTable(nl: Netlink, at: SlotAddresses): void {
   const batch = new Batch(nl);
-  batch.table();
-  batch.deleteTable();
-  batch.table();
+  for (const family of SLOT_FAMILIES) {
+    batch.inFamily(family, () => {
+      batch.table();
+      batch.deleteTable();
+      batch.table();
+    });
+  }
+  batch.inFamily(FAMILY.arp, () => batch.chain("arp", ARP_CHAIN));
   for (const name of [...FIXED_CHAINS, ...POLICY_CHAINS]) {
     batch.chain(name, name in BASE_CHAINS ? BASE_CHAINS[name as keyof typeof BASE_CHAINS] : undefined);
   }
@@ -68,33 +87,42 @@ export function resetTable(nl: Netlink, at: SlotAddresses): void {
 
 const DORMANT = 1;
 
-/** False when the table is gone or switched off, or has rules more, less or other than were written. @throws {NativeError} */
-function isWhole(nl: Netlink, groups: readonly number[]): boolean {
-  tableMessage(nl, "list tables", MSG.getTable, NLM_F_DUMP).end();
-  const tables = nl.dump().map(({ body }) => ({ family: body[0], of: new Attributes(body, 4) }));
-  const own = tables.find(({ family, of }) => family === 1 && of.text(1) === TABLE);
-  if (own === undefined || ((own.of.be32(2) ?? 0) & DORMANT) !== 0) return false;
-  tableMessage(nl, "list rules", MSG.getRule, NLM_F_DUMP).attrText(1, TABLE).end();
+/** Seals of a family's rules, null where one has none; null when that table is switched off. */
+function seals(nl: Netlink, family: number): (Seal | null)[] | null {
+  tableMessage(nl, "list tables", MSG.getTable, NLM_F_DUMP, family).end();
+  const tables = nl.dump().map(({ body }) => new Attributes(body, 4));
+  const own = tables.find((of) => of.text(1) === TABLE);
+  if (own === undefined || ((own.be32(2) ?? 0) & DORMANT) !== 0) return null;
+  tableMessage(nl, "list rules", MSG.getRule, NLM_F_DUMP, family).attrText(1, TABLE).end();
+  return nl
+    .dump()
+    .map(({ body }) => new Attributes(body, 4))
+    .filter((of) => of.text(1) === TABLE)
+    .map((of) => sealOf(of.bytes(7)));
+}
+
+/** False when a table is gone or switched off, or has rules more, less or other than were written. @throws {NativeError} */
+function isWhole(nl: Netlink, families: readonly number[], groups: readonly number[]): boolean {
   const seen = new Map<number, { readonly total: number; readonly indexes: Set<number> }>();
-  for (const { body } of nl.dump()) {
-    const of = new Attributes(body, 4);
-    if (body[0] !== 1 || of.text(1) !== TABLE) continue;
-    const seal = sealOf(of.bytes(7));
-    if (seal === null) return false;
-    const group = seen.get(seal.group) ?? { total: seal.total, indexes: new Set() };
-    if (group.total !== seal.total || group.indexes.has(seal.index)) return false;
-    group.indexes.add(seal.index);
-    seen.set(seal.group, group);
+  for (const found of families.map((family) => seals(nl, family))) {
+    if (found === null) return false;
+    for (const seal of found) {
+      if (seal === null) return false;
+      const group = seen.get(seal.group) ?? { total: seal.total, indexes: new Set() };
+      if (group.total !== seal.total || group.indexes.has(seal.index)) return false;
+      group.indexes.add(seal.index);
+      seen.set(seal.group, group);
+    }
   }
   return seen.size === groups.length && groups.every((g) => seen.get(g)?.indexes.size === seen.get(g)?.total);
 }
 
 /** Whether nobody else has changed the slot's rules since `resetTable` and `installRules`; members of sets are not looked at. */
 export function tableIsWhole(nl: Netlink): boolean {
-  return isWhole(nl, [GROUP.fixed, GROUP.policy]);
+  return isWhole(nl, SLOT_FAMILIES, [GROUP.fixed, GROUP.policy]);
 }
 
 /** The same of the root namespace's table, which has one group. */
 export function fixedIsWhole(nl: Netlink): boolean {
-  return isWhole(nl, [GROUP.fixed]);
+  return isWhole(nl, [FAMILY.inet], [GROUP.fixed]);
 }
