@@ -152,12 +152,12 @@ if (gate("root"))
         install({ limits: { ...LIMITS, bytesPerSecond } });
         const name = `download at ${bytesPerSecond}`;
         await net.guest.do("open", name, "1.2.3.4", 7001);
-        await systemClock.sleep(1000); // the bucket runs dry
+        await systemClock.sleep(600); // the bucket runs dry
         const before = usage().bytesIn;
-        await systemClock.sleep(1500);
+        await systemClock.sleep(1000);
         const passed = usage().bytesIn - before;
         await net.guest.do("close", name);
-        return passed / 1.5;
+        return passed;
       };
       expect(await received(null)).toBeGreaterThan(1_500_000);
       const bounded = await received(300_000);
@@ -220,13 +220,13 @@ if (gate("root"))
       await net.guest.do("tcpServe", [net.at.guestAddress], 8000, "echo", 0, 0);
       await net.guest.do("tcpServe", [net.at.guestAddress6], 8000, "echo", 0, 0);
       install();
-      for (const to of [net.at.guestAddress, net.at.guestAddress6]) {
-        expect(await net.host.do("tcp", to, 8000, WAIT_MS)).toBe("silent");
-        expect(await net.host.do("ping", to, WAIT_MS, undefined)).toBe("silent");
-      }
-      for (const to of [net.at.slotAddress, net.at.slotAddress6]) {
-        expect(await net.host.do("ping", to, WAIT_MS, undefined)).toBe("silent");
-      }
+      const guest = [net.at.guestAddress, net.at.guestAddress6];
+      const pinged = [...guest, net.at.slotAddress, net.at.slotAddress6];
+      const tries = [
+        ...guest.map((to) => net.host.do("tcp", to, 8000, WAIT_MS)),
+        ...pinged.map((to) => net.host.do("ping", to, WAIT_MS, undefined)),
+      ];
+      expect([...new Set(await Promise.all(tries))]).toEqual(["silent"]);
     });
 
     test("let fragments pass as the whole that they are", async () => {
