@@ -2,13 +2,17 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeFd } from "../../../ffi/files.ts";
 import { NativeError } from "../../../ffi/native.ts";
+import { parseAddress } from "../../../src/base/address.ts";
 import { createLog } from "../../../src/base/log.ts";
+import type { VmRef } from "../../../src/driver/driver.ts";
 import { type Lent, Networks, type NetworksOptions, type Prepared } from "../../../src/host/net/networks.ts";
+import { NO_EGRESS } from "../../../src/host/net/slot.ts";
+import { hostBootId, startTicksOf } from "../../../src/host/slots/process-name.ts";
 import { LIMITS } from "../../../src/limits.ts";
 import { FakeClock } from "../../harness/clock.ts";
 import { more, traces } from "../../harness/leaks.ts";
 import { until } from "../../harness/until.ts";
-import { inNamespace, locks, run, slotDevices } from "./unshared.ts";
+import { holdTap, inNamespace, locks, run, slotDevices } from "./unshared.ts";
 
 /** What this process has open of the kind that networks are made of. */
 function held(): readonly string[] {
@@ -178,6 +182,48 @@ inNamespace(import.meta.path, () => {
       giveBack(one);
       expect(networks.kept).toBe(0);
       expect(more(before, held())).toEqual([]);
+    });
+  });
+
+  describe("The network of a sandbox that another process made", () => {
+    const refOf = (pid: number): VmRef => ({
+      ...{ id: "sb_other", pid, startTicks: startTicksOf(pid) ?? 0 },
+      ...{ hostBootId: hostBootId(), socketDir: "/nowhere" },
+    });
+
+    test("is found by its process, and changed as by its maker", async () => {
+      const one = lease();
+      const holder = await holdTap(one.lent.nsFd);
+      const other = open();
+      const open6 = { ...NO_EGRESS, mode: "open", dnsPort: 5353 } as const;
+      const network = other.networkOf(refOf(holder.pid))!;
+      expect(network.hostAddress).toBe(one.lent.network.hostAddress);
+      network.apply(open6);
+      network.apply(open6);
+      network.admit([{ address: parseAddress("192.0.2.7")!, ports: null, seconds: 60, proxied: false }]);
+      expect(network.usage()).toEqual({ bytesOut: 0, bytesIn: 0, connections: 0, refused: 0 });
+      expect(network.tried()).toEqual({ rows: [], lost: 0 });
+      const held2 = held();
+      network.usage();
+      expect(held()).toEqual(held2); // nothing stays open between calls
+      await holder[Symbol.asyncDispose]();
+      expect([network.usage(), network.tried()]).toEqual([null, { rows: [], lost: 0 }]);
+      expect(() => network.apply(NO_EGRESS)).toThrow("could not be changed");
+      other.release();
+      giveBack(one);
+    });
+
+    test("is nobody's who has the pid now, of this boot or another, nor of a process without one", async () => {
+      const one = lease();
+      const holder = await holdTap(one.lent.nsFd);
+      const ref = refOf(holder.pid);
+      expect(networks.networkOf(ref)).not.toBeNull();
+      expect(networks.networkOf({ ...ref, startTicks: ref.startTicks + 1 })).toBeNull();
+      expect(networks.networkOf({ ...ref, hostBootId: "another" })).toBeNull();
+      expect(networks.networkOf(refOf(process.pid))).toBeNull();
+      expect(networks.networkOf({ ...ref, pid: 2 ** 22 + 1 })).toBeNull();
+      await holder[Symbol.asyncDispose]();
+      giveBack(one);
     });
   });
 

@@ -45,7 +45,7 @@ export function inside(ns: number, ...command: string[]): string {
 }
 
 /** A process with the tap of a namespace that is open here; disposing ends it. */
-export async function holdTap(ns: number, ...args: string[]): Promise<AsyncDisposable> {
+export async function holdTap(ns: number, ...args: string[]): Promise<AsyncDisposable & { readonly pid: number }> {
   const script = `${import.meta.dir}/tap-holder.ts`;
   const child = Bun.spawn(["nsenter", `--net=/proc/${process.pid}/fd/${ns}`, process.execPath, script, ...args], {
     stdin: "pipe",
@@ -55,6 +55,7 @@ export async function holdTap(ns: number, ...args: string[]): Promise<AsyncDispo
   const { value } = await child.stdout.getReader().read();
   expect(new TextDecoder().decode(value)).toBe("open\n");
   return {
+    pid: child.pid,
     async [Symbol.asyncDispose]() {
       child.stdin.end();
       await child.exited;
