@@ -1,5 +1,6 @@
 /** HTTP and WebSockets to ports, as the handle has them, over the real agent; the servers are of this machine, some of them hostile. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readdirSync, readlinkSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { WarrenError } from "../../src/errors.ts";
 import { openDoorway } from "../../src/sandbox/ports/doorway.ts";
@@ -45,9 +46,20 @@ async function raw(answer: (socket: Socket) => void): Promise<Raw> {
   return { port, sockets, heard: () => heard, [Symbol.dispose]: stop };
 }
 
-/** Doors of this process, by the kernel's table. */
+/** Doors of this process, by the kernel's table; other processes of the machine may have some too. */
 async function doors(): Promise<number> {
-  return (await Bun.file("/proc/net/unix").text()).split("\n").filter((line) => line.includes("@warren-")).length;
+  const own = new Set(readdirSync("/proc/self/fd").map(socketOf));
+  const table = (await Bun.file("/proc/net/unix").text()).split("\n");
+  return table.filter((line) => line.includes("@warren-door-") && own.has(line.split(/\s+/)[6] ?? "")).length;
+}
+
+/** The inode of a socket; empty for what is none. */
+function socketOf(fd: string): string {
+  try {
+    return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`))?.[1] ?? "";
+  } catch {
+    return ""; // closed since it was listed
+  }
 }
 
 if (gate("gcc")) {
@@ -62,6 +74,17 @@ if (gate("gcc")) {
       await until("no connection is left open", () => it.open() === 0);
       await until("no door is left open", async () => (await doors()) === 0);
       await it[Symbol.asyncDispose]();
+    });
+
+    test("fetch has a door open while it waits, and none after", async () => {
+      using silent = await raw(() => undefined);
+      const abort = new AbortController();
+      const waiting = it.sandbox.fetch(silent.port, "/", { signal: abort.signal });
+      await until("the request is there", () => silent.heard() !== "");
+      expect(await doors()).toBe(1);
+      abort.abort(new Error("enough"));
+      await expect(waiting).rejects.toThrow("enough");
+      await until("the door is shut", async () => (await doors()) === 0);
     });
 
     test("fetch sends the request as it is, without the door's secret, to the port by its own name", async () => {

@@ -65,7 +65,7 @@ interface Handlers {
 
 /** Abstract: it has no file that could be left over. */
 function unixListener(handlers: Handlers) {
-  const unix = `\0warren-${nonce()}`;
+  const unix = `\0warren-door-${nonce()}`;
   return { listener: Bun.listen<SocketEnd>({ unix, ...handlers }), at: { unix } };
 }
 
