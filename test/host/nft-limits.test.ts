@@ -189,8 +189,11 @@ if (gate("root"))
       }
       await net.guest.do("ip", ["addr del 10.98.0.9/32 dev eth0", "addr del fd57:5752::9/128 dev eth0"]);
       await net.guest.do("ip", ["link set eth0 address 02:57:52:00:00:03"]);
+      const { bytesOut, refused } = usage();
       expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("silent");
       expect(await net.guest.do("udp", "2600::4", 7000, WAIT_MS, {})).toBe("silent");
+      expect(usage().bytesOut).toBe(bytesOut);
+      expect(usage().refused).toBeGreaterThan(refused);
       // A new address of its own makes a kernel forget all neighbours.
       const gateways = [net.at.tapAddress, net.at.tapAddress6];
       const known = gateways.map((address) => `neigh replace ${address} lladdr ${net.at.tapMac} dev eth0`);
