@@ -210,6 +210,16 @@ describe("The proxy", () => {
     expect(new TextDecoder().decode(await overTcp(proxyPort, get("a.example")))).toStartWith("HTTP/1.1 403 ");
   });
 
+  test("is another one when there are hosts with a secret that its authority is not good for", async () => {
+    const { network, egress } = await sandbox(NAMED, { egress: { mode: "open", inspect: true } });
+    const [proxyPort, pem] = [network.rules.proxyPort!, egress.certificatePem];
+    expect(pem).toBeNull();
+    await egress.change(parsePolicy({ mode: "open", inspect: true }, [secret("a.example")]));
+    expect(egress.certificatePem).toStartWith("-----BEGIN");
+    expect(network.rules.proxyPort).not.toBe(proxyPort);
+    expect(await overTcp(proxyPort, get("a.example"))).toHaveLength(0);
+  });
+
   test("is gone when nothing is for it, and its authority stays for when it is back", async () => {
     const secrets = [secret("a.example"), secret("x.b.example")];
     const { network, egress } = await sandbox(NAMED, { secrets });
@@ -309,6 +319,11 @@ describe("resolve, which the proxy connects by,", () => {
     await egress.change(policy({ mode: "open" }));
     expect(await texts("::ffff:9.9.9.9")).toEqual([4]);
     for (const name of ["127.0.0.1", "::1", "169.254.169.254"]) expect(await texts(name)).toEqual([]);
+  });
+
+  test("gives no IPv6 address where IPv6 cannot be reached", async () => {
+    const { egress } = await sandbox(NAMED, { egress: { mode: "open" }, ipv6: false });
+    expect([await egress.resolve("2606:4700::1"), (await egress.resolve("a.example")).length]).toEqual([[], 1]);
   });
 
   test("never gives an address of this host, exempt or not", async () => {
