@@ -166,7 +166,7 @@ if (networkGate()) {
         if (process.env["RECORD"] !== undefined)
           await record({ bench: "flood", machine: machineFacts(), alone, beside });
         for (const { p50, sent } of Object.values(beside)) {
-          expect(sent).toBeGreaterThan(1_000);
+          expect(sent).toBeGreaterThan(200);
           expect([p50 < Math.max(TIMES_SLOWER * alone.p50, SLOWER_MS), says]).toEqual([true, says]);
         }
       },

@@ -21,12 +21,14 @@ const POLICIES: Readonly<Record<Egress["mode"], Egress>> = {
   allowlist: { mode: "allowlist", allow: [`${INDEX}:80`, `${REGISTRY}:80`] },
   open: { mode: "open" },
 };
-/** A person waits for this answer; emulated, pip takes most of it to start. */
-const FAILS_MS = 20_000;
+/** Seven runs of installers in two emulated guests: 30 s on two cores that do nothing else. */
+const VM_INSTALL_MS = 3 * VM_TEST_MS;
+/** Installers take some seconds of an emulated core to start, more on a busy machine; time-outs of theirs are minutes. */
+const FAILS_MS = 60_000;
 
 const PIP = {
   command: "python3 -m pip install --quiet warren-tiny && python3 -c 'import warren_tiny; print(warren_tiny.SAYS)'",
-  undo: "python3 -m pip uninstall --quiet --yes warren-tiny",
+  undo: "rm -r /usr/local/lib/python3.11/dist-packages/warren_tiny*",
   env: { PIP_INDEX_URL: `http://${INDEX}/simple`, PIP_TRUSTED_HOST: INDEX },
 };
 const NPM = {
@@ -92,6 +94,7 @@ if (networkGate()) {
       { command, undo, env }: typeof PIP | typeof NPM,
       says: string,
       fails: RegExp,
+      modes: readonly Egress["mode"][],
     ) => {
       await sandbox.setNetwork(POLICIES.none);
       const before = performance.now();
@@ -99,7 +102,7 @@ if (networkGate()) {
       expect(failed.exitCode).not.toBe(0);
       expect(failed.stdout + failed.stderr).toMatch(fails);
       expect(performance.now() - before).toBeLessThan(FAILS_MS);
-      for (const mode of ["allowlist", "open"] as const) {
+      for (const mode of modes) {
         await sandbox.setNetwork(POLICIES[mode]);
         const done = await sandbox.exec(command, { env });
         expect([done.exitCode, done.stdout.trim().split("\n").at(-1), done.stderr]).toMatchObject([
@@ -111,27 +114,27 @@ if (networkGate()) {
       }
     };
 
-    test(
-      "pip install works in modes allowlist and open, and says soon that there is no network in none",
-      async () => {
-        await using sandbox = await create(warren, POLICIES.none);
-        await installs(sandbox, PIP, "from the index", /name resolution|No matching distribution/i);
-      },
-      VM_TEST_MS,
-    );
-
     const from = npmOfHost();
     if (from === null) console.warn("skipped: npm in a guest: this host has no node and npm to copy");
-    else {
-      test(
-        "npm install works in modes allowlist and open, and says soon that there is no network in none",
-        async () => {
+    test(
+      "pip install and npm install work where the policy allows, and say soon that there is no network where it does not",
+      async () => {
+        const pip = async () => {
+          await using sandbox = await create(warren, POLICIES.none);
+          await installs(sandbox, PIP, "from the index", /name resolution|No matching distribution/i, [
+            "allowlist",
+            "open",
+          ]);
+        };
+        const npm = async () => {
+          if (from === null) return;
           await using sandbox = await create(warren, POLICIES.none);
           await bringNpm(sandbox, from);
-          await installs(sandbox, NPM, "from the registry", /EAI_AGAIN|ENOTFOUND|network/);
-        },
-        VM_TEST_MS,
-      );
-    }
+          await installs(sandbox, NPM, "from the registry", /EAI_AGAIN|ENOTFOUND|network/, ["allowlist"]);
+        };
+        await Promise.all([pip(), npm()]);
+      },
+      VM_INSTALL_MS,
+    );
   });
 }
