@@ -74,8 +74,8 @@ export class Passage {
 
   /** Ends the connection so that the last answer arrives: what the guest was still sending is read for a while. */
   async farewell(): Promise<void> {
-    this.deadline.set(BOUNDS.lingerMs);
     await this.guest.end();
+    this.deadline.set(BOUNDS.lingerMs);
     let left: number = BOUNDS.lingerBytes;
     for (let bytes = await this.guest.read(); bytes !== null && left > 0; bytes = await this.guest.read()) {
       left -= bytes.length;

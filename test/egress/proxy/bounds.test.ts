@@ -5,7 +5,7 @@ import type { Socket } from "node:net";
 import { BOUNDS } from "../../../src/egress/proxy/bounds.ts";
 import { FakeClock } from "../../harness/clock.ts";
 import { until } from "../../harness/until.ts";
-import { get, NAMES, type Talk, world } from "./world.ts";
+import { clientHello, get, NAMES, type Talk, world } from "./world.ts";
 
 /** Until the proxy has taken the connections and set their timers. */
 async function taken(clock: FakeClock, count: number): Promise<void> {
@@ -140,22 +140,6 @@ test("A sandbox has so many connections and no more; one that ends makes room", 
   held[0]?.destroy();
   await until("room again", probe);
 }, 60_000);
-
-/** The first flight of a real client. */
-async function clientHello(name: string): Promise<Uint8Array> {
-  const { connect } = await import("node:tls");
-  const { Duplex } = await import("node:stream");
-  return await new Promise((resolve) => {
-    const sink = new Duplex({
-      read: () => undefined,
-      write: (chunk: Uint8Array, _, done) => {
-        resolve(chunk);
-        done();
-      },
-    });
-    connect({ socket: sink, servername: name }).on("error", () => undefined); // it gets no answer
-  });
-}
 
 test("A ClientHello may come byte by byte and in many records", async () => {
   await using here = await world();

@@ -2,6 +2,8 @@
 
 import { expect, test } from "bun:test";
 import type { Socket } from "node:net";
+import { systemClock } from "../../../src/base/clock.ts";
+import { until } from "../../harness/until.ts";
 import { get, NAMES, world } from "./world.ts";
 
 /** A server that answers every connection's first bytes with one text, in pieces, and perhaps hangs up. */
@@ -63,6 +65,41 @@ test("An upstream connection is used again for the same host, and left when the 
   for (const answer of ["1-1;", "1-2;", "2-1;"]) await talk.say(get("a.test")).hears(answer);
   expect(here.events.length).toBe(3);
 });
+
+test("A host that closes a kept connection in the same instant is asked again if that changes nothing, else not", async () => {
+  await using here = await world({
+    serve: (socket) => {
+      socket.once("data", () => {
+        socket.write("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok;");
+        socket.once("data", () => socket.end());
+      });
+    },
+  });
+  const talk = here.plain().say(get("a.test", "/1"));
+  await talk.hears("ok;");
+  await talk.say(get("a.test", "/2")).hears("ok;HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok;");
+  expect(here.served()).toBe(2);
+  // What may change something is for the client to judge: it gets what a server that hangs up would give it.
+  talk.say("POST /3 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi");
+  expect((await talk.isOver()).match(/HTTP\/1\.1/g)?.length).toBe(2);
+  expect(here.served()).toBe(2);
+});
+
+test("A guest that reads slowly gets all of an answer that ends with its connection", async () => {
+  const body = "0123456789abcdef".repeat(512 * 1024);
+  await using here = await world({ serve: canned(["HTTP/1.0 200 OK\r\n\r\n", body], "close") });
+  const socket = here.plainSocket();
+  socket.write(get("a.test"));
+  const clock = systemClock;
+  let [text, pieces] = ["", 0];
+  socket.on("data", (bytes: Uint8Array) => {
+    text += Buffer.from(bytes).toString("latin1");
+    socket.pause();
+    clock.after(pieces++ < 3 ? 900 : 0, () => socket.resume());
+  });
+  await until("the end", () => socket.readableEnded || socket.destroyed);
+  expect(text.length).toBe(body.length + "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".length);
+}, 30_000);
 
 test("Bodies are framed anew: chunked and of a length, both ways, in odd pieces", async () => {
   const bodies: string[] = [];

@@ -123,6 +123,15 @@ test("WebSocket to a host with a secret is carried both ways after the 101, and 
   expect(here.heard()).not.toContain("h2c");
 });
 
+test("A host that switches to another protocol than WebSocket gets no tunnel", async () => {
+  for (const upgrade of ["h2c", "websocket, h2c", "TLS/1.3"]) {
+    const answer = `HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`;
+    await using here = await world({ serve: (socket) => socket.once("data", () => socket.write(answer)) });
+    const ask = get(NAMES.secret, "/ws", "Connection: Upgrade", "Upgrade: websocket");
+    expect(await here.tls(NAMES.secret).say(ask).isOver()).toStartWith("HTTP/1.1 502 ");
+  }
+});
+
 test("Several secrets of a host are all set, and a change of them holds from the next request", async () => {
   const of = (value: string) => ["X-One", "X-Two"].map((header) => ({ host: NAMES.secret, header, value }));
   await using here = await world({ secrets: of("first") });

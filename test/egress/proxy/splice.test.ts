@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { settle } from "../../harness/clock.ts";
 import { until } from "../../harness/until.ts";
-import { get, NAMES, VALUE, world } from "./world.ts";
+import { clientHello, get, NAMES, VALUE, world } from "./world.ts";
 
 test("TLS to an allowed name goes through untouched, and the guest sees the host's own certificate", async () => {
   await using here = await world();
@@ -93,6 +93,18 @@ test("A splice carries 32 MiB each way at once, whole and in order, and each sid
   await send(socket);
   expect(await received).toBe(expected());
   expect(await got[0]).toBe(expected());
+}, 60_000);
+
+test("A splice whose guest has ended its side gives it all that comes after, and only then closes", async () => {
+  const serve = (socket: Socket): void => {
+    socket.on("end", () => void send(socket));
+    socket.resume();
+  };
+  await using here = await world({ serve, bare: true });
+  const socket = here.plainSocket();
+  const received = receive(socket);
+  socket.end(await clientHello(NAMES.open));
+  expect(await received).toBe(expected());
 }, 60_000);
 
 test("What nobody reads stays with the sender: a splice holds little of a flood", async () => {

@@ -1,5 +1,6 @@
 /** A small internet on loopback for the proxy: servers with real TLS under an authority of their own, and guests that speak raw. */
 import { connect as connectTcp, createServer as createTcp, type Socket } from "node:net";
+import { Duplex } from "node:stream";
 import { connect as connectTls, createServer as createTls, type TLSSocket } from "node:tls";
 import { parseAddress } from "../../../src/base/address.ts";
 import { systemClock } from "../../../src/base/clock.ts";
@@ -92,6 +93,7 @@ export interface World extends AsyncDisposable {
   readonly served: () => number;
   readonly ca: CertificateAuthority;
   plain(): Talk;
+  plainSocket(): Socket;
   /** `asked`: its SNI; trusts the world's authority and, unless told not to, the sandbox's. */
   tls(asked: string, options?: { readonly protocols?: string[]; readonly trust?: readonly string[] }): Talk;
   /** The same as a socket. */
@@ -101,10 +103,12 @@ export interface World extends AsyncDisposable {
 
 export interface WorldOptions extends Partial<ProxyOptions> {
   readonly serve?: Serve;
+  /** Connections to port 443 get to `serve` as they are. */
+  readonly bare?: boolean;
 }
 
 /** A proxy that allows all but `denied.test`, in front of a server for every name, in plain and over TLS. */
-export async function world({ serve = echoHeads, ...options }: WorldOptions = {}): Promise<World> {
+export async function world({ serve = echoHeads, bare = false, ...options }: WorldOptions = {}): Promise<World> {
   const outside = createAuthority(systemClock, ["test"]);
   const real = createAuthority(systemClock, [NAMES.secret, NAMES.open, NAMES.wrong]);
   const ca = createAuthority(systemClock, [NAMES.secret, NAMES.wrong]);
@@ -146,13 +150,21 @@ export async function world({ serve = echoHeads, ...options }: WorldOptions = {}
     clock: systemClock,
     log: createLog("debug", (line) => logged.push(line)),
     onRequest: (event) => events.push(event),
-    connectTo: { port: (asked) => (asked === 443 ? (ports[1] ?? 0) : (ports[0] ?? 0)), roots: [real.certificatePem] },
+    connectTo: {
+      port: (asked) => (asked === 443 && !bare ? (ports[1] ?? 0) : (ports[0] ?? 0)),
+      roots: [real.certificatePem],
+    },
     ...options,
   });
   const guests = new Set<Socket>();
   const dial = (asked: string, trust: readonly string[], protocols: string[] = ["http/1.1"]): TLSSocket => {
     const to = { host: "127.0.0.1", port: proxy.port, servername: asked, ca: [...trust], ALPNProtocols: protocols };
     const socket = connectTls(asked === "" ? { ...to, servername: "", checkServerIdentity: () => undefined } : to);
+    guests.add(socket);
+    return socket;
+  };
+  const plainSocket = (): Socket => {
+    const socket = connectTcp({ host: "127.0.0.1", port: proxy.port, allowHalfOpen: true });
     guests.add(socket);
     return socket;
   };
@@ -165,11 +177,8 @@ export async function world({ serve = echoHeads, ...options }: WorldOptions = {}
     served: () => served,
     ca,
     worldPem: real.certificatePem,
-    plain: () => {
-      const socket = connectTcp({ host: "127.0.0.1", port: proxy.port, allowHalfOpen: true });
-      guests.add(socket);
-      return new Talk(socket);
-    },
+    plain: () => new Talk(plainSocket()),
+    plainSocket,
     tls: (asked, { protocols, trust = both } = {}) => new Talk(dial(asked, trust, protocols)),
     tlsSocket: (asked) => dial(asked, both),
     async [Symbol.asyncDispose]() {
@@ -189,4 +198,18 @@ async function listening(server: ReturnType<typeof createTcp>): Promise<number> 
 /** A request with nothing but what it needs. */
 export function get(host: string, path = "/", ...fields: readonly string[]): string {
   return [`GET ${path} HTTP/1.1`, `Host: ${host}`, ...fields, "", ""].join("\r\n");
+}
+
+/** The first flight of a real client. */
+export async function clientHello(name: string): Promise<Uint8Array> {
+  return await new Promise((resolve) => {
+    const sink = new Duplex({
+      read: () => undefined,
+      write: (chunk: Uint8Array, _, done) => {
+        resolve(chunk);
+        done();
+      },
+    });
+    connectTls({ socket: sink, servername: name }).on("error", () => undefined); // it gets no answer
+  });
 }
