@@ -57,7 +57,7 @@ export class Networks {
   readonly #lockFree: NetworksOptions["lockFree"];
   readonly #reserve: number;
   readonly #step: BuildGround["step"];
-  #root: RootShare | null = null;
+  readonly #root: RootShare;
   #kept: Kept[] = [];
   #lent = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
@@ -70,6 +70,7 @@ export class Networks {
     this.#lockFree = lockFree;
     this.#reserve = reserve;
     this.#step = step;
+    this.#root = new RootShare(clock, () => this.#touch());
   }
 
   /** Why the last network could not be made, and what to do; null when it could, or none was asked for. */
@@ -100,7 +101,7 @@ export class Networks {
   build(slot: number): Built | null {
     this.#touch();
     try {
-      const root = this.#ground();
+      const root = this.#root;
       root.ensure();
       const built = this.#make(root, slot);
       this.#degraded = null;
@@ -116,7 +117,7 @@ export class Networks {
 
   lend(built: Built): Lent {
     this.#lent += 1;
-    const root = this.#ground();
+    const root = this.#root;
     const reach = new HeldReach(built.netfilter);
     const network = new SlotNetwork(built.at, root, reach, this.#clock);
     let ended = false;
@@ -148,7 +149,7 @@ export class Networks {
   /** @returns null when the sandbox has none of Warren's, or is gone */
   networkOf(ref: VmRef): Network | null {
     try {
-      const root = this.#ground();
+      const root = this.#root;
       root.ensure();
       return networkOfProcess(ref, root, this.#clock);
     } catch (error) {
@@ -164,7 +165,7 @@ export class Networks {
     const lock = this.#lockFree();
     if (lock === null) return { kind: "failed", says: "every slot is taken", remedy: "close some sandboxes" };
     try {
-      const root = this.#ground();
+      const root = this.#root;
       root.ensure();
       const built = this.#make(root, lock.slot);
       const tookMs = this.#clock.monotonicMs() - startMs;
@@ -188,9 +189,7 @@ export class Networks {
     this.#planned?.cancel();
     this.#planned = null;
     for (const kept of this.#kept.splice(0)) this.discard(kept);
-    if (this.#lent > 0) return;
-    this.#root?.close();
-    this.#root = null;
+    if (this.#lent === 0) this.#root.close();
   }
 
   #make(root: RootShare, slot: number): Built {
@@ -200,14 +199,9 @@ export class Networks {
     return { at, ipv6: root.ipv6, ...buildSlot(step === undefined ? ground : { ...ground, step }, at) };
   }
 
-  #ground(): RootShare {
-    this.#root ??= new RootShare(this.#clock);
-    return this.#root;
-  }
-
   #fits({ at, ipv6 }: Built): boolean {
     try {
-      const root = this.#ground();
+      const root = this.#root;
       root.ensure();
       return sameIpv6(ipv6, root.ipv6) && damagesOutside(root.route, at).length === 0;
     } catch (error) {
@@ -223,7 +217,7 @@ export class Networks {
 
   #touch(): void {
     this.#lastMs = this.#clock.monotonicMs();
-    if (this.#reserve > 0) this.#schedule(LIMITS.networkIdleMs);
+    this.#schedule(LIMITS.networkIdleMs);
   }
 
   /** Looks after what is kept in so long at the latest. */
@@ -253,7 +247,7 @@ export class Networks {
   /** Rules of this host that another program threw away are put back. */
   #look(): number {
     try {
-      this.#ground().ensure();
+      this.#root.ensure();
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
       this.#log.warn("this host's share of the network cannot be seen to", { says: explained(error) });
@@ -278,9 +272,8 @@ export class Networks {
 
   #undo(built: Built): readonly string[] {
     try {
-      const ground = this.#ground();
       reset(built);
-      return verify(ground.route, built);
+      return verify(this.#root.route, built);
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
       return [error.message];

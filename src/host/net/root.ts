@@ -14,9 +14,9 @@ import { closeHostPorts, installRootTable, openHostPorts, rootTableIsWhole } fro
 import { type Ipv6, NO_IPV6 } from "./plan.ts";
 
 export class RootShare {
-  readonly route: number;
-  readonly netfilter: number;
   readonly #clock: Clock;
+  readonly #opened: () => void;
+  #sockets: { readonly route: number; readonly netfilter: number } | null = null;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   #ipv6 = NO_IPV6;
   /** Devices whose forwarding is on for sandboxes alone. */
@@ -25,17 +25,34 @@ export class RootShare {
   readonly #ports = new Map<string, readonly number[]>();
   #proc: { readonly fd: number; used: number } | null = null;
 
-  /** @throws {NativeError} `EPROTONOSUPPORT` – this kernel has no netfilter netlink */
-  constructor(clock: Clock) {
+  /** Opens nothing yet. @param opened told whenever something is open from then on, until `close` */
+  constructor(clock: Clock, opened: () => void = () => undefined) {
     this.#clock = clock;
-    this.route = openNetlink(NETLINK_ROUTE);
+    this.#opened = opened;
+  }
+
+  /** An rtnetlink socket of this process's own namespace. @throws {NativeError} */
+  get route(): number {
+    return this.#open().route;
+  }
+
+  /** @throws {NativeError} `EPROTONOSUPPORT` – this kernel has no netfilter netlink */
+  get netfilter(): number {
+    return this.#open().netfilter;
+  }
+
+  #open(): { readonly route: number; readonly netfilter: number } {
+    if (this.#sockets !== null) return this.#sockets;
+    const route = openNetlink(NETLINK_ROUTE);
     try {
-      filterDumps(this.route);
-      this.netfilter = openNetlink(NETLINK_NETFILTER);
+      filterDumps(route);
+      this.#sockets = { route, netfilter: openNetlink(NETLINK_NETFILTER) };
     } catch (error) {
-      closeFd(this.route);
+      closeFd(route);
       throw error;
     }
+    this.#opened();
+    return this.#sockets;
   }
 
   /** As of the last look. */
@@ -103,8 +120,11 @@ export class RootShare {
     return this.#proc.fd;
   }
 
+  /** Closes what is open; it is opened anew when it is needed. */
   close(): void {
-    closeAll([this.route, this.netfilter, this.#proc?.fd ?? null]);
+    closeAll([this.#sockets?.route ?? null, this.#sockets?.netfilter ?? null, this.#proc?.fd ?? null]);
+    this.#sockets = null;
     this.#proc = null;
+    this.#lookedAtMs = Number.NEGATIVE_INFINITY;
   }
 }

@@ -213,6 +213,20 @@ inNamespace(import.meta.path, () => {
       giveBack(one);
     });
 
+    test("costs a process that only looks at it nothing a moment later", async () => {
+      const maker = open({ reserve: 0 });
+      const lock = lockAny()!;
+      const lent = maker.lend(maker.build(lock.slot)!);
+      const holder = await holdTap(lent.nsFd);
+      const kept = held();
+      expect(networks.networkOf(refOf(holder.pid))?.usage()).not.toBeNull();
+      expect(held()).not.toEqual(kept);
+      await clock.advance(2 * LIMITS.networkUnusedMs);
+      expect(held()).toEqual(kept);
+      await holder[Symbol.asyncDispose]();
+      maker.give({ slot: lock.slot, lockFd: lock.fd, built: lent.end() });
+    });
+
     test("is nobody's who has the pid now, of this boot or another, nor of a process without one", async () => {
       const one = lease();
       const holder = await holdTap(one.lent.nsFd);
