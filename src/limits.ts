@@ -232,4 +232,5 @@ assert(LIMITS.memoryMibMin <= LIMITS.memoryMibDefault, "the default memory is al
 assert(LIMITS.batchOutputBytes <= LIMITS.outputBytesMax, "the batch's output cap is allowed");
 assert(LIMITS.artifactBytes >= LIMITS.batchOutputBytes, "an artifact may be as large as a stream");
 assert(LIMITS.diskReserveBytes < LIMITS.dataLowBytes, "an image grows before clones are refused");
+assert(LIMITS.networkReserve <= LIMITS.networkKept, "networks that are ready fit among those that are kept");
 assert(LIMITS.slotUidBase + 2 * LIMITS.slots < 2 ** 31, "slot uids stay positive in signed tools");

@@ -129,7 +129,7 @@ export class Networks {
         ended = true;
         this.#lent -= 1;
         reach.end();
-        root.closePorts(built.at.rootDevice);
+        this.#closePorts(built);
         if (this.#reserve === 0 && this.#lent === 0) this.release();
         return built;
       },
@@ -242,6 +242,16 @@ export class Networks {
     }
     if (this.#cleanOne() || this.#fillOne()) this.#schedule(1);
     else this.#schedule(this.#lent === 0 ? LIMITS.networkUnusedMs - idleMs : this.#look());
+  }
+
+  /** A port that stays open is one that nobody listens at, and is closed when the slot's next sandbox has some of its own. */
+  #closePorts({ at }: Built): void {
+    try {
+      this.#root.closePorts(at.rootDevice);
+    } catch (error) {
+      if (!(error instanceof NativeError)) throw error;
+      this.#log.warn("ports of a sandbox that is gone could not be closed", { says: explained(error) });
+    }
   }
 
   /** Rules of this host that another program threw away are put back. */
