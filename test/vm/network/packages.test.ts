@@ -24,7 +24,7 @@ const POLICIES: Readonly<Record<Egress["mode"], Egress>> = {
 /** Seven runs of installers in two emulated guests: 30 s on two cores that do nothing else. */
 const VM_INSTALL_MS = 3 * VM_TEST_MS;
 /** Installers take some seconds of an emulated core to start, more on a busy machine; time-outs of theirs are minutes. */
-const FAILS_MS = 60_000;
+const FAILS_MS = 90_000;
 
 const PIP = {
   command: "python3 -m pip install --quiet warren-tiny && python3 -c 'import warren_tiny; print(warren_tiny.SAYS)'",
