@@ -18,6 +18,7 @@ export type { CellEvent, ContextInfo, MimeBundle } from "./contract/routes/conte
 export type { ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/exec.ts";
 export type { FileInfo } from "./contract/routes/files.ts";
 export type { Egress, NetworkEvent, NetworkInfo, Secret } from "./contract/routes/network.ts";
+export type { PortInfo } from "./contract/routes/ports.ts";
 export type { SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
 export type { SnapshotInfo } from "./contract/routes/snapshots.ts";
 export type { BakeEvent, TemplateInfo } from "./contract/routes/templates.ts";
@@ -28,6 +29,13 @@ export type { ExecResult } from "./sandbox/collect.ts";
 export type { CellOptions, CellResult, ContextOptions, SandboxContext, SandboxContexts } from "./sandbox/contexts.ts";
 export type { Candidate, Exploration, ExploreOptions, Outcome } from "./sandbox/explore.ts";
 export type { SandboxFiles } from "./sandbox/files.ts";
+export type {
+  ForwardOptions,
+  PortConnection,
+  PortForward,
+  PortRequest,
+  WebSocketOptions,
+} from "./sandbox/ports.ts";
 export type { SandboxProcess } from "./sandbox/process.ts";
 export { Snapshot, type SnapshotOptions } from "./sandbox/snapshots.ts";
 export { type MountOptions, Volume, type VolumeOptions } from "./sandbox/volume.ts";
