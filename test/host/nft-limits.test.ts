@@ -145,6 +145,12 @@ if (gate("root"))
       }
       expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("refused");
       for (const name of ["held 1", "held 2", "held 3"]) await net.guest.do("close", name);
+      expect(tableIsWhole(net.nl)).toBe(true);
+      install({ limits: { ...LIMITS, connections: 1 } });
+      expect(tableIsWhole(net.nl)).toBe(true);
+      await net.guest.do("open", "held alone", "1.2.3.4", 80);
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("refused");
+      await net.guest.do("close", "held alone");
     });
 
     test("bound bytes in a second towards the guest", async () => {
@@ -206,7 +212,7 @@ if (gate("root"))
         (await net.slot.do("read", "/proc/net/arp")).split("\n").filter((line) => line.includes("11.32.")).length;
       const damaged = new Batch(net.nl);
       damaged.inFamily(FAMILY.arp, () => damaged.deleteTable());
-      damaged.commit(0);
+      damaged.commit();
       expect(tableIsWhole(net.nl)).toBe(false);
       await net.guest.do("arpFlood", net.at.tapAddress, 200);
       await until("Control: without the rule they are believed", async () => (await neighbours()) > 100);
@@ -245,7 +251,7 @@ if (gate("root"))
     function damage(how: (batch: Batch) => void): void {
       const batch = new Batch(net.nl);
       how(batch);
-      batch.commit(0);
+      batch.commit();
     }
 
     test("are known to be whole until somebody changes them", async () => {

@@ -141,7 +141,7 @@ if (gate("root"))
       expect(rootTableIsWhole(new Netlink(other.netfilter))).toBe(false);
       const batch = new Batch(net.hostNl);
       batch.clear("forward");
-      batch.commit(0);
+      batch.commit();
       expect(rootTableIsWhole(net.hostNl)).toBe(false);
       installRootTable(net.hostNl, { ownForwarding: [] });
       expect(rootTableIsWhole(net.hostNl)).toBe(true);

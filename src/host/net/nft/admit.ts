@@ -7,7 +7,7 @@ import type { Netlink } from "../message.ts";
 import { Batch, type Element } from "./batch.ts";
 import { portBlocks } from "./intervals.ts";
 import { FAMILIES, type Family } from "./names.ts";
-import { ADMITTED_AT_ONCE, GROUP } from "./table.ts";
+import { ADMITTED_AT_ONCE } from "./table.ts";
 
 /** A member that expires between two looks of the kernel fails its change, before Linux 6.9: the next try finds it gone. */
 const TRIES = 3;
@@ -88,7 +88,7 @@ function write(nl: Netlink, f: Family, all: readonly Opened[]): void {
       all.flatMap(({ ports }) => [...ports.values()]),
     );
     try {
-      batch.commit(GROUP.policy);
+      batch.commit();
       return;
     } catch (error) {
       if (tried === TRIES || !hasCode(error, "ENOENT")) throw error;

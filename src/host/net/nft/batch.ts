@@ -6,11 +6,23 @@
 import { type AddressRange, addressBytes } from "../../../base/address.ts";
 import { type Netlink, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE } from "../message.ts";
 import type { Expression } from "./expressions.ts";
-import { CONNECTIONS_OBJECT, COUNTER_OBJECT, FAMILY, type Family, MSG, SET_FLAG, SUBSYSTEM, TABLE } from "./names.ts";
+import {
+  COUNTER_OBJECT,
+  FAMILY,
+  type Family,
+  KIND,
+  type Kind,
+  kindBytes,
+  MSG,
+  SET_FLAG,
+  SUBSYSTEM,
+  TABLE,
+} from "./names.ts";
 
 const [BATCH_BEGIN, BATCH_END] = [16, 17];
 const INTERVAL_END = 1;
-const MORE_THAN = 1;
+/** Of each part in the number of a joined kind. */
+const KIND_BITS = 6;
 /** Bytes of keys and their frames in one message: an attribute has to stay below 64 KiB. */
 const ELEMENTS_BYTES = 32 * 1024;
 
@@ -21,7 +33,7 @@ export interface Element {
 }
 
 export interface SetShape {
-  readonly keyBytes: number;
+  readonly key: readonly Kind[];
   readonly flags: number;
   readonly size: number;
   readonly timeoutMs?: number;
@@ -49,39 +61,47 @@ export function tableMessage(
     .be16(0);
 }
 
-/** What a rule says of itself: which group it is of, its place in the group, and how many that has. */
+/** Groups of rules, each written as a whole: what nothing changes, a policy, and the limit of open connections. */
+export const GROUP = { fixed: 0, policy: 1, crowd: 2 } as const;
+
+/** What a rule says of itself: which group it is of, its place in the group, how many that has, and a number of the group's own. */
 export interface Seal {
   readonly group: number;
   readonly index: number;
   readonly total: number;
+  readonly note: number;
 }
 
 /** In the form that `nft` keeps its own notes in, of a type that it does not know: type, length, value. */
-const SEAL_HEAD = [0x57, 5] as const;
+const SEAL_HEAD = [0x57, 8] as const;
+const SEAL_BYTES = 10;
 
-function seal({ group, index, total }: Seal): Uint8Array {
-  return Uint8Array.of(...SEAL_HEAD, group, index >> 8, index & 255, total >> 8, total & 255);
+function seal({ group, index, total, note }: Seal): Uint8Array {
+  const bytes = new Uint8Array(SEAL_BYTES);
+  bytes.set(SEAL_HEAD);
+  for (const [i, value] of [group, index, total, note].entries())
+    new DataView(bytes.buffer).setUint16(2 + 2 * i, value);
+  return bytes;
 }
 
 /** Null for the rule of somebody else. */
 export function sealOf(bytes: Uint8Array | null): Seal | null {
-  if (bytes?.length !== 7 || bytes[0] !== SEAL_HEAD[0]) return null;
-  const [, , group, high, low, totalHigh, totalLow] = bytes as unknown as number[] as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
-  return { group, index: (high << 8) | low, total: (totalHigh << 8) | totalLow };
+  if (bytes?.length !== SEAL_BYTES || bytes[0] !== SEAL_HEAD[0]) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset + SEAL_HEAD.length);
+  const [group, index, total, note] = [0, 2, 4, 6].map((at) => view.getUint16(at)) as [number, number, number, number];
+  return { group, index, total, note };
+}
+
+interface Rule {
+  readonly family: number;
+  readonly chain: string;
+  readonly expressions: readonly Expression[];
 }
 
 export class Batch {
   readonly #nl: Netlink;
-  readonly #rules: { readonly family: number; readonly chain: string; readonly expressions: readonly Expression[] }[] =
-    [];
+  readonly #groups = new Map<number, { readonly note: number; readonly rules: Rule[] }>();
+  #group: number = GROUP.fixed;
   #family: number = FAMILY.inet;
   #anonymous = 0;
 
@@ -98,6 +118,12 @@ export class Batch {
     this.#family = family;
     job();
     this.#family = before;
+  }
+
+  /** What rules are from now on. @param note up to 65535 */
+  group(group: number, note = 0): void {
+    this.#group = group;
+    if (!this.#groups.has(group)) this.#groups.set(group, { note, rules: [] });
   }
 
   table(): void {
@@ -124,20 +150,8 @@ export class Batch {
     nl.nest(4, () => undefined).end();
   }
 
-  /** An object that matches when more than so many connections are open; one that is there goes on counting. */
-  connections(name: string, most: number): void {
-    const nl = tableMessage(this.#nl, `limit ${name}`, MSG.newObject, NLM_F_CREATE);
-    nl.attrText(1, TABLE).attrText(2, name).attrBe32(3, CONNECTIONS_OBJECT);
-    nl.nest(4, () => nl.attrBe32(1, most).attrBe32(2, MORE_THAN)).end();
-  }
-
-  deleteConnections(name: string): void {
-    const nl = tableMessage(this.#nl, `delete limit ${name}`, MSG.delObject);
-    nl.attrText(1, TABLE).attrText(2, name).attrBe32(3, CONNECTIONS_OBJECT).end();
-  }
-
-  set(name: string, { keyBytes, flags, size, timeoutMs }: SetShape): void {
-    const nl = this.#newSet(name, flags, keyBytes, 1);
+  set(name: string, { key, flags, size, timeoutMs }: SetShape): void {
+    const nl = this.#newSet(name, flags, key, 1);
     nl.nest(9, () => nl.attrBe32(1, size));
     if (timeoutMs !== undefined) nl.attrBe64(11, BigInt(timeoutMs));
     nl.end();
@@ -179,7 +193,7 @@ export class Batch {
     const name = "__set%d";
     this.#anonymous += 1;
     const id = this.#anonymous + 1;
-    const nl = this.#newSet(name, SET_FLAG.anonymous | SET_FLAG.constant | SET_FLAG.interval, f.bytes, id).end();
+    const nl = this.#newSet(name, SET_FLAG.anonymous | SET_FLAG.constant | SET_FLAG.interval, [f.kind], id).end();
     const top = (1n << BigInt(f.bytes * 8)) - 1n;
     tableMessage(nl, "ranges", MSG.newElements, NLM_F_CREATE).attrText(1, TABLE).attrText(2, name).attrBe32(4, id);
     nl.nest(3, () => {
@@ -197,26 +211,18 @@ export class Batch {
   }
 
   rule(chain: string, ...expressions: readonly (Expression | readonly Expression[])[]): void {
-    this.#rules.push({ family: this.#family, chain, expressions: expressions.flat() });
+    this.group(this.#group);
+    this.#groups.get(this.#group)?.rules.push({ family: this.#family, chain, expressions: expressions.flat() });
   }
 
   /**
    * Adds the rules and does all of it.
-   * @param group what the rules are; a group is always written as a whole
    * @throws {NativeError} naming what the kernel refused; nothing has changed then
    */
-  commit(group: number): void {
+  commit(): void {
     const nl = this.#nl;
-    const total = this.#rules.length;
-    for (const [index, { family, chain, expressions }] of this.#rules.entries()) {
-      tableMessage(nl, `rule ${index} in ${chain}`, MSG.newRule, NLM_F_CREATE | NLM_F_APPEND, family)
-        .attrText(1, TABLE)
-        .attrText(2, chain)
-        .nest(4, () => {
-          for (const write of expressions) write(nl);
-        })
-        .attrBytes(7, seal({ group, index, total }))
-        .end();
+    for (const [group, { note, rules }] of this.#groups) {
+      for (const [index, rule] of rules.entries()) this.#write(rule, { group, index, total: rules.length, note });
     }
     // Only what stands between begin and end is acknowledged: an empty one more, about what is there anyway.
     tableMessage(nl, "commit", MSG.newTable, NLM_F_ACK).attrText(1, TABLE).end();
@@ -224,13 +230,28 @@ export class Batch {
     nl.flush();
   }
 
-  #newSet(name: string, flags: number, keyBytes: number, id: number): Netlink {
+  #write({ family, chain, expressions }: Rule, own: Seal): void {
+    const nl = this.#nl;
+    tableMessage(nl, `rule ${own.index} in ${chain}`, MSG.newRule, NLM_F_CREATE | NLM_F_APPEND, family)
+      .attrText(1, TABLE)
+      .attrText(2, chain)
+      .nest(4, () => {
+        for (const write of expressions) write(nl);
+      })
+      .attrBytes(7, seal(own))
+      .end();
+  }
+
+  #newSet(name: string, flags: number, key: readonly Kind[], id: number): Netlink {
     return tableMessage(this.#nl, `set ${name}`, MSG.newSet, NLM_F_CREATE)
       .attrText(1, TABLE)
       .attrText(2, name)
       .attrBe32(3, flags)
-      .attrBe32(4, 0)
-      .attrBe32(5, keyBytes)
+      .attrBe32(
+        4,
+        key.reduce((sum, kind) => (sum << KIND_BITS) | KIND[kind], 0),
+      )
+      .attrBe32(5, kindBytes(key))
       .attrBe32(10, id);
   }
 

@@ -4,7 +4,7 @@
  */
 import type { PortRange } from "../../../base/address.ts";
 import type { Netlink } from "../message.ts";
-import { CONNECTIONS_OBJECT, COUNTER_OBJECT, type Family, PROTOCOL } from "./names.ts";
+import { COUNTER_OBJECT, type Family, PROTOCOL } from "./names.ts";
 
 export type Expression = (nl: Netlink) => void;
 
@@ -238,9 +238,9 @@ export function over(unit: "packets" | "bytes", perSecond: number, burst: number
   );
 }
 
-/** Matches when more connections are open than the object says, of those that came by a rule with it. */
-export function overLimit(object: string): Expression {
-  return expression("objref", (nl) => nl.attrBe32(1, CONNECTIONS_OBJECT).attrText(2, object));
+/** Matches when more connections than this are open, of those that came by here. */
+export function moreThan(connections: number): Expression {
+  return expression("connlimit", (nl) => nl.attrBe32(1, connections).attrBe32(2, 1));
 }
 
 export function count(counter: string): Expression {

@@ -57,14 +57,14 @@ function addGuard(batch: Batch, at: SlotAddresses): void {
 function addArp(batch: Batch, at: SlotAddresses): void {
   const [HARDWARE, SENDER] = [8, 14];
   batch.inFamily(FAMILY.arp, () => {
-    batch.rule("arp", x.notFrom(at.tap), x.ACCEPT);
+    batch.rule("neighbours", x.notFrom(at.tap), x.ACCEPT);
     batch.rule(
-      "arp",
+      "neighbours",
       [x.payload("network", HARDWARE, 6), x.equals(mac(at.guestMac))],
       [x.payload("network", SENDER, 4), x.equals(ownBytes(at.guestAddress))],
       x.ACCEPT,
     );
-    batch.rule("arp", x.DROP);
+    batch.rule("neighbours", x.DROP);
   });
 }
 
@@ -115,9 +115,9 @@ function addSlow(batch: Batch, at: SlotAddresses): void {
   for (const f of FAMILIES) batch.rule("slow", x.icmpType(f, 1, ECHO[f.family]), x.count("refused"), x.DROP);
   batch.rule("slow", x.goto("decide"));
   // Towards it: nothing begins here. A reply under older rules is judged as its connection would be.
-  batch.rule("reply", x.state(x.STATE.established), x.notMark(0), x.goto("decide"));
-  batch.rule("reply", x.icmp6Types(v6, SOLICIT, ADVERTISE), x.ACCEPT); // for `input`: a neighbour asks
-  batch.rule("reply", x.DROP);
+  batch.rule("answer", x.state(x.STATE.established), x.notMark(0), x.goto("decide"));
+  batch.rule("answer", x.icmp6Types(v6, SOLICIT, ADVERTISE), x.ACCEPT); // for `input`: a neighbour asks
+  batch.rule("answer", x.DROP);
   for (const number of [PROTOCOL.udp, PROTOCOL.tcp]) {
     const destination = [x.loadDestination(v4), x.equals(ownBytes(at.tapAddress))];
     batch.rule("decide", destination, x.protocol(number), x.sentToPort(DNS), x.goto("pass_dns"));
@@ -139,13 +139,13 @@ export function refuseForbidden(batch: Batch, chain: string, exempt: readonly Ad
 /** First packets that go elsewhere than they were sent: names to the name server, and what the proxy is to have. */
 function addRedirections(batch: Batch, at: SlotAddresses): void {
   const [v4] = FAMILIES;
-  batch.rule("redirect", x.notFrom(at.tap), x.ACCEPT);
+  batch.rule("reroute", x.notFrom(at.tap), x.ACCEPT);
   for (const number of [PROTOCOL.udp, PROTOCOL.tcp]) {
     const packet = [x.payload("network", v4.destination, v4.bytes), x.equals(ownBytes(at.tapAddress))];
-    batch.rule("redirect", x.ofFamily(v4), packet, x.protocol(number), x.port(DNS), x.goto("redirect_dns"));
+    batch.rule("reroute", x.ofFamily(v4), packet, x.protocol(number), x.port(DNS), x.goto("reroute_dns"));
   }
   for (const number of [HTTP, HTTPS]) {
-    batch.rule("redirect", x.protocol(PROTOCOL.tcp), x.port(number), x.goto("redirect_web"));
+    batch.rule("reroute", x.protocol(PROTOCOL.tcp), x.port(number), x.goto("reroute_web"));
     batch.rule("rewired", x.protocol(PROTOCOL.tcp), x.sentToPort(number), x.goto("rewired_web"));
   }
   batch.rule("rewired", x.translated(true), x.goto("refuse"));
@@ -184,8 +184,8 @@ export function addFixed(batch: Batch, at: SlotAddresses): void {
   addNotes(batch, "allowed");
   addNotes(batch, "refused");
   addRefusal(batch, at);
-  batch.rule("forward", x.from(at.tap), x.towards(at.uplink), x.count("out"), x.ACCEPT);
-  batch.rule("forward", x.from(at.uplink), x.towards(at.tap), x.count("in"), x.ACCEPT);
+  batch.rule("forward", x.from(at.tap), x.towards(at.uplink), x.count("bytes_out"), x.ACCEPT);
+  batch.rule("forward", x.from(at.uplink), x.towards(at.tap), x.count("bytes_in"), x.ACCEPT);
   batch.rule("forward", x.DROP);
   batch.rule("input", x.from("lo"), x.ACCEPT);
   batch.rule("input", x.from(at.uplink), x.icmp6Types(v6, SOLICIT, ADVERTISE), x.ACCEPT);

@@ -17,7 +17,6 @@ export const MSG = {
   delElements: 14,
   newObject: 18,
   getObject: 19,
-  delObject: 20,
 } as const;
 
 export const SUBSYSTEM = 10;
@@ -26,23 +25,33 @@ export const HOOK = { prerouting: 0, input: 1, forward: 2, postrouting: 4, arpIn
 /** Where on a hook: connections are looked up at -200. */
 export const PRIORITY = { raw: -300, mangle: -150, dstnat: -100, filter: 0, srcnat: 100 } as const;
 export const SET_FLAG = { anonymous: 1, constant: 2, interval: 4, timeout: 16, dynamic: 32 } as const;
-/** Kinds of named objects. */
 export const COUNTER_OBJECT = 1;
-export const CONNECTIONS_OBJECT = 5;
 export const PROTOCOL = { icmp: 1, tcp: 6, udp: 17, icmp6: 58 } as const;
 
-/** Chains of a slot's table. Those of the second group depend on the rules and are filled anew with each change. */
+/** What a part of a key is, as `nft` shows it; of 4 bytes each but IPv6 addresses and devices. */
+export const KIND = { protocol: 12, port: 13, mark: 19, ipv4: 7, ipv6: 8, device: 41 } as const;
+export type Kind = keyof typeof KIND;
+const KIND_BYTES: Readonly<Partial<Record<Kind, number>>> = { ipv6: 16, device: 16 };
+
+export function kindBytes(kinds: readonly Kind[]): number {
+  return kinds.reduce((sum, kind) => sum + (KIND_BYTES[kind] ?? 4), 0);
+}
+
+/**
+ * Chains of a slot's table. No name may be a word of nft's language: what it lists could not be read back. Those of
+ * the second list depend on the rules and are filled anew with each change.
+ */
 export const FIXED_CHAINS = [
   "guard",
   "judge",
   "slow",
-  "reply",
+  "answer",
   "decide",
   "forbidden",
   "names",
   "names_port",
   "rewired",
-  "redirect",
+  "reroute",
   "refuse",
   "note_refused",
   "note_refused_port",
@@ -52,6 +61,8 @@ export const FIXED_CHAINS = [
   "input",
   "postrouting",
 ] as const;
+/** Filled anew where the limit of open connections is another than before. */
+export const CROWD = "crowd";
 export const POLICY_CHAINS = [
   "outbound",
   "inbound",
@@ -61,11 +72,11 @@ export const POLICY_CHAINS = [
   "caught",
   "pass",
   "pass_dns",
-  "redirect_dns",
-  "redirect_web",
+  "reroute_dns",
+  "reroute_web",
 ] as const;
 
-export const COUNTERS = ["out", "in", "opened", "refused", "lost"] as const;
+export const COUNTERS = ["bytes_out", "bytes_in", "opened", "refused", "lost"] as const;
 export type Counter = (typeof COUNTERS)[number];
 
 /** Where a family's addresses are in packets, connections and sets. */
@@ -73,6 +84,7 @@ export interface Family {
   readonly family: 4 | 6;
   readonly nfproto: number;
   readonly bytes: number;
+  readonly kind: Kind;
   /** Offsets in the IP header. */
   readonly source: number;
   readonly destination: number;
@@ -90,6 +102,7 @@ function family(v: 4 | 6): Family {
     family: v,
     nfproto: six ? FAMILY.ipv6 : FAMILY.ipv4,
     bytes: six ? 16 : 4,
+    kind: six ? "ipv6" : "ipv4",
     source: six ? 8 : 12,
     destination: six ? 24 : 16,
     ctDestination: six ? 22 : 20,

@@ -29,7 +29,7 @@ function counters(nl: Netlink): Map<string, Counted> {
 export function readUsage(nl: Netlink): NetworkUsage | null {
   const all = counters(nl);
   const of = (name: Counter): Counted | undefined => all.get(name);
-  const [out, back, opened, refused] = [of("out"), of("in"), of("opened"), of("refused")];
+  const [out, back, opened, refused] = [of("bytes_out"), of("bytes_in"), of("opened"), of("refused")];
   if (out === undefined || back === undefined || opened === undefined || refused === undefined) return null;
   return { bytesOut: out.bytes, bytesIn: back.bytes, connections: opened.packets, refused: refused.packets };
 }

@@ -11,7 +11,7 @@ import { LINKS, LINKS6 } from "../plan.ts";
 import { Batch, type Element, tableMessage } from "./batch.ts";
 import * as x from "./expressions.ts";
 import { FAMILIES, type Family, HOOK, MSG, PRIORITY, PROTOCOL, TABLE } from "./names.ts";
-import { fixedIsWhole, GROUP } from "./table.ts";
+import { fixedIsWhole } from "./table.ts";
 
 const SLOTS = "wrn*";
 /** Device and port, of all slots: DNS and proxy. */
@@ -63,11 +63,11 @@ export function installRootTable(nl: Netlink, { ownForwarding }: { readonly ownF
     batch.chain(name, base);
     batch.clear(name);
   }
-  batch.set(HOST_PORTS, { keyBytes: 20, flags: 0, size: HOST_PORTS_SIZE });
+  batch.set(HOST_PORTS, { key: ["device", "port"], flags: 0, size: HOST_PORTS_SIZE });
   addInput(batch);
   addForward(batch, ownForwarding);
   for (const f of FAMILIES) batch.rule("postrouting", x.notTowards(SLOTS), ours(f), x.MASQUERADE);
-  batch.commit(GROUP.fixed);
+  batch.commit();
 }
 
 /** Whether nobody else has changed the rules since `installRootTable`. @throws {NativeError} */
@@ -108,7 +108,7 @@ export function openHostPorts(nl: Netlink, rootDevice: string, ports: readonly n
     HOST_PORTS,
     [...new Set(ports)].map((port) => member(rootDevice, port)),
   );
-  batch.commit(GROUP.fixed);
+  batch.commit();
 }
 
 /** Lets a slot reach no port any more. @throws {NativeError} `ENOENT` – there is no table */

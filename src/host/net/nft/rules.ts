@@ -7,12 +7,11 @@ import type { EgressRules } from "../../network.ts";
 import { Attributes } from "../answer.ts";
 import { type Netlink, NLM_F_DUMP } from "../message.ts";
 import type { SlotAddresses } from "../plan.ts";
-import { Batch, tableMessage } from "./batch.ts";
+import { Batch, GROUP, sealOf, tableMessage } from "./batch.ts";
 import * as x from "./expressions.ts";
 import { GRACE_KEY, GRACE_MS, ownBytes, refuseForbidden, WORKING } from "./fixed.ts";
 import { merged } from "./intervals.ts";
-import { CONNECTIONS_OBJECT, FAMILIES, type Family, MSG, POLICY_CHAINS, PROTOCOL, TABLE } from "./names.ts";
-import { GROUP } from "./table.ts";
+import { CROWD, FAMILIES, type Family, MSG, POLICY_CHAINS, PROTOCOL, TABLE } from "./names.ts";
 
 /** Everything that one change is made of. */
 interface Change {
@@ -35,14 +34,14 @@ function addFast({ batch, rules, generation }: Change): void {
   batch.rule("outbound", x.mark(generation), x.state(WORKING), x.ACCEPT);
   batch.rule("outbound", x.goto("slow"));
   batch.rule("inbound", x.mark(generation), x.state(x.STATE.established | x.STATE.related), x.ACCEPT);
-  batch.rule("inbound", x.goto("reply"));
+  batch.rule("inbound", x.goto("answer"));
 }
 
 function addDns({ batch, rules, at, generation }: Change): void {
   const [v4] = FAMILIES;
   const { dnsPort, limits } = rules;
   if (dnsPort !== null) {
-    batch.rule("redirect_dns", x.redirect(v4, ownBytes(at.hostAddress), dnsPort));
+    batch.rule("reroute_dns", x.redirect(v4, ownBytes(at.hostAddress), dnsPort));
     const perSecond = limits.newConnectionsPerSecond;
     batch.rule("pass_dns", x.notMark(0), x.answeredBy(dnsPort), x.setMark(generation), x.ACCEPT);
     // Open under older rules and answered by another port than now: its program asks again.
@@ -61,7 +60,7 @@ function addProxy({ batch, rules, at }: Change): void {
     for (const f of FAMILIES) {
       const host = ownBytes(f.family === 4 ? at.hostAddress : at.hostAddress6);
       const packet = named ? [x.payload("network", f.destination, f.bytes), x.lookup(f.proxied)] : [];
-      batch.rule("redirect_web", x.ofFamily(f), packet, x.redirect(f, host, proxyPort));
+      batch.rule("reroute_web", x.ofFamily(f), packet, x.redirect(f, host, proxyPort));
       batch.rule("rewired_web", x.loadDestination(f), named ? x.lookup(f.proxied) : [], x.goto("caught"));
     }
     batch.rule("caught", x.translated(true), x.answeredBy(proxyPort), x.RETURN);
@@ -130,22 +129,23 @@ function addFresh(change: Change): void {
   batch.rule("fresh", x.goto("refuse"));
 }
 
-function limitName(connections: number): string {
-  return `open_${connections}`;
-}
-
-/** Limits of open connections that the table has: each knows the connections that came by while it was in force. */
-function limitNames(nl: Netlink): string[] {
-  const asked = tableMessage(nl, "read limits", MSG.getObject, NLM_F_DUMP).attrText(1, TABLE);
-  asked.attrBe32(3, CONNECTIONS_OBJECT).end();
-  return nl.dump().map(({ body }) => new Attributes(body, 4).text(2) ?? "");
+/**
+ * How many connections may be open, in a rule that knows those that came by it: it stays, as long as the number does.
+ * @returns what is in force; null for none yet
+ */
+function crowdLimit(nl: Netlink): number | null {
+  tableMessage(nl, "read the limit", MSG.getRule, NLM_F_DUMP).attrText(1, TABLE).attrText(2, CROWD).end();
+  const rules = nl.dump().map(({ body }) => new Attributes(body, 4));
+  const found = rules.filter((of) => of.text(1) === TABLE && of.text(2) === CROWD).map((of) => sealOf(of.bytes(7)));
+  const [first, second] = found;
+  return second === undefined && first?.group === GROUP.crowd ? first.note : null;
 }
 
 /** Limits count what would be allowed; what is refused anyway does not use them up. */
 function addPass({ batch, rules, generation }: Change): void {
-  const { newConnectionsPerSecond: perSecond, connections } = rules.limits;
+  const { newConnectionsPerSecond: perSecond } = rules.limits;
   batch.rule("pass", x.mark(0), x.over("packets", perSecond, perSecond), x.goto("refuse"));
-  batch.rule("pass", x.overLimit(limitName(connections)), x.goto("refuse"));
+  batch.rule("pass", x.jump(CROWD));
   batch.rule("pass", x.mark(0), x.count("opened"), x.jump("note_allowed"));
   batch.rule("pass", x.setMark(generation), x.ACCEPT);
 }
@@ -162,18 +162,22 @@ export function installRules(nl: Netlink, rules: EgressRules, at: SlotAddresses,
   if (!Number.isInteger(generation) || generation < 1 || generation > 0xffff_ffff) {
     throw new RangeError(`no generation: ${generation}`);
   }
-  const own = limitName(rules.limits.connections);
-  const others = limitNames(nl).filter((name) => name !== own);
+  const { connections } = rules.limits;
+  const crowded = crowdLimit(nl) === connections;
   const batch = new Batch(nl);
   for (const chain of POLICY_CHAINS) batch.clear(chain);
   for (const f of FAMILIES) for (const set of [f.admitted, f.admittedPorts, f.proxied]) batch.empty(set);
-  for (const name of others) batch.deleteConnections(name);
-  batch.connections(own, rules.limits.connections);
   batch.renew("grace", [{ key: GRACE_KEY, timeoutMs: GRACE_MS }]);
+  if (!crowded) {
+    batch.clear(CROWD);
+    batch.group(GROUP.crowd, connections);
+    batch.rule(CROWD, x.moreThan(connections), x.goto("refuse"));
+  }
+  batch.group(GROUP.policy);
   const change = { batch, rules, at, generation };
   addFast(change);
   addDns(change);
   addFresh(change);
   addPass(change);
-  batch.commit(GROUP.policy);
+  batch.commit();
 }

@@ -3,21 +3,23 @@
  *
  * A packet's way: `guard` (is it the guest's own?) – the kernel finds its connection – `judge` sees the destination that the
  * guest asked for, before any redirection, and either lets it pass, which marks the connection with the generation of
- * the rules, or refuses it – `redirect` – `forward` counts. Replies are judged by what their connection was sent to, so a
+ * the rules, or refuses it – `reroute` – `forward` counts. Replies are judged by what their connection was sent to, so a
  * connection that is open when the rules change is judged again at its next packet, whichever way that goes.
  */
 import { LIMITS } from "../../../limits.ts";
 import { Attributes } from "../answer.ts";
 import { type Netlink, NLM_F_DUMP } from "../message.ts";
 import type { SlotAddresses } from "../plan.ts";
-import { Batch, type Seal, sealOf, tableMessage } from "./batch.ts";
+import { Batch, GROUP, type Seal, sealOf, tableMessage } from "./batch.ts";
 import { addFixed } from "./fixed.ts";
 import {
   COUNTERS,
+  CROWD,
   FAMILIES,
   FAMILY,
   FIXED_CHAINS,
   HOOK,
+  type Kind,
   MSG,
   POLICY_CHAINS,
   PRIORITY,
@@ -33,27 +35,26 @@ const TRIED_SIZE = 1024;
 export const ADMITTED_AT_ONCE = 128;
 /** Of each address with ports on average: most have one, and no range has more than 105. */
 const PORT_BLOCKS = 16;
-/** Groups of rules, each written as a whole. */
-export const GROUP = { fixed: 0, policy: 1 } as const;
 
 function addSets(batch: Batch): void {
   const ages = SET_FLAG.timeout;
   const size = LIMITS.egressAddresses + ADMITTED_AT_ONCE; // what is to be forgotten passes through, too
   for (const f of FAMILIES) {
-    batch.set(f.admitted, { keyBytes: f.bytes, flags: ages, size });
-    batch.set(f.proxied, { keyBytes: f.bytes, flags: ages, size });
-    batch.set(f.admittedPorts, { keyBytes: f.bytes + 4, flags: ages, size: PORT_BLOCKS * size });
-    const tried = { keyBytes: f.bytes + 8, flags: ages | SET_FLAG.dynamic, size: TRIED_SIZE, timeoutMs: TRIED_MS };
+    batch.set(f.admitted, { key: [f.kind], flags: ages, size });
+    batch.set(f.proxied, { key: [f.kind], flags: ages, size });
+    batch.set(f.admittedPorts, { key: [f.kind, "mark"], flags: ages, size: PORT_BLOCKS * size });
+    const key: Kind[] = [f.kind, "protocol", "port"];
+    const tried = { key, flags: ages | SET_FLAG.dynamic, size: TRIED_SIZE, timeoutMs: TRIED_MS };
     batch.set(f.tried.allowed, tried);
     batch.set(f.tried.refused, tried);
   }
-  batch.set("grace", { keyBytes: 4, flags: ages, size: 4 });
+  batch.set("grace", { key: ["mark"], flags: ages, size: 4 });
 }
 
 const BASE_CHAINS = {
   guard: { type: "filter", hook: HOOK.prerouting, priority: PRIORITY.raw, policy: "drop" },
   judge: { type: "filter", hook: HOOK.prerouting, priority: PRIORITY.mangle, policy: "drop" },
-  redirect: { type: "nat", hook: HOOK.prerouting, priority: PRIORITY.dstnat, policy: "accept" },
+  reroute: { type: "nat", hook: HOOK.prerouting, priority: PRIORITY.dstnat, policy: "accept" },
   input: { type: "filter", hook: HOOK.input, priority: PRIORITY.filter, policy: "drop" },
   forward: { type: "filter", hook: HOOK.forward, priority: PRIORITY.filter, policy: "drop" },
   postrouting: { type: "nat", hook: HOOK.postrouting, priority: PRIORITY.srcnat, policy: "accept" },
@@ -75,14 +76,14 @@ export function resetTable(nl: Netlink, at: SlotAddresses): void {
       batch.table();
     });
   }
-  batch.inFamily(FAMILY.arp, () => batch.chain("arp", ARP_CHAIN));
-  for (const name of [...FIXED_CHAINS, ...POLICY_CHAINS]) {
+  batch.inFamily(FAMILY.arp, () => batch.chain("neighbours", ARP_CHAIN));
+  for (const name of [...FIXED_CHAINS, CROWD, ...POLICY_CHAINS]) {
     batch.chain(name, name in BASE_CHAINS ? BASE_CHAINS[name as keyof typeof BASE_CHAINS] : undefined);
   }
   for (const name of COUNTERS) batch.counter(name);
   addSets(batch);
   addFixed(batch, at);
-  batch.commit(GROUP.fixed);
+  batch.commit();
 }
 
 const DORMANT = 1;
@@ -119,7 +120,7 @@ function isWhole(nl: Netlink, families: readonly number[], groups: readonly numb
 
 /** Whether nobody else has changed the slot's rules since `resetTable` and `installRules`; members of sets are not looked at. */
 export function tableIsWhole(nl: Netlink): boolean {
-  return isWhole(nl, SLOT_FAMILIES, [GROUP.fixed, GROUP.policy]);
+  return isWhole(nl, SLOT_FAMILIES, [GROUP.fixed, GROUP.policy, GROUP.crowd]);
 }
 
 /** The same of the root namespace's table, which has one group. */
