@@ -154,7 +154,7 @@ function engineOver(warren: Warren, driver: Driver, clock: Clock, prepared = 0):
     volumes,
     registry: host.registry,
     egress: { upstreams: [], exempt: [] },
-    keeper: keeperOf(warren.config, clock),
+    keeper: keeperOf(warren.config, systemClock),
     clock,
     log: createLog("silent"),
   };
