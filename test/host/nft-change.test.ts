@@ -50,7 +50,7 @@ if (gate("root"))
       net = await lab();
       for (const port of [ECHO, 443]) await net.peer.do("tcpServe", HOSTS, port, "echo", 0, 0);
       await net.peer.do("tcpServe", HOSTS, SOURCE, "source", 20, 100);
-      await net.peer.do("udpServe", HOSTS, 7000);
+      for (const port of [443, 7000]) await net.peer.do("udpServe", HOSTS, port);
       resetTable(net.nl, net.at);
     });
     afterAll(async () => net[Symbol.asyncDispose]());
@@ -207,7 +207,11 @@ if (gate("root"))
         for (const host of ["1.2.3.4", "2600::4"]) {
           for (const port of [80, 443]) expect(await web(host, port)).toBe("proxy");
           expect(await net.guest.do("udp", host, 7000, WAIT_MS, {})).toBe("ok");
+          expect(await net.guest.do("udp", host, 443, WAIT_MS, {})).toBe("refused"); // HTTP/3, which it cannot read
         }
+        install({ mode: "open" });
+        expect(await net.guest.do("udp", "1.2.3.4", 443, WAIT_MS, {})).toBe("ok");
+        install({ ...listing("1.2.3.4", "2600::4"), proxyPort: PROXY_PORT, caught: "all" });
         for (const host of ["1.2.3.5", "2600::5", "10.20.30.40"]) expect(await web(host)).toBe("refused");
       });
 

@@ -21,6 +21,7 @@ interface Change {
   readonly generation: number;
 }
 
+const HTTPS = 443;
 /** The kernel's bucket holds a second's worth; on top of it what a few of the largest offloaded packets need. */
 const BURST_BYTES = 256 * 1024;
 
@@ -121,6 +122,8 @@ function addFresh(change: Change): void {
   if (rules.exempt.length === 0) batch.rule("fresh", x.jump("forbidden"));
   else refuseForbidden(batch, "fresh", rules.exempt);
   addProxy(change);
+  // HTTP/3 would go past the proxy that is to read its names; its programs fall back to TCP.
+  if (rules.caught === "all") batch.rule("fresh", x.protocol(PROTOCOL.udp), x.sentToPort(HTTPS), x.goto("refuse"));
   if (rules.mode === "allowlist") addAllowlist(change);
   if (rules.mode === "open") {
     for (const number of [PROTOCOL.tcp, PROTOCOL.udp]) batch.rule("fresh", x.protocol(number), x.goto("pass"));
