@@ -316,6 +316,7 @@ function explain(error: NativeError): { readonly says: string; readonly remedy: 
       return "modprobe tun; in a container: --device /dev/net/tun";
     }
     if (error.call === "socket") return "modprobe nf_tables, or use a kernel with CONFIG_NF_TABLES";
+    if (hasCode(error, "EEXIST", "EBUSY")) return "remove what another program has made under this name";
     if (error.message.includes("link wrn")) return "modprobe veth";
     return "modprobe nf_tables nf_conntrack nf_nat nft_ct nft_masq nft_limit nft_reject_inet; Linux 5.9 or newer";
   };

@@ -8,10 +8,40 @@ import { hasCode } from "../../../ffi/native.ts";
 import { filterDumps, NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink } from "../../../ffi/net/netlink.ts";
 import type { Clock } from "../../base/clock.ts";
 import { LIMITS } from "../../limits.ts";
+import { Attributes } from "./answer.ts";
 import { forward, ownForwarding, readIpv6 } from "./forwarding.ts";
-import { Netlink } from "./message.ts";
+import { Netlink, NLM_F_ACK, NLM_F_DUMP } from "./message.ts";
+import { tableMessage } from "./nft/batch.ts";
+import { FAMILY, MSG, SUBSYSTEM, TABLE } from "./nft/names.ts";
 import { closeHostPorts, installRootTable, openHostPorts, rootTableIsWhole } from "./nft/root.ts";
 import { type Ipv6, NO_IPV6 } from "./plan.ts";
+
+const [BATCH_BEGIN, BATCH_END] = [16, 17];
+
+/** What the kernel calls the table; another one of the same name is called otherwise. Null: there is none. */
+function handleOf(netfilter: Netlink): bigint | null {
+  tableMessage(netfilter, "list tables", MSG.getTable, NLM_F_DUMP).end();
+  const tables = netfilter.dump().map(({ body }) => ({ family: body[0], of: new Attributes(body, 4) }));
+  return tables.find(({ family, of }) => family === FAMILY.inet && of.text(1) === TABLE)?.of.be64(4) ?? null;
+}
+
+function removeTable(netfilter: Netlink): void {
+  netfilter.begin("nftables: begin", BATCH_BEGIN).u8(0).u8(0).be16(SUBSYSTEM).end();
+  tableMessage(netfilter, "remove the table", MSG.delTable, NLM_F_ACK).attrText(1, TABLE).end();
+  netfilter.begin("nftables: end", BATCH_END).u8(0).u8(0).be16(SUBSYSTEM).end();
+  netfilter.flush();
+}
+
+/** Also in the place of another version's, whose chains and sets are of other kinds. */
+function install(netfilter: Netlink, own: readonly string[]): void {
+  try {
+    installRootTable(netfilter, { ownForwarding: own });
+  } catch (error) {
+    if (!hasCode(error, "EEXIST")) throw error;
+    removeTable(netfilter);
+    installRootTable(netfilter, { ownForwarding: own });
+  }
+}
 
 export class RootShare {
   readonly #clock: Clock;
@@ -19,6 +49,8 @@ export class RootShare {
   #sockets: { readonly route: number; readonly netfilter: number } | null = null;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   #ipv6 = NO_IPV6;
+  /** Which table it was at the last look: ports that were open in another one have to be opened anew. */
+  #table: bigint | null = null;
   /** Devices whose forwarding is on for sandboxes alone. */
   #own: readonly string[] = [];
   /** Of this process's own sandboxes, for when somebody flushes all rules of the host. */
@@ -69,12 +101,15 @@ export class RootShare {
     if (now - this.#lookedAtMs < LIMITS.networkLookMs) return;
     this.#ipv6 = readIpv6();
     const rules = new Netlink(this.netfilter);
-    const whole = rootTableIsWhole(rules);
+    // One that was just opened may find the table of another version of this program, which looks whole to it.
+    const whole = this.#table !== null && rootTableIsWhole(rules);
     const { wanted, named } = ownForwarding(new Netlink(this.route), rules, this.#own);
     const same = wanted.length === named.length && wanted.every((name) => named.includes(name));
     // First the refusals, then what makes them necessary.
-    if (!whole || !same) installRootTable(rules, { ownForwarding: wanted });
-    if (!whole) for (const [device, ports] of this.#ports) openHostPorts(rules, device, ports);
+    if (!whole || !same) install(rules, wanted);
+    const table = handleOf(rules);
+    if (table !== this.#table) for (const [device, ports] of this.#ports) openHostPorts(rules, device, ports);
+    this.#table = table;
     this.#own = wanted;
     forward(new Netlink(this.route), wanted);
     this.#lookedAtMs = now;
@@ -126,5 +161,6 @@ export class RootShare {
     this.#sockets = null;
     this.#proc = null;
     this.#lookedAtMs = Number.NEGATIVE_INFINITY;
+    this.#table = null;
   }
 }

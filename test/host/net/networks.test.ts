@@ -268,6 +268,7 @@ inNamespace(import.meta.path, () => {
       expect(says(2, "netns_make", "")).toContain("modprobe tun");
       expect(says(28, "netns_make", "")).toContain("user.max_net_namespaces");
       expect(says(95, "netlink", "link wrn3")).toContain("modprobe veth");
+      expect(says(17, "netlink", "link wrn3")).toContain("another program");
     });
 
     test("does not try in the background, and gives networks again once it can", async () => {

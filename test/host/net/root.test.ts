@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { NETLINK_NETFILTER, openNetlink } from "../../../ffi/net/netlink.ts";
 import { Attributes } from "../../../src/host/net/answer.ts";
 import { namedInTable, readIpv6 } from "../../../src/host/net/forwarding.ts";
-import { Netlink, NLM_F_DUMP } from "../../../src/host/net/message.ts";
+import { Netlink, NLM_F_CREATE, NLM_F_DUMP } from "../../../src/host/net/message.ts";
 import { tableMessage } from "../../../src/host/net/nft/batch.ts";
 import { MSG, TABLE } from "../../../src/host/net/nft/names.ts";
 import { rootTableIsWhole } from "../../../src/host/net/nft/root.ts";
@@ -143,6 +143,32 @@ inNamespace(import.meta.path, () => {
     expect([rootTableIsWhole(nl()), members()]).toEqual([true, 3]);
     dropTable();
     root.closePorts("wrn9");
+  });
+
+  test("A table of another version, with the same names for other things, is replaced, and ports are opened anew", async () => {
+    const root = share();
+    root.ensure();
+    root.openPorts("wrn7", [5353]);
+    dropTable();
+    const rules = nl();
+    rules.begin("begin", 16).u8(0).u8(0).be16(10).end();
+    tableMessage(rules, "table", MSG.newTable, NLM_F_CREATE).attrText(1, TABLE).end();
+    tableMessage(rules, "set", MSG.newSet, NLM_F_CREATE | 4)
+      .attrText(1, TABLE)
+      .attrText(2, "host_ports")
+      .attrBe32(3, 0)
+      .attrBe32(4, 7)
+      .attrBe32(5, 4)
+      .attrBe32(10, 1)
+      .end();
+    rules.begin("end", 17).u8(0).u8(0).be16(10).end();
+    rules.flush();
+    const other = share();
+    other.ensure();
+    expect([rootTableIsWhole(nl()), members()]).toEqual([true, 0]);
+    await clock.advance(LIMITS.networkLookMs);
+    root.ensure(); // finds another table than its own
+    expect([rootTableIsWhole(nl()), members()]).toEqual([true, 1]);
   });
 
   test("IPv6 is as this host has it, and is never switched on", () => {
