@@ -30,6 +30,9 @@ export interface Request {
   readonly keepAlive: boolean;
 }
 
+/** Runs at the head of the host's answer, however long the rest of it takes. */
+export type Answered = () => void;
+
 export type Ending =
   /** The next request may come; the upstream connection can carry it too, or not. */
   | { readonly kind: "again"; readonly reusable: boolean }
@@ -46,10 +49,12 @@ class Exchange {
   readonly #passage: Passage;
   readonly #upstream: Upstream;
   readonly #request: Request;
+  readonly #answered: Answered;
   #body: "sending" | "sent" | "unwanted" | { readonly bad: string } = "sending";
 
-  constructor(passage: Passage, upstream: Upstream, request: Request) {
+  constructor(passage: Passage, upstream: Upstream, request: Request, answered: Answered) {
     this.#passage = passage;
+    this.#answered = answered;
     this.#upstream = upstream;
     this.#request = request;
   }
@@ -140,6 +145,7 @@ class Exchange {
   async #upgraded(head: ResponseHead): Promise<Ending> {
     if (!this.#request.webSocket || !isWebSocket(head.fields)) return failed("it switched to another protocol");
     const { guest, moved } = this.#passage;
+    this.#answered();
     guest.whenEnded(null); // in a tunnel one side may end long before the other
     if (!(await this.#told(head, [...passedOn(head.fields), ...WEBSOCKET_FIELDS]))) return { kind: "broken" };
     this.#passage.deadline.set(BOUNDS.exchangeIdleMs);
@@ -152,6 +158,7 @@ class Exchange {
     const { guest, moved } = this.#passage;
     const framing = responseFraming(head, method);
     if (framing.kind === "bad") return failed(`it answered what is no HTTP: ${framing.reason}`);
+    this.#answered();
     const toGuest: Framing = framing.kind === "chunked" && minor === 0 ? { kind: "close" } : framing;
     // An answer before the request was over: whoever goes on after it would be read as the rest of the body.
     const again = keepAlive && toGuest.kind !== "close" && this.#body === "sent";
@@ -177,6 +184,6 @@ class Exchange {
 }
 
 /** Carries one request over `upstream`, whose connection is closed unless it ends with `again`. Never throws. */
-export function exchange(passage: Passage, upstream: Upstream, request: Request): Promise<Ending> {
-  return new Exchange(passage, upstream, request).run();
+export function exchange(passage: Passage, upstream: Upstream, request: Request, answered: Answered): Promise<Ending> {
+  return new Exchange(passage, upstream, request, answered).run();
 }

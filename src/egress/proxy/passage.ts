@@ -87,11 +87,15 @@ export class Passage {
     return this.carrying === null || this.setting.policy.permits(this.carrying.name, this.carrying.port);
   }
 
-  /** Exactly one for each spliced connection and each request. */
+  /** Exactly one for each spliced connection and each request. Never throws: who listens must not decide what goes through. */
   report({ name, port, address, verdict, reason }: Outcome): void {
-    const { clock, onRequest } = this.setting.options;
+    const { clock, onRequest, log } = this.setting.options;
     const at = new Date(clock.wallMs()).toISOString();
     const where = address === undefined ? null : formatAddress(address);
-    onRequest({ at, kind: "request", name, address: where, port, protocol: "tcp", verdict, reason });
+    try {
+      onRequest({ at, kind: "request", name, address: where, port, protocol: "tcp", verdict, reason });
+    } catch (error) {
+      log.warn("an egress event was not taken", { error: String(error) });
+    }
   }
 }

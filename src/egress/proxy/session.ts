@@ -139,19 +139,30 @@ export class Session {
     for (;;) {
       const kept = this.#kept(to);
       const dialled: Dialled = kept === null ? await dial(this.#passage, to, secure) : { kind: "open", upstream: kept };
-      if (dialled.kind === "refused") return await this.#refuse(to, request, dialled.reason);
-      if (dialled.kind !== "open") {
-        this.#report(to, "allowed", dialled.reason);
-        return await this.#last(502, `Warren: ${to.name} (port ${to.port}): ${dialled.reason}`, request.method);
-      }
+      if (dialled.kind !== "open") return await this.#unreached(to, request, dialled);
       const { upstream } = dialled;
       this.#passage.upstream = upstream;
-      const ending = await exchange(this.#passage, upstream, { ...request, fields });
+      const tell = this.#teller(to, upstream);
+      const ending = await exchange(this.#passage, upstream, { ...request, fields }, () => tell(null));
       const stale = kept !== null && ending.kind === "failed" && ending.unheard;
       if (stale && request.framing.kind === "none" && SAFE.has(request.method)) continue;
+      tell(ending.kind === "failed" ? ending.reason : null);
       // A connection that ends without a word is what a client expects of a server that keeps none: it may ask again.
       return stale ? false : await this.#settle(to, request, upstream, ending);
     }
+  }
+
+  /** Reports the request once, with the first reason that it is told; null: it went well. */
+  #teller(to: Destination, { address }: Upstream): (reason: string | null) => void {
+    let told = false;
+    return (reason) => {
+      if (told) return;
+      told = true;
+      const plain = this.#speech.scheme === "http" && this.#passage.setting.policy.vault.has(to.name);
+      const note = reason ?? (plain ? "without its secret, which is for https only" : null);
+      const closed = this.#passage.signal.aborted;
+      this.#report(to, "allowed", closed ? "the connection was closed before an answer" : note, address);
+    };
   }
 
   /** The connection of the request before, if it is to the same place and still as it should be. */
@@ -164,10 +175,7 @@ export class Session {
     return null;
   }
 
-  async #settle(to: Destination, request: Request, { address, wire }: Upstream, ending: Ending): Promise<boolean> {
-    const plain = this.#speech.scheme === "http" && this.#passage.setting.policy.vault.has(to.name);
-    const note = plain ? "without its secret, which is for https only" : null;
-    this.#report(to, "allowed", ending.kind === "failed" ? ending.reason : note, address);
+  async #settle(to: Destination, request: Request, { wire }: Upstream, ending: Ending): Promise<boolean> {
     if (ending.kind === "again") {
       if (ending.reusable) wire.lookAhead();
       else wire.destroy();
@@ -177,6 +185,12 @@ export class Session {
     if (ending.kind === "failed")
       await this.#last(ending.status, `Warren: ${to.name}: ${ending.reason}`, request.method);
     return false;
+  }
+
+  async #unreached(to: Destination, request: Request, { kind, reason }: Exclude<Dialled, { kind: "open" }>) {
+    if (kind === "refused") return await this.#refuse(to, request, reason);
+    this.#report(to, "allowed", reason);
+    return await this.#last(502, `Warren: ${to.name} (port ${to.port}): ${reason}`, request.method);
   }
 
   async #refuse(to: Destination, request: Request, reason: string): Promise<boolean> {

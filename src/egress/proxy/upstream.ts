@@ -59,6 +59,7 @@ function begin(passage: Passage, address: IpAddress, { name, port }: Destination
 async function attempt(passage: Passage, address: IpAddress, to: Destination, secure: boolean): Promise<Wire> {
   const socket = begin(passage, address, to, secure);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
+  promise.catch(() => undefined); // it may come to nothing after this attempt was given up
   const late = passage.setting.options.clock.after(
     BOUNDS.dialMs,
     () => reject(Object.assign(new Error("late"), { code: "ETIMEDOUT" })),

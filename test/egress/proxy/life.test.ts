@@ -99,9 +99,28 @@ test("An exception of the host's callbacks ends that connection and nothing else
   expect(await here.plain().say(get("a.test")).isOver()).toBe("");
   await here.tls(NAMES.open).isOver();
   broken = false;
-  await here.plain().say(get("b.test")).hears("200 OK"); // its report comes after its answer
+  await here.plain().say(get("b.test")).hears("200 OK"); // who listens does not decide
   await here.plain().say(get("a.test")).hears("200 OK");
-  expect(here.logged.filter((line) => line.includes("a fault")).length).toBeGreaterThanOrEqual(2);
+  expect(here.logged.filter((line) => line.includes("a fault")).length).toBe(3);
+});
+
+test("A request is reported at the head of its answer, or when it ends without one", async () => {
+  await using here = await world({
+    serve: (socket) => {
+      socket.once("data", (bytes: Uint8Array) => {
+        if (!Buffer.from(bytes).includes("/silent")) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nnot");
+      });
+    },
+  });
+  await here.plain().say(get("a.test", "/long")).hears("not");
+  expect(here.events).toMatchObject([{ name: "a.test", verdict: "allowed", reason: null }]);
+  const silent = here.plain().say(get("b.test", "/silent"));
+  await until("the request", () => here.heard().includes("/silent"));
+  expect(here.events.length).toBe(1);
+  here.proxy.update({ permits: () => false });
+  await silent.isOver();
+  await until("its report", () => here.events.length === 2);
+  expect(here.events[1]).toMatchObject({ name: "b.test", reason: expect.stringContaining("before an answer") });
 });
 
 test("A host that cannot be reached is a 502 that says what happened", async () => {
