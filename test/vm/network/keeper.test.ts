@@ -3,7 +3,9 @@
  * but the guest, the kernel and the home's keeper.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { startTicksOf } from "../../../src/host/slots/process-name.ts";
 import { cli } from "../../harness/cli.ts";
 import { ECHO_PORT, Internet, NAME_SERVER, networkGate } from "../../harness/internet.ts";
@@ -87,6 +89,29 @@ if (networkGate()) {
         expect(again).not.toBe(keeper);
         const rss = Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${again}/status`, "utf8"))?.[1]) / 1024;
         expect(rss).toBeLessThan(150);
+      },
+      VM_TEST_MS,
+    );
+
+    test(
+      "that has a secret believes its keeper's certificates, those of the next keeper too",
+      async () => {
+        const file = join(mkdtempSync(join(tmpdir(), "secret-")), "token");
+        writeFileSync(file, "hidden");
+        const secret = `kept.example.com:Authorization=${file}`;
+        const own = await warren("create", "--ttl", "300s", "--allow", "kept.example.com", "--secret", secret);
+        rmSync(dirname(file), { recursive: true });
+        const count = ["sh", "-c", "grep -c BEGIN /usr/local/share/ca-certificates/warren.crt"];
+        expect(await warren("exec", own, ...count)).toBe("1");
+        const [keeper = 0] = keepersOf(TEST_HOME);
+        process.kill(keeper, "SIGKILL");
+        await until("it is gone", () => startTicksOf(keeper) === null);
+        expect(await warren("exec", own, ...count)).toBe("2");
+        expect(await warren("exec", own, ...count)).toBe("2");
+        expect(await warren("exec", own, "sh", "-c", "env; grep -rl hidden /root /etc /tmp || true")).not.toContain(
+          "hidden",
+        );
+        await warren("rm", own);
       },
       VM_TEST_MS,
     );
