@@ -5,6 +5,13 @@ const SIZE = /^([0-9a-fA-F]{1,12})[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
 const TRAILER = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*$/;
 const [CR, LF] = [13, 10];
 
+/** -1 for what is no hexadecimal digit. */
+function hex(byte = 0): number {
+  if (byte >= 48 && byte <= 57) return byte - 48;
+  const letter = byte | 0x20;
+  return letter >= 97 && letter <= 102 ? letter - 87 : -1;
+}
+
 export interface Chunks {
   /** The body's next bytes: views into what was pushed. */
   readonly data: readonly Uint8Array[];
@@ -32,26 +39,52 @@ export class ChunkDecoder {
         if (this.#left === 0) this.#state = "data-end";
         continue;
       }
-      const line = this.#lineUpTo(bytes[at++] ?? 0);
+      const quick = this.#line === "" ? this.#quick(bytes, at) : 0;
+      if (quick > 0) {
+        at += quick;
+        continue;
+      }
+      const end = bytes.indexOf(LF, at) + 1;
+      const part = bytes.subarray(at, end === 0 ? bytes.length : end);
+      at += part.length;
+      const line = this.#lineWith(part);
       if (line !== null && this.#took(line)) return { data, rest: bytes.subarray(at) };
     }
     return { data, rest: null };
   }
 
-  /** The line that `byte` ends, without its end; null while there is more of it. */
-  #lineUpTo(byte: number): string | null {
-    const inEnd = this.#line.endsWith("\r");
-    if (inEnd !== (byte === LF)) throw new Error("a line of the body does not end as it should");
-    if (!inEnd) {
-      if (this.#state === "data-end" && byte !== CR) throw new Error("a chunk is longer than it says");
-      const most = this.#state === "size" ? BOUNDS.chunkLineBytes : BOUNDS.trailerBytes;
-      if (this.#line.length >= most) throw new Error("a line of the body is too long");
-      this.#line += String.fromCharCode(byte);
-      return null;
+  /**
+   * How many bytes a plain line takes that lies whole at `at`: the end of a chunk, or a size without extension that is not the last
+   * chunk's. 0: it has to be read with care. A body may be made of chunks of one byte, whose lines must then cost little.
+   */
+  #quick(bytes: Uint8Array, at: number): number {
+    let [size, end] = [0, at];
+    if (this.#state === "size") {
+      for (let digit = hex(bytes[end]); digit >= 0 && end - at < 8; digit = hex(bytes[end])) {
+        size = size * 16 + digit;
+        end++;
+      }
+      if (size === 0) return 0;
+    } else if (this.#state !== "data-end") return 0;
+    if (bytes[end] !== CR || bytes[end + 1] !== LF) return 0;
+    this.#left = size;
+    this.#state = size > 0 ? "data" : "size";
+    return end + 2 - at;
+  }
+
+  /** The line that `part` ends, without its end; null while there is more of it. What cannot become one is refused at once. */
+  #lineWith(part: Uint8Array): string | null {
+    const most = this.#state === "size" ? BOUNDS.chunkLineBytes : BOUNDS.trailerBytes;
+    if (this.#line.length + part.length > most) throw new Error("a line of the body is too long");
+    const line = this.#line + Buffer.from(part.buffer, part.byteOffset, part.length).toString("latin1");
+    if (this.#state === "data-end" && !"\r\n".startsWith(line)) throw new Error("a chunk is longer than it says");
+    const whole = line.endsWith("\n");
+    const end = line.indexOf("\r");
+    if (whole ? end !== line.length - 2 : end >= 0 && end !== line.length - 1) {
+      throw new Error("a line of the body does not end as it should");
     }
-    const line = this.#line.slice(0, -1);
-    this.#line = "";
-    return line;
+    this.#line = whole ? "" : line;
+    return whole ? line.slice(0, -2) : null;
   }
 
   /** True when that was the last one. */
