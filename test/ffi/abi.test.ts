@@ -137,6 +137,19 @@ if (gate("gcc")) {
     expect(await objections(`#include <asm/unistd_64.h>\n${text}`)).toBe("");
   });
 
+  test("Requests to devices in C are those of the headers, by the names beside them", async () => {
+    const text = ["spawn.c", "net/netns.c"].map((name) => readFileSync(join(FFI, name), "utf8")).join("");
+    const requests = [...text.matchAll(/NR_ioctl, fd, (0x[0-9a-f]+),[^/\n]*\/\* ([A-Z_]+)/g)];
+    expect(requests.length).toBe([...text.matchAll(/NR_ioctl, fd,/g)].length);
+    expect(requests.length).toBeGreaterThan(12);
+    const checks = requests.map(([, number, name]) => `_Static_assert(${name} == ${number}, "${name}");\n`).join("");
+    const headers = ["sys/ioctl", "linux/filter", "linux/if_tun", "linux/sockios"]
+      .map((h) => `#include <${h}.h>\n`)
+      .join("");
+    expect(await objections(`${headers}${checks}`)).toBe("");
+    expect(await objections(`${headers}_Static_assert(TUNSETIFF == 1, "TUNSETIFF");`)).toContain("TUNSETIFF");
+  });
+
   test("The compiler objects to a wrong prototype, a wrong number and a wrong offset", async () => {
     const wrong = { args: ["int", "unsigned int"], returns: "long" } as const;
     expect(await objections(`#include <unistd.h>\n${agree("close", wrong)}`)).toContain("close");
