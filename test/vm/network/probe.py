@@ -81,9 +81,12 @@ class Try:
 
 
 tries = [Try(target, number) for number, target in enumerate(asked["targets"])]
-until = time.monotonic() + asked["seconds"]
-while watch.get_map() and time.monotonic() < until:
-    for key, _ in watch.select(until - time.monotonic()):
+# As long as there is news: what has not answered so long after the last that did will not.
+while watch.get_map():
+    news = watch.select(asked["quiet"])
+    if not news:
+        break
+    for key, _ in news:
         key.data.ready()
 for one in tries:
     if one.id not in ends:
