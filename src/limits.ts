@@ -212,8 +212,8 @@ export const LIMITS = {
   /** Networks built ahead while sandboxes are made, 0.5 MiB each; and how many used ones are kept beside them. */
   networkReserve: 2,
   networkKept: 8,
-  /** Nobody asks for a network for so long: time to build or clean one, 1 to 2 ms in which nothing else runs. */
-  networkIdleMs: 20,
+  /** Nobody asks for a network for so long: time to build or clean one, 3 ms in which nothing else runs. Creates are over then. */
+  networkIdleMs: 500,
   /** Without a sandbox for so long, a process lets go of all of them. */
   networkUnusedMs: 1_000,
   /** Halves of packets that wait in the kernel for their other half are gone after 60 s (IPv6; IPv4: 30 s). */
@@ -232,5 +232,6 @@ assert(LIMITS.memoryMibMin <= LIMITS.memoryMibDefault, "the default memory is al
 assert(LIMITS.batchOutputBytes <= LIMITS.outputBytesMax, "the batch's output cap is allowed");
 assert(LIMITS.artifactBytes >= LIMITS.batchOutputBytes, "an artifact may be as large as a stream");
 assert(LIMITS.diskReserveBytes < LIMITS.dataLowBytes, "an image grows before clones are refused");
+assert(LIMITS.networkIdleMs < LIMITS.networkUnusedMs, "networks are built before they are let go");
 assert(LIMITS.networkReserve <= LIMITS.networkKept, "networks that are ready fit among those that are kept");
 assert(LIMITS.slotUidBase + 2 * LIMITS.slots < 2 ** 31, "slot uids stay positive in signed tools");

@@ -14,6 +14,9 @@ import { more, traces } from "../../harness/leaks.ts";
 import { until } from "../../harness/until.ts";
 import { holdTap, inNamespace, locks, run, slotDevices } from "./unshared.ts";
 
+/** Long enough for what is done when nobody asks for a network. */
+const SOON_MS = LIMITS.networkIdleMs + 100;
+
 /** What this process has open of the kind that networks are made of. */
 function held(): readonly string[] {
   return traces("/nowhere").filter((line) => /^descriptor (socket|net|\/)$/.test(line));
@@ -69,7 +72,7 @@ inNamespace(import.meta.path, () => {
 
     test("lets go of all that was kept a moment after its last one", async () => {
       const one = lease();
-      await clock.advance(1000);
+      await clock.advance(SOON_MS);
       expect(networks.kept).toBe(LIMITS.networkReserve);
       giveBack(one);
       await clock.advance(LIMITS.networkUnusedMs + 100);
@@ -82,13 +85,13 @@ inNamespace(import.meta.path, () => {
     test("is built when none is ready, and is there in one go when one is", async () => {
       const one = lease();
       expect(networks.kept).toBe(0);
-      await clock.advance(200);
+      await clock.advance(SOON_MS);
       expect(slotDevices().length).toBe(1 + LIMITS.networkReserve);
       const two = lease();
       expect(networks.kept).toBe(LIMITS.networkReserve - 1);
       expect(two.prepared.slot).not.toBe(one.prepared.slot);
       expect(two.lent.network.hostAddress).not.toBe(one.lent.network.hostAddress);
-      await clock.advance(200);
+      await clock.advance(SOON_MS);
       expect(networks.kept).toBe(LIMITS.networkReserve);
       for (const each of [one, two]) giveBack(each);
     });
@@ -100,14 +103,14 @@ inNamespace(import.meta.path, () => {
         expect(networks.kept).toBe(0);
         all.push(lease());
       }
-      await clock.advance(200);
+      await clock.advance(SOON_MS);
       expect(networks.kept).toBe(LIMITS.networkReserve);
       for (const each of all) giveBack(each);
     });
 
     test("has its slot's lock, which nobody else gets until it is let go", async () => {
       const one = lease();
-      await clock.advance(200);
+      await clock.advance(SOON_MS);
       const two = networks.take()!;
       const lock = locks(two.slot);
       expect(lock()).toBeNull();
@@ -120,7 +123,7 @@ inNamespace(import.meta.path, () => {
 
     test("is not one that was damaged while it was kept", async () => {
       const one = lease();
-      await clock.advance(200);
+      await clock.advance(SOON_MS);
       const [damaged] = slotDevices().filter((name) => name !== `wrn${one.prepared.slot}`);
       run("ip", "address", "flush", "dev", damaged!);
       const taken = [lease(), lease()];
@@ -145,7 +148,7 @@ inNamespace(import.meta.path, () => {
       const used = lease();
       giveBack(used);
       const ready = async (): Promise<number[]> => {
-        await clock.advance(200);
+        await clock.advance(SOON_MS);
         const taken: Prepared[] = [];
         for (let one = networks.take(); one !== null; one = networks.take()) taken.push(one);
         for (const one of taken) networks.discard(one);
@@ -162,7 +165,7 @@ inNamespace(import.meta.path, () => {
       const used = lease();
       run("ip", "link", "delete", `wrn${used.prepared.slot}`);
       giveBack(used);
-      await clock.advance(200);
+      await clock.advance(SOON_MS);
       expect(logged.join()).toContain("a network is not used again");
       expect(networks.kept).toBe(LIMITS.networkReserve);
       giveBack(keeper);
@@ -280,13 +283,13 @@ inNamespace(import.meta.path, () => {
       });
       const one = lease();
       broken = true;
-      await clock.advance(1000);
+      await clock.advance(SOON_MS);
       expect(networks.kept).toBe(0);
       expect(networks.degraded).not.toBeNull();
       broken = false;
       const two = lease();
       expect(networks.degraded).toBeNull();
-      await clock.advance(1000);
+      await clock.advance(SOON_MS);
       expect(networks.kept).toBe(LIMITS.networkReserve);
       for (const each of [one, two]) giveBack(each);
     });
