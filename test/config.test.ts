@@ -1,6 +1,6 @@
 /** The environment as configuration: defaults, values, and what is refused. */
 import { expect, test } from "bun:test";
-import { configHelp, DEBIAN_MIRROR, readConfig } from "../src/config.ts";
+import { configHelp, DEBIAN_MIRROR, environmentOf, readConfig } from "../src/config.ts";
 
 test("Config of an empty environment is all defaults", () => {
   expect(readConfig({})).toEqual({
@@ -27,4 +27,11 @@ test("Config refuses values that do not fit, by the variable's name", () => {
 
 test("Config help has a line for every variable", () => {
   expect(configHelp().every(({ name, says }) => name.startsWith("WARREN_") && says.length > 5)).toBe(true);
+});
+
+test("Config is read back by another process from the variables that it is written as", () => {
+  const environment = { WARREN_HOME: "/srv/w", WARREN_DNS: "9.9.9.9", WARREN_EGRESS_EXEMPT: "10.1.0.0/16" };
+  const config = readConfig(environment);
+  expect(environmentOf(config)).toMatchObject(environment);
+  expect(readConfig(environmentOf(config))).toEqual(config);
 });
