@@ -13,6 +13,7 @@ import { tableMessage } from "./nft/batch.ts";
 import { FAMILY, HOOK, MSG, TABLE } from "./nft/names.ts";
 
 const GET_CHAIN = 4;
+const ALL_FAMILIES = 0;
 const DROP = 0;
 const REMEDY =
   "accept packets from and to wrn*, such as iptables -I FORWARD -i wrn+ -j ACCEPT and -o wrn+ (Docker: in DOCKER-USER)";
@@ -27,7 +28,7 @@ function network(probed: Probed): Fact {
 
 /** Chains of others that drop whatever is forwarded and not known to them, and say nothing of slots. */
 function droppingChains(netfilter: Netlink): string[] {
-  tableMessage(netfilter, "list chains", GET_CHAIN, NLM_F_DUMP).end();
+  tableMessage(netfilter, "list chains", GET_CHAIN, NLM_F_DUMP, ALL_FAMILIES).end();
   const chains = netfilter.dump().flatMap(({ body }) => {
     const of = new Attributes(body, 4);
     const forward = of.nested(4).be32(1) === HOOK.forward;
@@ -37,7 +38,7 @@ function droppingChains(netfilter: Netlink): string[] {
     return drops ? [{ table, name: of.text(3) ?? "" }] : [];
   });
   if (chains.length === 0) return [];
-  tableMessage(netfilter, "list rules", MSG.getRule, NLM_F_DUMP).end();
+  tableMessage(netfilter, "list rules", MSG.getRule, NLM_F_DUMP, ALL_FAMILIES).end();
   const knowing = new Set(
     netfilter
       .dump()
