@@ -20,14 +20,16 @@ export function treeOf(command: Command, path: readonly string[] = []): Node[] {
     flags: [option.short, option.long].filter((flag) => flag !== undefined && flag !== null),
     says: option.description,
   }));
+  const visible = command.createHelp().visibleCommands(command);
+  const subcommands = command.commands.filter((sub) => visible.includes(sub));
   const own: Node = {
     path,
     says: says(command),
-    subcommands: command.commands.map((sub) => ({ name: sub.name(), says: says(sub) })),
+    subcommands: subcommands.map((sub) => ({ name: sub.name(), says: says(sub) })),
     options: [...options, { flags: ["-h", "--help"], says: "help for this command" }],
     takesFiles: FILE_VERBS.has(path[0] ?? ""),
   };
-  return [own, ...command.commands.flatMap((sub) => treeOf(sub, [...path, sub.name()]))];
+  return [own, ...subcommands.flatMap((sub) => treeOf(sub, [...path, sub.name()]))];
 }
 
 /** For single quotes of a shell. */

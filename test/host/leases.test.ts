@@ -63,7 +63,12 @@ if (gate("root")) {
   describe("A lease", () => {
     beforeAll(async () => {
       dir = mkdtempSync(join(tmpdir(), "lease-"));
-      host = await openLinuxHost({ home: join(dir, "home"), clock: systemClock, log: createLog("silent"), networkReserve: 0 });
+      host = await openLinuxHost({
+        home: join(dir, "home"),
+        clock: systemClock,
+        log: createLog("silent"),
+        networkReserve: 0,
+      });
       const diskFd = openSync(host.data.dir, constants.O_RDWR | O_TMPFILE, 0o600);
       writeSync(diskFd, new Uint8Array(1 << 20).fill(7));
       snapshot = { openState: () => openSync("/dev/null", "r"), diskFd };

@@ -34,7 +34,7 @@ const PIP = {
 const NPM = {
   command:
     "mkdir -p /work/n && cd /work/n && npm install --no-audit --no-fund warren-tiny && node -e 'console.log(require(\"warren-tiny\"))'",
-  undo: "rm -rf /work/n /root/.npm",
+  undo: "rm -rf /work/n ~/.npm",
   env: {
     npm_config_registry: `http://${REGISTRY}/`,
     npm_config_fetch_retries: "0",

@@ -1,13 +1,13 @@
 /** Egress policies as the engine gives and keeps them: who gets which, who may change it, and what stays when it ends. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import type { Egress } from "../../src/contract/routes/network.ts";
-import type { SandboxHost } from "../../src/contract/routes.ts";
-import type { Engine } from "../../src/engine/engine.ts";
-import type { ErrorCode } from "../../src/errors.ts";
-import { FakeNetwork } from "../../src/host/fake-network.ts";
-import { fold } from "../../src/meter/fold.ts";
-import { World } from "../harness/fakes.ts";
-import { fails } from "../suites/sandbox/subject.ts";
+import type { Egress } from "../../../src/contract/routes/network.ts";
+import type { SandboxHost } from "../../../src/contract/routes.ts";
+import type { Engine } from "../../../src/engine/engine.ts";
+import type { ErrorCode } from "../../../src/errors.ts";
+import { FakeNetwork } from "../../../src/host/fake-network.ts";
+import { fold } from "../../../src/meter/fold.ts";
+import { World } from "../../harness/fakes.ts";
+import { fails } from "../../suites/sandbox/subject.ts";
 
 let world: World;
 let engine: Engine;
