@@ -24,6 +24,8 @@ const FLOOD_SECONDS = 1;
 /** Beside a flood a round trip may take so much longer than without: two guests and their host share two cores. */
 const TIMES_SLOWER = 12;
 const SLOWER_MS = 40;
+/** One in a hundred. On a machine that does nothing else it is below 10 ms (`FLOOD_RECORD=1` records a run), with a load of 10 it was 48. */
+const SLOWEST_MS = 250;
 
 async function frames(sandbox: Sandbox, asked: object): Promise<string> {
   const { exitCode, stdout, stderr } = await sandbox.python(FRAMES, {
@@ -163,11 +165,12 @@ if (networkGate()) {
         }
         const says = JSON.stringify({ alone, beside });
         console.log(`round trips beside floods, in ms: ${says}`);
-        if (process.env["RECORD"] !== undefined)
-          await record({ bench: "flood", machine: machineFacts(), alone, beside });
-        for (const { p50, sent } of Object.values(beside)) {
+        if (process.env["FLOOD_RECORD"] !== undefined)
+          record({ bench: "round trips beside a flood", ...(await machineFacts()), alone, beside });
+        for (const { p50, p99, sent } of Object.values(beside)) {
           expect(sent).toBeGreaterThan(200);
-          expect([p50 < Math.max(TIMES_SLOWER * alone.p50, SLOWER_MS), says]).toEqual([true, says]);
+          const bounded = p50 < Math.max(TIMES_SLOWER * alone.p50, SLOWER_MS) && p99 < SLOWEST_MS;
+          expect([bounded, says]).toEqual([true, says]);
         }
       },
       VM_TEST_MS,
