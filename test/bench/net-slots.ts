@@ -12,12 +12,11 @@ import { makeNamespace } from "../../ffi/net/netns.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { createLog } from "../../src/base/log.ts";
 import { messages } from "../../src/host/net/answer.ts";
-import { Netlink, NLM_F_ACK } from "../../src/host/net/message.ts";
+import { closedMessages } from "../../src/host/net/closed.ts";
+import { Netlink, NLM_F_ACK, type Written } from "../../src/host/net/message.ts";
 import { Networks } from "../../src/host/net/networks.ts";
-import { installRules } from "../../src/host/net/nft/rules.ts";
-import { resetTable } from "../../src/host/net/nft/table.ts";
 import { slotAddresses } from "../../src/host/net/plan.ts";
-import { addInside, addLink, buildSlot, NO_EGRESS, tapOf } from "../../src/host/net/slot.ts";
+import { addInside, addLink, buildSlot, tapOf } from "../../src/host/net/slot.ts";
 import { reset, verify } from "../../src/host/net/verify.ts";
 import { lockSlot } from "../../src/host/slots/slots.ts";
 import { LIMITS } from "../../src/limits.ts";
@@ -37,6 +36,7 @@ Usage: bun test/bench/net-slots.ts [options]
   --help            this text`;
 
 const IPV6 = { inside: true, links: true, forwards: true };
+const NLMSG_ERROR = 2;
 const HERE = "WARREN_BENCH_NETNS";
 
 const { values: options } = parseArgs({
@@ -61,35 +61,32 @@ function timed(job: () => void): number {
   return systemClock.monotonicMs() - startMs;
 }
 
-/** Keeps what would be sent. */
-class Written extends Netlink {
-  readonly sends: Uint8Array<ArrayBuffer>[] = [];
-
-  override flush(): void {
-    const bytes = this.written();
-    const view = new DataView(bytes.buffer);
-    let last = 0;
-    let asks = false;
-    for (let at = 0; at < bytes.length; at += view.getUint32(at, true)) {
-      last = at;
-      asks ||= (view.getUint16(at + 6, true) & NLM_F_ACK) !== 0;
-    }
-    if (!asks) view.setUint16(last + 6, view.getUint16(last + 6, true) | NLM_F_ACK, true);
-    this.drop();
-    this.sends.push(bytes);
+/** Asks for an acknowledgement of the last message, unless one is asked for already. */
+function asking({ bytes }: Written): Uint8Array<ArrayBuffer> {
+  const view = new DataView(bytes.buffer);
+  let last = 0;
+  let asks = false;
+  for (let at = 0; at < bytes.length; at += view.getUint32(at, true)) {
+    last = at;
+    asks ||= (view.getUint16(at + 6, true) & NLM_F_ACK) !== 0;
   }
+  if (!asks) view.setUint16(last + 6, view.getUint16(last + 6, true) | NLM_F_ACK, true);
+  return bytes;
 }
 
-function bare(fd: number, { sends }: Written): void {
-  for (const bytes of sends) {
-    sendNetlink(fd, bytes, bytes.length);
-    for (let answered = false; !answered; ) {
-      for (const { type, body } of messages(receiveNetlink(fd, true))) {
-        if (type !== 2) continue;
-        if (new DataView(body.buffer, body.byteOffset).getInt32(0, true) !== 0)
-          throw new Error("a bare message failed");
-        answered = true;
-      }
+function taken(nl: Netlink): Written {
+  const written = nl.written();
+  nl.drop();
+  return written;
+}
+
+function bare(fd: number, bytes: Uint8Array<ArrayBuffer>): void {
+  sendNetlink(fd, bytes, bytes.length);
+  for (;;) {
+    for (const { type, body } of messages(receiveNetlink(fd, true))) {
+      if (type !== NLMSG_ERROR) continue;
+      if (new DataView(body.buffer, body.byteOffset).getInt32(0, true) !== 0) throw new Error("a bare message failed");
+      return;
     }
   }
 }
@@ -121,17 +118,16 @@ function bareOne(slot: number): { readonly tookMs: number; readonly fds: readonl
   let startMs = systemClock.monotonicMs();
   const made = makeNamespace(tapOf(at), proc);
   let tookMs = systemClock.monotonicMs() - startMs;
-  const [outside, inside, rules] = [new Written(route), new Written(made.route), new Written(made.netfilter)];
-  addLink(outside, at, made.ns, IPV6);
-  outside.flush();
-  addInside(inside, at, IPV6);
-  inside.flush();
-  resetTable(rules, at);
-  installRules(rules, NO_EGRESS, at, 1);
+  const nl = new Netlink(route);
+  addLink(nl, at, made.ns, IPV6);
+  const outside = asking(taken(nl));
+  addInside(nl, at, IPV6);
+  const inside = asking(taken(nl));
+  const rules = closedMessages(at).map(asking);
   startMs = systemClock.monotonicMs();
   bare(route, outside);
   bare(made.route, inside);
-  bare(made.netfilter, rules);
+  for (const bytes of rules) bare(made.netfilter, bytes);
   tookMs += systemClock.monotonicMs() - startMs;
   const whole = verify(route, { at, ipv6: IPV6, ...made });
   if (whole.length > 0) throw new Error(`the bare calls make something else: ${whole.join("; ")}`);

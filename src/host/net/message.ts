@@ -41,6 +41,13 @@ let sequence = 1;
 /** Whose messages the buffer holds. */
 let writer: Netlink | null = null;
 
+/** Messages as they were written. */
+export interface Written {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** What each is about. */
+  readonly about: readonly string[];
+}
+
 /** Messages of one socket. Makes no call and holds nothing of its own until `flush` or `dump`. */
 export class Netlink {
   readonly fd: number;
@@ -61,11 +68,7 @@ export class Netlink {
   /** Starts a message. `about` names it in the error when it fails; `flags` beside `NLM_F_REQUEST`. */
   begin(about: string, type: number, flags = 0): this {
     if (this.#open) throw new TypeError(`netlink: ${this.#about.at(-1)} has no end`);
-    if (this.#about.length === 0) {
-      if (writer !== this) writer?.drop();
-      writer = this;
-      this.#first = sequence;
-    }
+    this.#claim();
     this.#open = true;
     this.#start = this.#at;
     this.#about.push(about);
@@ -181,8 +184,32 @@ export class Netlink {
   }
 
   /** A copy of what was written and not sent. */
-  written(): Uint8Array<ArrayBuffer> {
-    return batch.slice(0, this.#at);
+  written(): Written {
+    return { bytes: batch.slice(0, this.#at), about: [...this.#about] };
+  }
+
+  /** Appends messages that were written once, with no work but a copy. */
+  again({ bytes, about }: Written): this {
+    if (this.#open) throw new TypeError(`netlink: ${this.#about.at(-1)} has no end`);
+    this.#claim();
+    batch.set(bytes, this.#at);
+    const end = this.#at + bytes.length;
+    while (this.#at < end) {
+      this.#lastFlags = this.#at + 6;
+      if ((view.getUint16(this.#lastFlags, true) & NLM_F_ACK) !== 0) this.#acked = true;
+      view.setUint32(this.#at + 8, sequence++, true);
+      this.#at += view.getUint32(this.#at, true);
+    }
+    this.#about.push(...about);
+    return this;
+  }
+
+  /** The buffer is this one's from its first message on. */
+  #claim(): void {
+    if (this.#about.length > 0) return;
+    if (writer !== this) writer?.drop();
+    writer = this;
+    this.#first = sequence;
   }
 
   /** Forgets what was written and not sent. */

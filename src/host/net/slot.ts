@@ -6,10 +6,8 @@
 import { closeAll } from "../../../ffi/files.ts";
 import { hasCode } from "../../../ffi/native.ts";
 import { closeNamespace, makeNamespace, type NamespaceFds, type Tap } from "../../../ffi/net/netns.ts";
-import type { EgressRules } from "../network.ts";
+import { closeSlot } from "./closed.ts";
 import { Netlink } from "./message.ts";
-import { installRules } from "./nft/rules.ts";
-import { resetTable } from "./nft/table.ts";
 import { type Ipv6, LINK_BITS, LINK_BITS6, rootIndex, type SlotAddresses, TAP_INDEX, UPLINK_INDEX } from "./plan.ts";
 import { readLink } from "./read.ts";
 import { addAddress, addDefaultRoute, addNeighbour, addVeth, macBytes, removeLink, setUp, up } from "./route.ts";
@@ -24,17 +22,6 @@ export interface BuildGround {
   /** Called after each step, by its name. */
   readonly step?: (name: "namespace" | "link" | "inside" | "rules") => void;
 }
-
-/** Nothing is let through but answers of the sandbox's own name server, of which there is none yet. */
-export const NO_EGRESS: EgressRules = {
-  mode: "none",
-  ranges: [],
-  exempt: [],
-  limits: { bytesPerSecond: null, newConnectionsPerSecond: 1, connections: 1 },
-  dnsPort: null,
-  proxyPort: null,
-  caught: "none",
-};
 
 export function tapOf(at: SlotAddresses): Tap {
   return { name: at.tap, index: TAP_INDEX, mac: macBytes(at.tapMac) };
@@ -128,9 +115,7 @@ export function buildSlot(ground: BuildGround, at: SlotAddresses): Pick<Namespac
     addInside(inside, at, ground.ipv6);
     inside.flush();
     ground.step?.("inside");
-    const rules = new Netlink(made.netfilter);
-    resetTable(rules, at);
-    installRules(rules, NO_EGRESS, at, 1);
+    closeSlot(new Netlink(made.netfilter), at);
     ground.step?.("rules");
   } catch (error) {
     closeNamespace(made);

@@ -5,15 +5,15 @@
 import { closeAll } from "../../../ffi/files.ts";
 import { enterNamespace } from "../../../ffi/net/netns.ts";
 import { formatAddress } from "../../base/address.ts";
+import { closeSlot } from "./closed.ts";
 import { Netlink } from "./message.ts";
 import { flushConntrack } from "./nft/conntrack.ts";
-import { installRules } from "./nft/rules.ts";
-import { resetTable, tableIsWhole } from "./nft/table.ts";
+import { tableIsWhole } from "./nft/table.ts";
 import { RT } from "./numbers.ts";
 import { type Ipv6, LINK_BITS, LINK_BITS6, rootIndex, type SlotAddresses, TAP_INDEX, UPLINK_INDEX } from "./plan.ts";
 import { type LinkFact, readAddresses, readLink, readLinks, readNeighbours, readRoutes, readWay } from "./read.ts";
 import { removeDefaultRoute } from "./route.ts";
-import { addGuest, addWaysOut, NO_EGRESS, tapOf } from "./slot.ts";
+import { addGuest, addWaysOut, tapOf } from "./slot.ts";
 
 /** Lines that are in one list and not in the other, told apart. */
 function differences(what: string, found: readonly string[], planned: readonly string[]): string[] {
@@ -128,8 +128,7 @@ export function reset({ at, ipv6, ns, netfilter }: Built): void {
   const entered = enterNamespace(ns, tapOf(at)); // takes the tap's neighbours with it
   try {
     const rules = new Netlink(netfilter);
-    resetTable(rules, at);
-    installRules(rules, NO_EGRESS, at, 1);
+    closeSlot(rules, at);
     flushConntrack(rules);
     const nl = new Netlink(entered.route);
     // With the routes go the paths and their sizes that answers taught them.

@@ -4,7 +4,9 @@ import fc from "fast-check";
 import { NativeError } from "../../../ffi/native.ts";
 import { NETLINK_ROUTE, openNetlink } from "../../../ffi/net/netlink.ts";
 import { Attributes, attributeList, messages } from "../../../src/host/net/answer.ts";
-import { Netlink, NLM_F_CREATE } from "../../../src/host/net/message.ts";
+import { closedMessages } from "../../../src/host/net/closed.ts";
+import { Netlink, NLM_F_ACK, NLM_F_CREATE } from "../../../src/host/net/message.ts";
+import { slotAddresses } from "../../../src/host/net/plan.ts";
 import { readLink, readLinks } from "../../../src/host/net/read.ts";
 import { setForwarding, up } from "../../../src/host/net/route.ts";
 import { inNamespace } from "./unshared.ts";
@@ -14,7 +16,7 @@ describe("A message", () => {
     const nl = new Netlink(-1);
     nl.begin("x", 16, NLM_F_CREATE).u8(1).u8(2).be16(0x0304).u32(5).attrText(3, "eth0").attr8(7, 9);
     nl.nest(18, () => void nl.attrBe32(1, 0x01020304).attrFlag(2)).end();
-    const bytes = nl.written();
+    const { bytes } = nl.written();
     const view = new DataView(bytes.buffer);
     expect([view.getUint32(0, true), bytes.length]).toEqual([60, 60]);
     expect([view.getUint16(4, true), view.getUint16(6, true)]).toEqual([16, 0x401]);
@@ -25,6 +27,19 @@ describe("A message", () => {
       ...[16, 0, 18, 0x80, 8, 0, 1, 0, 1, 2, 3, 4, 4, 0, 2, 0],
     ]);
     nl.drop();
+  });
+
+  test("that was written once is sent again under a number of its own, with its errors under its own name", () => {
+    const nl = new Netlink(-1);
+    nl.begin("one", 16).u32(1).end().begin("two", 17, NLM_F_ACK).u32(2).end();
+    const once = nl.written();
+    nl.drop();
+    const { bytes, about } = new Netlink(-1).begin("zero", 15).end().again(once).written();
+    expect(about).toEqual(["zero", "one", "two"]);
+    const [zero, one, two, ...more] = messages(bytes);
+    expect([zero!.type, one!.type, two!.type, more.length]).toEqual([15, 16, 17, 0]);
+    expect([one!.sequence - zero!.sequence, two!.sequence - one!.sequence]).toEqual([1, 1]);
+    expect([one!.body, two!.body]).toEqual(messages(once.bytes).map(({ body }) => body));
   });
 
   test("refuses a number that does not fit its field", () => {
@@ -91,7 +106,23 @@ describe("An answer", () => {
   });
 });
 
+test("Rules of a slot without a policy are the same in every slot: they are encoded once", () => {
+  const bodies = (slot: number) =>
+    closedMessages(slotAddresses(slot)).map(({ bytes, about }) => [about, messages(bytes).map(({ body }) => body)]);
+  expect(bodies(4711)).toEqual(bodies(0));
+  expect(bodies(0).length).toBe(2);
+});
+
 inNamespace(import.meta.path, () => {
+  test("A message that is sent again fails under its own name", () => {
+    const nl = new Netlink(openNetlink(NETLINK_ROUTE));
+    setForwarding(nl, "nowhere", true);
+    const once = nl.written();
+    nl.drop();
+    for (let i = 0; i < 2; i++) expect(() => nl.again(once).flush()).toThrow("ENODEV (forwarding of nowhere)");
+    expect(readLink(nl, "lo").name).toBe("lo");
+  });
+
   test("A batch names the first message that fails, and leaves the socket as it was", () => {
     const nl = new Netlink(openNetlink(NETLINK_ROUTE));
     setForwarding(nl, "lo", true);

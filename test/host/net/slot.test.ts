@@ -6,6 +6,7 @@ import { NETLINK_ROUTE, openNetlink } from "../../../ffi/net/netlink.ts";
 import { enterNamespace } from "../../../ffi/net/netns.ts";
 import { parseAddress } from "../../../src/base/address.ts";
 import { Attributes } from "../../../src/host/net/answer.ts";
+import { NO_EGRESS } from "../../../src/host/net/closed.ts";
 import { Netlink, NLM_F_DUMP } from "../../../src/host/net/message.ts";
 import { admitInto } from "../../../src/host/net/nft/admit.ts";
 import { tableMessage } from "../../../src/host/net/nft/batch.ts";
@@ -22,7 +23,7 @@ import {
   removeDefaultRoute,
   removeLink,
 } from "../../../src/host/net/route.ts";
-import { buildSlot, NO_EGRESS } from "../../../src/host/net/slot.ts";
+import { buildSlot } from "../../../src/host/net/slot.ts";
 import { type Built, reset, verify } from "../../../src/host/net/verify.ts";
 import { until } from "../../harness/until.ts";
 import { holdTap, inNamespace, inside, run, slotDevices } from "./unshared.ts";
