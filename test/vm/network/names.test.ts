@@ -99,11 +99,7 @@ if (networkGate()) {
         expect(first.direct.reached).toBeUndefined();
         await internet.name("moving.example.com", { a: [NEW], ttl: 1 });
         const moved = performance.now();
-        await until("the name stands for the new address", async () => {
-          const { name } = await run(sandbox, { name: connect("moving.example.com") });
-          expect(name.failed).toBeUndefined(); // it works all the time
-          return name.reached === `ECHO ${NEW}`;
-        });
+        // Only the old address is tried: whoever asks for the name again meanwhile is given the old one for as long again.
         await until("the old address is refused", async () => {
           const { old } = await run(sandbox, { old: connect(OLD) });
           return old.reached === undefined;
