@@ -80,7 +80,7 @@ export const LIBC = {
 /** Of our own C: answer -errno. */
 export const OURS = {
   warren_spawn: { args: ["struct spawn_spec *"], returns: "long" },
-  warren_netns_make: { args: ["int", "const char *", "int", "const void *", "int", "int *"], returns: "int" },
+  warren_netns_make: { args: ["int", "const char *", "int", "const void *", "int", "int", "int *"], returns: "int" },
   warren_netns_enter: { args: ["int", "int", "const char *", "int", "const void *", "int *"], returns: "int" },
   warren_tsc: { args: ["long *"], returns: "long" },
 } as const satisfies Record<string, Prototype>;

@@ -70,10 +70,11 @@ static long leave(i32 home, long r, i32 *out) {
 }
 
 /*
- * A new namespace: out[0] it, out[1] and out[2] its netlink sockets. With a tap in it; and, when `proc_sys` is the root of a
- * procfs, with IPv6 forwarding there (a per-namespace switch that netlink cannot set). 0, or -errno with nothing left.
+ * A new namespace: out[0] it, out[1] and out[2] its netlink sockets. With a tap in it, and with switches that netlink cannot set,
+ * below `proc_sys`, the root of a procfs: refusals are as many as the rules say, not one in a second (the rest would look like
+ * silence, and programs wait for that); with `ipv6`, that it is forwarded. 0, or -errno with nothing left.
  */
-int warren_netns_make(int home, const char *tap, int index, const void *mac, int proc_sys, int *out) {
+int warren_netns_make(int home, const char *tap, int index, const void *mac, int proc_sys, int ipv6, int *out) {
 	long r;
 	out[0] = out[1] = out[2] = -1;
 	r = SC1(NR_unshare_, CLONE_NEWNET_);
@@ -84,7 +85,9 @@ int warren_netns_make(int home, const char *tap, int index, const void *mac, int
 		r = open_sockets(out);
 	}
 	if (r >= 0) r = add_tap(tap, index, (const u8 *)mac);
-	if (r >= 0 && proc_sys >= 0) r = set_switch(proc_sys, "sys/net/ipv6/conf/all/forwarding", "1");
+	if (r >= 0) r = set_switch(proc_sys, "sys/net/ipv4/icmp_ratelimit", "0");
+	if (r >= 0 && ipv6 != 0) r = set_switch(proc_sys, "sys/net/ipv6/icmp/ratelimit", "0");
+	if (r >= 0 && ipv6 != 0) r = set_switch(proc_sys, "sys/net/ipv6/conf/all/forwarding", "1");
 	return (int)leave(home, r, out);
 }
 

@@ -40,15 +40,14 @@ function macOf({ name, mac }: Tap): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * A new namespace with a tap in it. `procFd`: root of a procfs, to switch IPv6 forwarding on in the namespace; null to leave it
- * off. Main thread only.
- * @throws {NativeError} `EPERM`, `ENOSPC` – too many namespaces, `ENOENT` – no /dev/net/tun or no IPv6
+ * A new namespace with a tap in it. `procFd`: root of a procfs; `ipv6`: forwarded in the namespace. Main thread only.
+ * @throws {NativeError} `EPERM`, `ENOSPC` – too many namespaces, `ENOENT` – no /dev/net/tun, or no IPv6 although it is asked for
  */
-export function makeNamespace(tap: Tap, procFd: number | null): NamespaceFds {
+export function makeNamespace(tap: Tap, procFd: number, ipv6: boolean): NamespaceFds {
   const out = memory(12);
   // SAFETY: C reads 6 bytes of the address and writes three 32-bit numbers.
   const result = withHome((home) =>
-    callOurs("warren_netns_make", home, tap.name, tap.index, macOf(tap), procFd ?? -1, out),
+    callOurs("warren_netns_make", home, tap.name, tap.index, macOf(tap), procFd, ipv6 ? 1 : 0, out),
   );
   if (result < 0) throw new NativeError("netns_make", -result);
   const [ns, route, netfilter] = read(out);

@@ -116,7 +116,7 @@ function bareOne(slot: number): { readonly tookMs: number; readonly fds: readonl
   const at = slotAddresses(slot);
   const proc = procFd();
   let startMs = systemClock.monotonicMs();
-  const made = makeNamespace(tapOf(at), proc);
+  const made = makeNamespace(tapOf(at), proc, IPV6.inside);
   let tookMs = systemClock.monotonicMs() - startMs;
   const nl = new Netlink(route);
   addLink(nl, at, made.ns, IPV6);

@@ -144,8 +144,7 @@ export class RootShare {
    * A procfs of its own for every few namespaces: the kernel finds a namespace's switches in a chain of all those that were
    * looked up through the same mount.
    */
-  procFd(): number | null {
-    if (!this.#ipv6.inside) return null;
+  procFd(): number {
     if (this.#proc === null || this.#proc.used >= LIMITS.namespacesPerProc) {
       if (this.#proc !== null) closeFd(this.#proc.fd);
       this.#proc = null;

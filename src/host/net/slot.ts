@@ -17,8 +17,8 @@ export interface BuildGround {
   /** An rtnetlink socket of it. */
   readonly route: number;
   readonly ipv6: Ipv6;
-  /** Root of a procfs for the next namespace; null without IPv6. */
-  procFd(): number | null;
+  /** Root of a procfs for the next namespace. */
+  procFd(): number;
   /** Called after each step, by its name. */
   readonly step?: (name: "namespace" | "link" | "inside" | "rules") => void;
 }
@@ -106,7 +106,7 @@ function linkAnew({ route, ipv6 }: BuildGround, at: SlotAddresses, nsFd: number)
  * @throws {NativeError} naming the message that failed; nothing is left
  */
 export function buildSlot(ground: BuildGround, at: SlotAddresses): Pick<NamespaceFds, "ns" | "netfilter"> {
-  const made = makeNamespace(tapOf(at), ground.procFd());
+  const made = makeNamespace(tapOf(at), ground.procFd(), ground.ipv6.inside);
   try {
     ground.step?.("namespace");
     linkAnew(ground, at, made.ns);

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { readdirSync, readlinkSync } from "node:fs";
 import { closeAll, closeFd } from "../../../ffi/files.ts";
+import { detachedMount } from "../../../ffi/mounts.ts";
 import { NETLINK_ROUTE, openNetlink } from "../../../ffi/net/netlink.ts";
 import { Netlink } from "../../../src/host/net/message.ts";
 import { slotAddresses } from "../../../src/host/net/plan.ts";
@@ -64,7 +65,8 @@ inNamespace(import.meta.path, () => {
   });
 
   describe("A sweep of links", () => {
-    const build = (slot: number) => buildSlot({ route, ipv6: NO_IPV6, procFd: () => null }, slotAddresses(slot));
+    const proc = detachedMount("proc", {});
+    const build = (slot: number) => buildSlot({ route, ipv6: NO_IPV6, procFd: () => proc }, slotAddresses(slot));
 
     test("removes one whose slot nobody has and that leads to nobody", () => {
       const { ns, netfilter } = build(50); // open in this process, which is not in it

@@ -39,7 +39,7 @@ inNamespace(import.meta.path, () => {
 
   const build = (ipv6: Ipv6 = ALL_IPV6, slot = next++): Built => {
     at = slotAddresses(slot);
-    return { at, ipv6, ...buildSlot({ route, ipv6, procFd: () => (ipv6.inside ? proc : null) }, at) };
+    return { at, ipv6, ...buildSlot({ route, ipv6, procFd: () => proc }, at) };
   };
   const inSlot = (job: (nl: Netlink) => void): void => {
     const entered = enterNamespace(built.ns, null);

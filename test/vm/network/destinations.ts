@@ -108,8 +108,8 @@ export function cells(others: readonly string[] = []): Cell[] {
 
 /** The expected answer of one cell. */
 export function isReached(mode: Mode, { destination, kind, port }: Cell): boolean {
-  // Other protocols than TCP, UDP and echo requests are let out to addresses that are listed without ports, and only there.
-  if (kind === "raw") return mode === "allowlist" && destination.is === "listed";
+  // Other protocols than TCP, UDP and echo requests are let out in no mode.
+  if (kind === "raw") return false;
   if (destination.from === null || !destination.from.includes(mode)) return false;
   if (mode !== "allowlist" || destination.onlyPort === undefined) return true;
   return (kind === "tcp" || kind === "udp") && port === destination.onlyPort;

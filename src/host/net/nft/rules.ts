@@ -121,6 +121,11 @@ function addFresh(change: Change): void {
   const { batch, rules } = change;
   if (rules.exempt.length === 0) batch.rule("fresh", x.jump("forbidden"));
   else refuseForbidden(batch, "fresh", rules.exempt);
+  // Others have no ports and no echo by which a list could tell them apart, and are let through in no mode.
+  const others = [PROTOCOL.tcp, PROTOCOL.udp, PROTOCOL.icmp, PROTOCOL.icmp6].map((known) =>
+    x.differs(Uint8Array.of(known)),
+  );
+  batch.rule("fresh", x.loadProtocol(x.R), others, x.goto("refuse"));
   addProxy(change);
   // HTTP/3 would go past the proxy that is to read its names; its programs fall back to TCP.
   if (rules.caught === "all") batch.rule("fresh", x.protocol(PROTOCOL.udp), x.sentToPort(HTTPS), x.goto("refuse"));
