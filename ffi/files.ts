@@ -1,6 +1,6 @@
 /** Descriptors: opening, pipes, locks, reflinks, space. All are close-on-exec: a child gets only what it is handed. */
 import { C, LAYOUTS } from "./layout.ts";
-import { call, callOn, hasCode, memory } from "./native.ts";
+import { address, call, callOn, hasCode, holding, memory } from "./native.ts";
 
 /** Opens an existing path; "write" reads too, "append" only writes. @throws {NativeError} */
 export function openFd(
@@ -62,6 +62,30 @@ export function tryLock(fd: number, how: "shared" | "exclusive"): boolean {
     return true;
   } catch (error) {
     if (hasCode(error, "EAGAIN", "EWOULDBLOCK")) return false;
+    throw error;
+  }
+}
+
+/**
+ * Locks one byte of a file, which is made when it is missing, through an open file of its own: the lock belongs to that, and ends
+ * with the last descriptor of it, in whichever process, however that ended.
+ * @returns its descriptor, or null while another open file has the lock
+ * @throws {NativeError}
+ */
+export function lockByte(path: string, index: number): number | null {
+  const fd = openFd(path, "lock");
+  const lock = memory(LAYOUTS.flock[""][1]);
+  const view = new DataView(lock.buffer);
+  view.setInt16(LAYOUTS.flock.l_type[0], C.F_WRLCK, true);
+  view.setBigInt64(LAYOUTS.flock.l_start[0], BigInt(index), true);
+  view.setBigInt64(LAYOUTS.flock.l_len[0], 1n, true);
+  try {
+    // SAFETY: the struct has its full size, and is held until the call is over.
+    holding([lock], () => call("syscall", C.SYS_fcntl, fd, C.F_OFD_SETLK, Number(address(lock)), 0, 0));
+    return fd;
+  } catch (error) {
+    closeFd(fd);
+    if (hasCode(error, "EAGAIN", "EWOULDBLOCK", "EACCES")) return null;
     throw error;
   }
 }

@@ -17,6 +17,8 @@ export const C = {
   SEEK_DATA: 3,
   SEEK_HOLE: 4,
   F_DUPFD_CLOEXEC: 1030,
+  F_OFD_SETLK: 37,
+  F_WRLCK: 1,
   F_ADD_SEALS: 1033,
   F_GET_SEALS: 1034,
   F_SEAL_SEAL: 1,
@@ -36,6 +38,7 @@ export const C = {
   FIEMAP_EXTENT_SHARED: 0x2000,
   FALLOC_FL_KEEP_SIZE: 1,
   FALLOC_FL_PUNCH_HOLE: 2,
+  SYS_fcntl: 72,
   SYS_pidfd_send_signal: 424,
   SYS_fsopen: 430,
   SYS_fsconfig: 431,
@@ -96,6 +99,7 @@ export const C = {
 
 export const LAYOUTS = {
   file_clone_range: { "": [0, 32], src_fd: [0, 8], src_offset: [8, 8], src_length: [16, 8], dest_offset: [24, 8] },
+  flock: { "": [0, 32], l_type: [0, 2], l_whence: [2, 2], l_start: [8, 8], l_len: [16, 8] },
   fiemap: { "": [0, 32], fm_length: [8, 8], fm_flags: [16, 4], fm_mapped_extents: [20, 4], fm_extent_count: [24, 4] },
   fiemap_extent: { "": [0, 56], fe_logical: [0, 8], fe_length: [16, 8], fe_flags: [40, 4] },
   sockaddr_un: { "": [0, 110], sun_family: [0, 2], sun_path: [2, 108] },

@@ -15,7 +15,18 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { closeFd, dupFd, openFd, openUnnamed, pipe, punchHole, reopenFd, setSize, tryLock } from "../../ffi/files.ts";
+import {
+  closeFd,
+  dupFd,
+  lockByte,
+  openFd,
+  openUnnamed,
+  pipe,
+  punchHole,
+  reopenFd,
+  setSize,
+  tryLock,
+} from "../../ffi/files.ts";
 import { copySparse, createMemfd, extents, isSealed, readExactly, sealForever } from "../../ffi/memfd.ts";
 import { memory } from "../../ffi/native.ts";
 import { bootTimeNs, hasEnded, killPid, openPid, reap } from "../../ffi/process.ts";
@@ -147,6 +158,22 @@ test("A name is held until the last process that inherited it has ended", async 
   heir.kill("SIGKILL");
   await heir.exited;
   const again = takeName(name);
+  expect(again).not.toBeNull();
+  closeFd(again!);
+});
+
+test("A byte of a file is held until the last process that inherited its lock has ended, and no other byte is", async () => {
+  const path = join(dir, "bytes");
+  const fd = lockByte(path, 7)!;
+  const [taken, other] = [lockByte(path, 7), lockByte(path, 8)!];
+  expect(taken).toBeNull();
+  const heir = Bun.spawn(["sleep", "60"], { stdio: ["ignore", "ignore", "ignore", fd] });
+  closeFd(fd);
+  closeFd(other); // another lock of the same process on the same file: an ordinary one would end all of them here
+  expect(lockByte(path, 7)).toBeNull();
+  heir.kill("SIGKILL");
+  await heir.exited;
+  const again = lockByte(path, 7);
   expect(again).not.toBeNull();
   closeFd(again!);
 });

@@ -180,12 +180,11 @@ if (gate("root"))
       const TIMESTAMP = 13;
       install({ mode: "allowlist", ranges: [{ range: range("1.2.3.4"), ports: null }] });
       expect(await send()).toEqual([0, 0]);
-      const passed = (): number | undefined => readUsage(net.nl)?.bytesOut;
-      const before = passed();
-      await net.guest.do("ping", "1.2.3.4", WAIT_MS, TIMESTAMP);
-      expect(passed()).toBe(before);
-      await net.guest.do("ping", "1.2.3.4", WAIT_MS, undefined);
-      expect(passed()).toBeGreaterThan(before ?? 0);
+      const refused = (): number => readUsage(net.nl)?.refused ?? 0;
+      const before = refused();
+      expect(await net.guest.do("ping", "1.2.3.4", WAIT_MS, TIMESTAMP)).not.toBe("ok");
+      expect(refused()).toBeGreaterThan(before);
+      expect(await net.guest.do("ping", "1.2.3.4", WAIT_MS, undefined)).toBe("ok");
     });
 
     test("hold as many entries as an allowlist has, each with ports of its own", async () => {
@@ -214,7 +213,7 @@ if (gate("root"))
       admitInto(net.nl, many(LIMITS.egressAddresses, 0, { proxied: true }));
       expect(() => admitInto(net.nl, many(LIMITS.egressAddresses, LIMITS.egressAddresses))).toThrow("ENFILE");
       install({ mode: "allowlist" });
-      admitInto(net.nl, many(64, 0, { ports: { from: 1, to: 65_534 } }));
+      admitInto(net.nl, many(40, 0, { ports: { from: 1, to: 65_534 } }));
       admitInto(net.nl, [admitted("1.2.3.4", { ports: { from: 2, to: 60_000 } })]);
       expect(await reached(["1.2.3.4"])).toEqual({ "1.2.3.4": "tu" });
     });

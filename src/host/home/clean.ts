@@ -1,11 +1,12 @@
 /** `warren clean`: everything that a home holds and everything outside of it that is ours, gone; refuses while sandboxes live. */
 import { existsSync, readdirSync, realpathSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { hasCode } from "../../../ffi/native.ts";
+import { hasCode, NativeError } from "../../../ffi/native.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
+import { removeRootShare } from "../net/root.ts";
 import { refuseWithoutRoot } from "../rights.ts";
 import { Cgroups } from "../slots/cgroups.ts";
 import { killOccupants, occupants } from "../slots/occupants.ts";
@@ -42,6 +43,16 @@ async function killAll(ground: SweepGround, entries: readonly Entry[]): Promise<
     left = left.filter(({ slot }) => occupants(ground.cgroups, slot).length > 0);
   }
   for (const entry of entries) sweepSlot(ground, entry);
+}
+
+/** This host's rules about sandboxes; those of another home need them while there are any. */
+function removeNetwork(log: Log): void {
+  try {
+    if (!removeRootShare()) log.info("the host's rules about sandboxes stay: there are some of another home", {});
+  } catch (error) {
+    if (!(error instanceof NativeError)) throw error;
+    log.debug("this kernel has no rules to remove", { says: error.message });
+  }
 }
 
 function unmount(home: string): void {
@@ -86,5 +97,6 @@ export async function removeAll(options: CleanOptions): Promise<{ readonly kille
   }
   rmSync(home, { recursive: true, force: true });
   cgroups.removeParents();
+  removeNetwork(log);
   return { killed };
 }

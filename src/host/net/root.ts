@@ -14,7 +14,9 @@ import { Netlink, NLM_F_ACK, NLM_F_DUMP } from "./message.ts";
 import { tableMessage } from "./nft/batch.ts";
 import { FAMILY, MSG, SUBSYSTEM, TABLE } from "./nft/names.ts";
 import { closeHostPorts, installRootTable, openHostPorts, rootTableIsWhole } from "./nft/root.ts";
-import { type Ipv6, NO_IPV6 } from "./plan.ts";
+import { type Ipv6, NO_IPV6, ROOT_DEVICE } from "./plan.ts";
+import { readLinks } from "./read.ts";
+import { setForwarding } from "./route.ts";
 
 const [BATCH_BEGIN, BATCH_END] = [16, 17];
 
@@ -40,6 +42,26 @@ function install(netfilter: Netlink, own: readonly string[]): void {
     if (!hasCode(error, "EEXIST")) throw error;
     removeTable(netfilter);
     installRootTable(netfilter, { ownForwarding: own });
+  }
+}
+
+/**
+ * Undoes all of it, unless some slot's link is still there. @returns whether it is gone
+ * @throws {NativeError} as `ensure` does
+ */
+export function removeRootShare(): boolean {
+  const sockets = [openNetlink(NETLINK_ROUTE), openNetlink(NETLINK_NETFILTER)] as const;
+  try {
+    const [route, netfilter] = [new Netlink(sockets[0]), new Netlink(sockets[1])];
+    if (readLinks(route).some(({ name }) => ROOT_DEVICE.test(name))) return false;
+    if (handleOf(netfilter) === null) return true;
+    const { named } = ownForwarding(route, netfilter, []);
+    for (const name of named) setForwarding(route, name, false);
+    route.flush();
+    removeTable(netfilter);
+    return true;
+  } finally {
+    closeAll(sockets);
   }
 }
 

@@ -1,17 +1,16 @@
 /**
- * Slots: numbers that give a VMM its uid, its cgroup's name and its place in the home's books, one holder at a time on the
- * whole host. The lock is a name in the kernel's abstract socket space: held by the owner and inherited by the jail's first
- * process, it ends exactly when both are gone, SIGKILL or not, and no file remains of it. Such names belong to a network
- * namespace: processes of different ones do not see each other's locks, and leave each other's entries alone.
+ * Slots: numbers that give a VMM its uid, its cgroup's name, its network and its place in the home's books, one holder at a
+ * time on the whole host. The lock is a byte of one file in /run, through an open file of its own: held by the owner and inherited
+ * by the jail's first process, it ends exactly when both are gone, SIGKILL or not. Containers with a /run of their own
+ * do not see each other's locks, and leave each other's entries alone.
  *
  * `home/slots/<n>` is a symlink whose target is text: whose slot it is in this home. It is written before anything is made
  * for that slot and removed after everything is gone, so whatever a crash leaves is found through it.
  */
 import { readdirSync, readlinkSync, symlinkSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { closeFd } from "../../../ffi/files.ts";
+import { closeFd, lockByte } from "../../../ffi/files.ts";
 import { hasCode } from "../../../ffi/native.ts";
-import { takeName } from "../../../ffi/sockets.ts";
 import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import { type ProcessName, thisProcess } from "./process-name.ts";
@@ -45,9 +44,12 @@ export function uidOf(slot: number): number {
   return LIMITS.slotUidBase + 2 * slot;
 }
 
+/** One for the host, whatever the home: uids and control groups are the host's. It stays, empty. */
+const LOCKS = "/run/warren.slots";
+
 /** Takes one slot's lock. @returns its descriptor, or null while another holder lives */
 export function lockSlot(slot: number): number | null {
-  return takeName(`warren-slot-${slot}`);
+  return lockByte(LOCKS, slot);
 }
 
 export class Slots {

@@ -8,7 +8,7 @@ import { Netlink, NLM_F_CREATE, NLM_F_DUMP } from "../../../src/host/net/message
 import { tableMessage } from "../../../src/host/net/nft/batch.ts";
 import { MSG, TABLE } from "../../../src/host/net/nft/names.ts";
 import { rootTableIsWhole } from "../../../src/host/net/nft/root.ts";
-import { RootShare } from "../../../src/host/net/root.ts";
+import { RootShare, removeRootShare } from "../../../src/host/net/root.ts";
 import { LIMITS } from "../../../src/limits.ts";
 import { FakeClock } from "../../harness/clock.ts";
 import { inNamespace, run } from "./unshared.ts";
@@ -182,6 +182,18 @@ inNamespace(import.meta.path, () => {
     expect(readIpv6()).toEqual({ inside: true, links: false, forwards: false });
     writeFileSync("/proc/sys/net/ipv6/conf/default/disable_ipv6", "0");
     writeFileSync(path, "0");
+  });
+
+  test("All of it is undone, unless a slot's link is there", () => {
+    share().ensure();
+    run("ip", "link", "add", "wrn7", "type", "veth", "peer", "name", "other7");
+    expect([removeRootShare(), forwards("up0"), rootTableIsWhole(nl())]).toEqual([false, true, true]);
+    run("ip", "link", "delete", "wrn7");
+    expect([removeRootShare(), forwards("up0"), rootTableIsWhole(nl())]).toEqual([true, false, false]);
+    expect(removeRootShare()).toBe(true);
+    const again = share();
+    again.ensure();
+    expect([forwards("up0"), rootTableIsWhole(nl())]).toEqual([true, true]);
   });
 
   test("Namespaces share a mount of procfs only so many at a time", () => {

@@ -30,11 +30,11 @@ import {
 /** How long a destination that was tried is remembered: one row a minute. */
 export const TRIED_MS = 60_000;
 /** Of each family and verdict. */
-const TRIED_SIZE = 1024;
+const TRIED_SIZE = 256;
 /** Addresses in one change, at most. */
 export const ADMITTED_AT_ONCE = 128;
-/** Of each address with ports on average: most have one, and no range has more than 105. */
-const PORT_BLOCKS = 16;
+/** Of each address with ports on average: most have one, and no range has more than 105. The kernel makes room for all at once. */
+const PORT_BLOCKS = 4;
 
 function addSets(batch: Batch): void {
   const ages = SET_FLAG.timeout;
