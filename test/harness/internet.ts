@@ -128,6 +128,15 @@ export class Internet implements AsyncDisposable {
     await this.#tell({ kind: "file", path, type, base64: Buffer.from(body).toString("base64") });
   }
 
+  /** A host that answers over TLS whether it was shown the `Authorization` that it wants. */
+  async vault(
+    address: string,
+    leaf: { readonly certPem: string; readonly keyPem: string },
+    authorization: string,
+  ): Promise<void> {
+    await this.#tell({ kind: "vault", address, ...leaf, authorization });
+  }
+
   /** What came there since the last call. */
   async report(): Promise<Report> {
     return (await this.#tell({ kind: "report" })) as Report;

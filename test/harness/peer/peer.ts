@@ -22,6 +22,14 @@ export type Told =
   | Start
   | { readonly kind: "zone"; readonly name: string; readonly zone: Zone | null }
   | { readonly kind: "file"; readonly path: string; readonly type: string; readonly base64: string }
+  /** Over TLS at port 443 of one of the addresses: whether a request has `authorization` as told, and which names it was for. */
+  | {
+      readonly kind: "vault";
+      readonly address: string;
+      readonly certPem: string;
+      readonly keyPem: string;
+      readonly authorization: string;
+    }
   | { readonly kind: "report" };
 
 export interface Report {
@@ -118,6 +126,19 @@ function serveFiles(address: string): void {
   });
 }
 
+function serveVault({ address, certPem, keyPem, authorization }: Extract<Told, { kind: "vault" }>): void {
+  Bun.serve({
+    hostname: address,
+    port: 443,
+    tls: { cert: certPem, key: keyPem },
+    fetch(request) {
+      const { host, pathname } = new URL(request.url);
+      arrived.push(`https ${host} ${pathname}`);
+      return new Response(request.headers.get("authorization") === authorization ? "open\n" : "closed\n");
+    },
+  });
+}
+
 async function start(told: Start): Promise<void> {
   configure(told);
   for (const address of told.addresses) {
@@ -137,7 +158,8 @@ async function obey(told: Told): Promise<unknown> {
   if (told.kind === "start") {
     link = told.link.name;
     await start(told);
-  } else if (told.kind === "zone") names.set(told.name, told.zone);
+  } else if (told.kind === "vault") serveVault(told);
+  else if (told.kind === "zone") names.set(told.name, told.zone);
   else if (told.kind === "file") files.set(told.path, { type: told.type, bytes: Buffer.from(told.base64, "base64") });
   else {
     const report: Report = { arrived, asked: names.asked.splice(0), packets: await packets(link) };

@@ -130,7 +130,7 @@ if (networkGate()) {
           if (from === null) return;
           await using sandbox = await create(warren, POLICIES.none);
           await bringNpm(sandbox, from);
-          await installs(sandbox, NPM, "from the registry", /EAI_AGAIN|ENOTFOUND|network/, ["allowlist"]);
+          await installs(sandbox, NPM, "from the registry", /EAI_AGAIN|ENOTFOUND|network/, ["allowlist", "open"]);
         };
         await Promise.all([pip(), npm()]);
       },
