@@ -100,7 +100,7 @@ async function measure(): Promise<void> {
     }),
   );
   const units = { connections: "per second", requests: "per second", throughput: "MiB per second" };
-  const line = { kind: "net-through", ...(await machineFacts()), seconds: Number(options.seconds), units, ...figures };
+  const line = { bench: "net-through", ...(await machineFacts()), seconds: Number(options.seconds), units, ...figures };
   process.stdout.write(`${JSON.stringify(line, null, 2)}\n`);
   if (options.record) record(line);
   if (options.record) process.stderr.write(`appended to ${RESULTS}\n`);
