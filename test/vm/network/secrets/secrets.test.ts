@@ -6,11 +6,11 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../../src/base/clock.ts";
-import { createAuthority } from "../../../src/egress/proxy/ca/authority.ts";
-import { Internet, networkGate } from "../../harness/internet.ts";
-import { VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
-import { guardNetworkLeaks, openNetworkWarren } from "./ground.ts";
+import { systemClock } from "../../../../src/base/clock.ts";
+import { createAuthority } from "../../../../src/egress/proxy/ca/authority.ts";
+import { Internet, networkGate } from "../../../harness/internet.ts";
+import { VM_BAKE_MS, VM_TEST_MS } from "../../../harness/vm.ts";
+import { guardNetworkLeaks, openNetworkWarren } from "../ground.ts";
 
 const [HOST, ADDRESS, VALUE] = ["vault.example.com", "93.184.216.60", "Bearer 5f2c-hidden"];
 const SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt";
@@ -39,7 +39,7 @@ if (networkGate()) {
     /** What the guest saw; `trusted` false leaves this host's authorities as they are. */
     const seen = async (trusted: boolean): Promise<Record<string, string>> => {
       const bind = trusted ? `mount --bind ${join(dir, "roots.pem")} ${SYSTEM_ROOTS} && ` : "";
-      const run = `${bind}exec ${process.execPath} ${join(import.meta.dir, "secret-child.ts")} ${HOST} "$SECRET"`;
+      const run = `${bind}exec ${process.execPath} ${join(import.meta.dir, "child.ts")} ${HOST} "$SECRET"`;
       const child = Bun.spawn(["unshare", "--mount", "sh", "-c", run], {
         env: { ...process.env, SECRET: VALUE },
         stdout: "pipe",

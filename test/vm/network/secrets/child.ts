@@ -1,8 +1,9 @@
 /** A program whose sandbox uses a secret, run where this host trusts one more authority: prints what its guest saw, as JSON. */
-import { Sandbox } from "../../../src/sandbox.ts";
-import { openNetworkWarren } from "./ground.ts";
+import { Sandbox } from "../../../../src/sandbox.ts";
+import { openNetworkWarren } from "../ground.ts";
 
 const [host = "", value = ""] = process.argv.slice(2);
+const other = `other.${host}`;
 const warren = await openNetworkWarren();
 const said: Record<string, string> = {};
 {
@@ -10,7 +11,7 @@ const said: Record<string, string> = {};
     {
       template: "base",
       ttlSeconds: 120,
-      egress: { mode: "allowlist", allow: [host, `other.${host}`] },
+      egress: { mode: "allowlist", allow: [host, other] },
       secrets: [{ host, header: "Authorization", value }],
     },
     warren.sandboxes,
@@ -21,8 +22,8 @@ const said: Record<string, string> = {};
     own: `curl -sS -H "Authorization: guess" https://${host}/own`,
     plain: `curl -sS http://${host}/plain`,
     // Another name of the same address has no secret: its own certificate is the guest's to believe or not.
-    fronted: `curl -sS -H "Host: ${host}" https://other.${host}/fronted; echo; echo $?`,
-    mismatch: `curl -sS -H "Host: other.${host}" https://${host}/mismatch`,
+    fronted: `curl -sS -H "Host: ${host}" https://${other}/fronted; echo; echo $?`,
+    mismatch: `curl -sS -H "Host: ${other}" https://${host}/mismatch`,
     issuer: `curl -sSv https://${host}/who 2>&1 | grep -i "issuer:"`,
     searched: "(env; cat /proc/*/environ /proc/*/cmdline; cat /root/.* /tmp/*) 2>/dev/null | tr '\\0' '\\n'",
   };
