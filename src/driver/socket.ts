@@ -64,7 +64,11 @@ class SocketLink implements Link, AsyncIterable<Uint8Array> {
     // The quick path needs no promise chain. It is open only when nobody waits: a frame that goes out in parts must have no
     // other's bytes in between, nor overtake one that was written before.
     if (this.#waiting === 0 && !this.#closed) {
-      left = bytes.subarray(this.#send(bytes));
+      try {
+        left = bytes.subarray(this.#send(bytes));
+      } catch (cause) {
+        return Promise.reject(cause); // whoever writes looks for failures in one place
+      }
       if (left.length === 0) return Promise.resolve();
       this.#drained = Promise.withResolvers();
     }

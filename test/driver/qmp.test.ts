@@ -178,3 +178,17 @@ test("Qmp ends on a hostile line and says so to every caller", async () => {
   say(["not", "an", "object"]);
   await expect(waiting).rejects.toThrow("not an object");
 });
+
+test("Qmp has nothing left to reject when its connection turns out to be closed as a command is written", async () => {
+  const { link, end } = wire();
+  const closed = new Error("closed");
+  for (const write of [() => Promise.reject(closed), (): never => fail(closed)]) {
+    const qmp = new Qmp({ ...link, write }, clock);
+    await expect((async () => qmp.command("a"))()).rejects.toMatchObject({ code: "driver_failed" });
+  }
+  end(); // a promise that nobody waits for would be an unhandled rejection now, which fails this file
+});
+
+function fail(cause: Error): never {
+  throw cause;
+}

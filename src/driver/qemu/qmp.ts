@@ -149,11 +149,19 @@ export class Qmp {
     const id = this.#nextId++;
     const answer = Promise.withResolvers<unknown>();
     this.#waiting.set(id, answer);
+    const answered = this.#within(answer.promise, deadlineMs, name).finally(() => this.#waiting.delete(id));
     const text = JSON.stringify(args === undefined ? { execute: name, id } : { execute: name, id, arguments: args });
-    this.#link
-      .write(new TextEncoder().encode(`${text}\n`))
-      .catch((cause: unknown) => this.#fail(hostile("nothing more", cause)));
-    return this.#within(answer.promise, deadlineMs, name).finally(() => this.#waiting.delete(id));
+    void this.#write(`${text}\n`);
+    return answered;
+  }
+
+  /** A connection that is closed already fails the answer that is waited for, and nothing else. */
+  async #write(text: string): Promise<void> {
+    try {
+      await this.#link.write(new TextEncoder().encode(text));
+    } catch (cause) {
+      this.#fail(hostile("nothing more", cause));
+    }
   }
 
   /** Resolves at the next event of this name. */
