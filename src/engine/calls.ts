@@ -138,3 +138,18 @@ export async function begin<T>(stream: AsyncIterable<T>, reached: Used, hold: Ho
   };
   return { [Symbol.asyncIterator]: () => ({ next, return: leave }) };
 }
+
+/** Runs a job on a sandbox's agent; a lost connection is told as what became of the sandbox. */
+export function onReached(reach: Reach, hold: Hold): <T>(id: string, job: (reached: Used) => Promise<T>) => Promise<T> {
+  return (id, job) =>
+    hold.during(async () => {
+      const reached = await reach(id);
+      try {
+        return await job(reached);
+      } catch (cause) {
+        throw await reached.explain(cause);
+      } finally {
+        reached.done();
+      }
+    });
+}

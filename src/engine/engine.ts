@@ -145,7 +145,7 @@ export class Engine implements AsyncDisposable {
       ...contextCalls((id) => this.#reach(account, id), hold, this.#parts.clock),
       ...templateCalls(this.#parts.templates, hold),
       ...snapshotCalls(this.#parts.snapshots, account, hold),
-      ...networkCalls(this.#parts.networks, (id) => this.#found(account, id), hold),
+      ...networkCalls(this.#parts.networks, (id, wakes) => this.#found(account, id, wakes), hold),
       ...volumeCalls(this.#volumes, account, (id) => this.#awakeOrMine(account, id), hold),
     };
   }
@@ -279,8 +279,9 @@ export class Engine implements AsyncDisposable {
   }
 
   /** The same, or the record of one that another process made. @throws {WarrenError} `not_found` */
-  async #found(account: string, id: string): Promise<Live | SandboxRecord> {
-    const found = (await this.#here(account, id)) ?? (await this.#neighbours.find(account, id));
+  async #found(account: string, id: string, wakes = false): Promise<Live | SandboxRecord> {
+    const own = wakes ? this.#awake(account, id) : this.#here(account, id);
+    const found = (await own) ?? (await this.#neighbours.find(account, id));
     if (found === null) throw notFound(id);
     return found;
   }

@@ -107,3 +107,15 @@ export async function campaign(target: Target): Promise<never> {
     );
   process.exit(0);
 }
+
+/** `job` so many times; what it throws is told with the run that it was, by which it is found again. */
+export function rounds(runs: number, seed: number, tick: () => void, job: () => void): void {
+  for (let run = 0; run < runs; run++) {
+    try {
+      job();
+    } catch (error) {
+      throw new Error(`run ${run} of seed ${seed}: ${String(error)}`, { cause: error });
+    }
+    tick();
+  }
+}

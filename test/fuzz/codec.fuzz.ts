@@ -21,7 +21,7 @@ import {
 } from "../../src/guest/records.ts";
 import { Condition } from "../../src/guest/waiting.ts";
 import { LIMITS } from "../../src/limits.ts";
-import { campaign } from "./campaign.ts";
+import { campaign, rounds } from "./campaign.ts";
 import { Random } from "./random.ts";
 
 export interface FuzzReport {
@@ -173,14 +173,9 @@ function round(random: Random, report: FuzzReport): void {
 export function fuzzCodec(runs: number, seed: number, tick: () => void = () => undefined): FuzzReport {
   const random = new Random(seed);
   const report: FuzzReport = { runs, bytes: 0, frames: 0, refused: 0 };
-  for (let run = 0; run < runs; run++) {
-    try {
-      round(random, report);
-    } catch (error) {
-      throw new Error(`run ${run} of seed ${seed}: ${String(error)}`, { cause: error });
-    }
-    tick();
-  }
+  rounds(runs, seed, tick, () => {
+    round(random, report);
+  });
   return report;
 }
 

@@ -10,7 +10,7 @@ import { type AddressRange, formatAddress, type IpAddress } from "../../src/base
 import { isForbidden } from "../../src/base/forbidden.ts";
 import { egressOf, narrower, type Policy, parsePolicy, permits, permitsAddress } from "../../src/egress/policy.ts";
 import { isWarrenError } from "../../src/errors.ts";
-import { campaign } from "./campaign.ts";
+import { campaign, rounds } from "./campaign.ts";
 import { Random } from "./random.ts";
 
 /** What is fuzzed; a test puts a broken one in its place. */
@@ -172,14 +172,9 @@ export function fuzzPolicies(
 ): PolicyReport {
   const random = new Random(seed);
   const report: PolicyReport = { runs, names: 0, ranges: 0, refused: 0 };
-  for (let run = 0; run < runs; run++) {
-    try {
-      round(parse, random, report);
-    } catch (error) {
-      throw new Error(`run ${run} of seed ${seed}: ${String(error)}`, { cause: error });
-    }
-    tick();
-  }
+  rounds(runs, seed, tick, () => {
+    round(parse, random, report);
+  });
   return report;
 }
 

@@ -12,7 +12,7 @@ import { follow } from "../../src/egress/dns/lookup.ts";
 import { DnsFault, decodeMessage, type Message } from "../../src/egress/dns/message.ts";
 import { parseQuery, udpLimit } from "../../src/egress/dns/query.ts";
 import { NoAnswer } from "../../src/egress/dns/upstream.ts";
-import { campaign } from "./campaign.ts";
+import { campaign, rounds } from "./campaign.ts";
 import { Random } from "./random.ts";
 
 /** What is fuzzed; a test puts a broken one in its place. */
@@ -297,14 +297,9 @@ export function fuzzDns(
 ): DnsReport {
   const random = new Random(seed);
   const report: DnsReport = { runs, bytes: 0, messages: 0, refused: 0, queries: 0, addresses: 0 };
-  for (let run = 0; run < runs; run++) {
-    try {
-      round(subject, random, report);
-    } catch (error) {
-      throw new Error(`run ${run} of seed ${seed}: ${String(error)}`, { cause: error });
-    }
-    tick();
-  }
+  rounds(runs, seed, tick, () => {
+    round(subject, random, report);
+  });
   return report;
 }
 

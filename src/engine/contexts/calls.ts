@@ -5,21 +5,11 @@ import type { contextRoutes } from "../../contract/routes/contexts.ts";
 import { routes, type SandboxHost } from "../../contract/routes.ts";
 import { closeContext, createContext, interruptContext, listContexts } from "../../guest/contexts/contexts.ts";
 import { runCell } from "../../guest/contexts/run.ts";
-import { begin, type Reach, type Used } from "../calls.ts";
+import { begin, onReached, type Reach } from "../calls.ts";
 import type { Hold } from "../hold.ts";
 
 export function contextCalls(reach: Reach, hold: Hold, clock: Clock): Pick<SandboxHost, keyof typeof contextRoutes> {
-  const on = <T>(id: string, job: (reached: Used) => Promise<T>): Promise<T> =>
-    hold.during(async () => {
-      const reached = await reach(id);
-      try {
-        return await job(reached);
-      } catch (cause) {
-        throw await reached.explain(cause);
-      } finally {
-        reached.done();
-      }
-    });
+  const on = onReached(reach, hold);
   return {
     createContext: async (input, { signal } = {}) => {
       const { id, language: _, ...asked } = parse(routes.createContext.input, input);

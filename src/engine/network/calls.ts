@@ -7,10 +7,13 @@ import type { Live } from "../live.ts";
 import type { SandboxRecord } from "../registry.ts";
 import type { Networks } from "./networks.ts";
 
-/** @param find a sandbox of this account: this process's, or the record of another's @throws {WarrenError} `not_found` */
+/**
+ * @param find a sandbox of this account: this process's, woken first when `wakes` and it hibernates, or the record of another's;
+ * throws `not_found`
+ */
 export function networkCalls(
   networks: Networks,
-  find: (id: string) => Promise<Live | SandboxRecord>,
+  find: (id: string, wakes?: boolean) => Promise<Live | SandboxRecord>,
   hold: Hold,
 ): Pick<SandboxHost, keyof typeof networkRoutes> {
   return {
@@ -22,7 +25,7 @@ export function networkCalls(
     setNetwork: (input) =>
       hold.during(async () => {
         const { id, egress } = parse(routes.setNetwork.input, input);
-        const found = await find(id);
+        const found = await find(id, true);
         return "ref" in found ? networks.setOf(found, egress) : networks.set(found, egress);
       }),
     networkLog: (input) =>

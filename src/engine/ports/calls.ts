@@ -5,7 +5,7 @@ import { routes, type SandboxHost } from "../../contract/routes.ts";
 import { WarrenError } from "../../errors.ts";
 import type { GuestAgent } from "../../guest/agent.ts";
 import { isRefused } from "../../guest/dial/dial.ts";
-import { begin, type Reach, type Used } from "../calls.ts";
+import { begin, onReached, type Reach, type Used } from "../calls.ts";
 import type { Hold } from "../hold.ts";
 
 /** Ports that a message names; a caller that wants all of them asks for them. */
@@ -35,17 +35,7 @@ async function connected(reached: Used, dial: Dial, stream: AsyncIterable<Uint8A
 }
 
 export function portCalls(reach: Reach, hold: Hold): Pick<SandboxHost, keyof typeof portRoutes> {
-  const on = <T>(id: string, job: (reached: Used) => Promise<T>): Promise<T> =>
-    hold.during(async () => {
-      const reached = await reach(id);
-      try {
-        return await job(reached);
-      } catch (cause) {
-        throw await reached.explain(cause);
-      } finally {
-        reached.done();
-      }
-    });
+  const on = onReached(reach, hold);
   return {
     ports: async (input, { signal } = {}) =>
       on(parse(routes.ports.input, input).id, ({ agent }) => agent.ports(signal)),

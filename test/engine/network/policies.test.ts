@@ -130,6 +130,17 @@ describe("Egress of a running sandbox", () => {
   });
 });
 
+describe("A sandbox that hibernates", () => {
+  test("is woken to be given another policy, and not to be asked for the one it has", async () => {
+    const { id } = await host.create({ egress: ALLOW });
+    await host.hibernate({ id });
+    expect((await host.network({ id })).egress).toEqual(ALLOW);
+    expect((await host.get({ id })).state).toBe("hibernated");
+    await host.setNetwork({ id, egress: { mode: "none" } });
+    expect([(await host.get({ id })).state, rulesOf(id)?.mode]).toEqual(["running", "none"]);
+  });
+});
+
 describe("What stands on a sandbox", () => {
   const SECRET = { host: "api.example.com", header: "Authorization", value: "Bearer hidden" };
 

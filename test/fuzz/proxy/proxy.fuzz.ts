@@ -6,7 +6,7 @@ import { parseClientHello } from "../../../src/egress/proxy/client-hello.ts";
 import { ChunkDecoder } from "../../../src/egress/proxy/http/chunked.ts";
 import { findHeadEnd } from "../../../src/egress/proxy/http/head.ts";
 import { understand } from "../../../src/egress/proxy/session.ts";
-import { campaign } from "../campaign.ts";
+import { campaign, rounds } from "../campaign.ts";
 import { Random } from "../random.ts";
 import { type HelloReport, helloRound, type ParseHello } from "./hello.ts";
 import { chunkRound, type HttpReport, type HttpSubject, headRound } from "./http.ts";
@@ -30,16 +30,11 @@ export function fuzzProxy(
 ): HelloReport & HttpReport {
   const random = new Random(seed);
   const report = { hellos: 0, refused: 0, unfinished: 0, requests: 0, bodies: 0, broken: 0 };
-  for (let run = 0; run < runs; run++) {
-    try {
-      helloRound(subject.hello, random, report);
-      headRound(subject, random, report);
-      chunkRound(subject, random, report);
-    } catch (error) {
-      throw new Error(`run ${run} of seed ${seed}: ${String(error)}`, { cause: error });
-    }
-    tick();
-  }
+  rounds(runs, seed, tick, () => {
+    helloRound(subject.hello, random, report);
+    headRound(subject, random, report);
+    chunkRound(subject, random, report);
+  });
   return report;
 }
 
