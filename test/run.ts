@@ -1,9 +1,11 @@
 /**
- * The whole test command: groups one after another, each in a process of its own, and at the end one line with the totals.
- * With arguments: one group, the tests that they name, as `bun test` takes them.
+ * The whole test command: groups one after another, each in a process of its own, and at the end the tests that failed in
+ * any of them, first with their errors and then by name alone, and one line with the totals: the end of a log that was cut
+ * off tells the most. With arguments: one group, the tests that they name, as `bun test` takes them.
  */
 import { readlinkSync } from "node:fs";
 import { join } from "node:path";
+import { Failures } from "./harness/report/failures.ts";
 
 const ROOT = join(import.meta.dir, "..");
 
@@ -52,29 +54,44 @@ function totalsIn(text: string): Totals {
   return { passed: number("pass"), failed: number("fail") + number("error"), skipped: number("skip") + number("todo") };
 }
 
-async function copied(stream: ReadableStream<Uint8Array>, to: NodeJS.WriteStream): Promise<string> {
+/** Passes a stream on; its end. */
+async function copied(
+  stream: ReadableStream<Uint8Array>,
+  to: NodeJS.WriteStream,
+  failures: Failures | null,
+): Promise<string> {
   const decoder = new TextDecoder();
   let end = "";
   for await (const chunk of stream) {
     to.write(chunk);
-    end = (end + decoder.decode(chunk, { stream: true })).slice(-4096);
+    const text = decoder.decode(chunk, { stream: true });
+    failures?.push(text);
+    end = (end + text).slice(-4096);
   }
   return end;
 }
 
-async function run(args: readonly string[], ownNetwork: boolean): Promise<Totals> {
+async function run(args: readonly string[], ownNetwork: boolean): Promise<{ totals: Totals; failures: Failures }> {
   const command = [...(ownNetwork ? ["unshare", "--net"] : []), process.execPath, "test", ...args];
   const env = ownNetwork ? { ...process.env, OUTER_NETNS: readlinkSync("/proc/self/ns/net") } : process.env;
   const child = Bun.spawn(command, { cwd: ROOT, stdout: "pipe", stderr: "pipe", env });
-  const texts = await Promise.all([copied(child.stdout, process.stdout), copied(child.stderr, process.stderr)]);
+  const failures = new Failures(); // results are on stderr
+  const texts = await Promise.all([
+    copied(child.stdout, process.stdout, null),
+    copied(child.stderr, process.stderr, failures),
+  ]);
   const code = await child.exited;
   const totals = totalsIn(texts.join("\n"));
   // A group that ended badly without a failed test, by a crash for instance, is a failure all the same.
-  if (code !== 0 && totals.failed === 0) totals.failed = 1;
-  return totals;
+  if (code !== 0 && totals.failed === 0) {
+    totals.failed = 1;
+    failures.ended(`ended with code ${code}, though no test failed`);
+  }
+  return { totals, failures };
 }
 
 const args = process.argv.slice(2);
+const every: { readonly group: string; readonly failures: Failures }[] = [];
 const sum: Totals = { passed: 0, failed: 0, skipped: 0 };
 const named: Group = {
   name: args.join(" "),
@@ -84,10 +101,15 @@ const named: Group = {
 };
 for (const { name, paths, timeoutMs, ownNetwork } of args.length > 0 ? [named] : GROUPS) {
   if (args.length === 0) process.stdout.write(`\n== ${name}\n`);
-  const { passed, failed, skipped } = await run([`--timeout=${timeoutMs}`, ...paths], ownNetwork === true);
-  sum.passed += passed;
-  sum.failed += failed;
-  sum.skipped += skipped;
+  const { totals, failures } = await run([`--timeout=${timeoutMs}`, ...paths], ownNetwork === true);
+  sum.passed += totals.passed;
+  sum.failed += totals.failed;
+  sum.skipped += totals.skipped;
+  every.push({ group: args.length === 0 ? name : "", failures });
+}
+for (const excerpts of [true, false]) {
+  const report = every.map(({ group, failures }) => failures.report(group, excerpts)).join("");
+  if (report !== "") process.stdout.write(`\n== failed${excerpts ? ", and why" : ""}\n${report}`);
 }
 process.stdout.write(`\n${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped\n`);
-process.exit(sum.failed === 0 ? 0 : 1);
+process.exitCode = sum.failed === 0 ? 0 : 1; // and not at once: a slow reader has it all
