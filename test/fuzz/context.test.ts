@@ -49,6 +49,19 @@ describe("CellReader", () => {
     }
   });
 
+  test("has all of an answer in one line, though a cell begins right behind it", () => {
+    const others = encode(CELL.join(""));
+    for (const [kind, rest, said] of [
+      ["state", { busy: true, n: 1 }, { kind: "state", busy: true }],
+      ["refused", {}, { kind: "refused" }],
+    ] as const) {
+      const bytes = new Uint8Array(Buffer.concat([encode(line("q", kind, rest)), others]));
+      expect(new CellReader("q").push(bytes)).toEqual([said]);
+      for (let seed = 1; seed <= 100; seed++)
+        expect(read(new CellReader("q"), bytes, new Random(seed))).toEqual([said]);
+    }
+  });
+
   test("skips whatever was there before its cell", () => {
     const random = new Random(7);
     for (let i = 0; i < 200; i++) {

@@ -174,6 +174,18 @@ if (gate("gcc") && existsSync(PYTHON)) {
         expect((await run("kept")).text).toBe("'kept'");
       });
 
+      test("a cell that is sent already begins right behind what an interrupt or a look at the contexts is told", async () => {
+        await run("import time; kept = 'kept'");
+        for (let round = 0; round < 30; round++) {
+          const cell = stream("print('go', flush=True)\ntime.sleep(30)");
+          expect((await cell.next()).value).toMatchObject({ kind: "stdout" });
+          const next = run("kept");
+          await Promise.all([interruptContext(agent, context, systemClock), listContexts(agent, systemClock)]);
+          expect((await collected(cell)).end.status).toBe("interrupted");
+          expect((await next).text).toBe("'kept'");
+        }
+      });
+
       test("cells that are sent together run in order, and leaving one interrupts it alone", async () => {
         const cells = Array.from({ length: 5 }, (_, i) => run(`log = (log if ${i} else []) + [${i}]; log`));
         expect((await Promise.all(cells)).at(-1)?.text).toBe("[0, 1, 2, 3, 4]");

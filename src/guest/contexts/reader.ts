@@ -41,7 +41,7 @@ export type Said =
   | { readonly kind: "state"; readonly busy: boolean };
 
 const NEWLINE = 10;
-/** What a cell's answers begin with. */
+/** What a cell's answers begin with, or all of them. */
 const OPENING: ReadonlySet<Line["k"]> = new Set(["begin", "refused", "state"]);
 
 export class CellReader {
@@ -52,6 +52,7 @@ export class CellReader {
   /** It has been heard of. */
   begun = false;
   readonly cell: string;
+  /** All that is said about it has been: what comes then is of other cells. */
   #done = false;
   #held: Uint8Array[] = [];
   #heldBytes = 0;
@@ -146,8 +147,10 @@ export class CellReader {
         };
       }
       case "refused":
+        this.#done = true;
         return { kind: "refused" };
       case "state":
+        this.#done = true;
         return { kind: "state", busy: told.busy };
     }
   }
