@@ -35,6 +35,20 @@ export const ERRORS = {
   guest_unresponsive: { fault: "guest", retry: true },
   driver_failed: { fault: "ours", retry: true },
   internal: { fault: "ours", retry: false },
+  /** Of the API alone, from here on. */
+  unauthorized: { fault: "caller", retry: false },
+  forbidden: { fault: "caller", retry: false },
+  out_of_credit: { fault: "caller", retry: false },
+  quota_exceeded: { fault: "caller", retry: true },
+  rate_limited: { fault: "caller", retry: true },
+  idempotency_conflict: { fault: "caller", retry: false },
+  too_large: { fault: "caller", retry: false },
+  range_not_satisfiable: { fault: "caller", retry: false },
+  method_not_allowed: { fault: "caller", retry: false },
+  exec_timeout: { fault: "guest", retry: false },
+  template_baking: { fault: "capacity", retry: true },
+  store_unavailable: { fault: "host", retry: true },
+  shutting_down: { fault: "capacity", retry: true },
 } as const satisfies Record<string, { fault: Fault; retry: boolean }>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -5,15 +5,34 @@ import type { ErrorCode } from "../errors.ts";
 /** Raw bytes given by a caller: all at once or as they come. */
 export type Body = Uint8Array | string | AsyncIterable<Uint8Array>;
 
+/** What a key has to be allowed, to call an operation. `admin` includes all others, of every account. */
+export const SCOPES = [
+  "sandbox:read",
+  "sandbox:write",
+  "template:read",
+  "template:write",
+  "account:read",
+  "account:write",
+  "billing:read",
+  "admin",
+] as const;
+export type Scope = (typeof SCOPES)[number];
+
 /** One operation. Keys of `input` named in `path` travel in the path; the rest in the query for GET and DELETE and uploads, else in the body. */
 export interface Route {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: `/${string}`;
+  readonly scope: Scope;
+  /** Other paths of the same operation. */
+  readonly aliases?: readonly `/${string}`[];
+  /** HTTP status of success; default 200, and 204 of what returns nothing. */
+  readonly status?: 200 | 201 | 202;
   readonly says: string;
   readonly input: TObject;
   /** The body is raw bytes, streamed. */
   readonly upload?: true;
-  readonly returns: TSchema | "nothing" | "bytes" | { readonly events: TSchema };
+  /** `socket`: a WebSocket, which only the API has. An upload that returns bytes is one as well, on the wire. */
+  readonly returns: TSchema | "nothing" | "bytes" | "socket" | { readonly events: TSchema };
   readonly errors: readonly ErrorCode[];
 }
 export type Contract = Readonly<Record<string, Route>>;
@@ -33,9 +52,14 @@ export type Output<R extends Route> = R["returns"] extends "nothing"
 export interface CallOptions {
   /** Ends the call; for streams, ends what the call started. */
   readonly signal?: AbortSignal;
+  /** Of a create: the id that the sandbox will have, for who writes it down before it is. Never from a caller outside. */
+  readonly id?: string;
 }
 
 /** The one interface: the engine implements it, the HTTP client implements it, the API mounts it, a handle holds it. */
 export type Calls<C extends Contract> = {
-  readonly [K in keyof C]: (input: Input<C[K]>, options?: CallOptions) => Output<C[K]>;
+  readonly [K in keyof C as C[K]["returns"] extends "socket" ? never : K]: (
+    input: Input<C[K]>,
+    options?: CallOptions,
+  ) => Output<C[K]>;
 };

@@ -139,6 +139,9 @@ export class Engine implements AsyncDisposable {
         this.#onAny(account, routes.wake, input, (live) => this.#hibernation.wake(live, signal)),
       snapshot: (input, { signal } = {}) =>
         this.#onAny(account, routes.snapshot, input, (live, asked) => this.#snapshot(live, asked, signal)),
+      lifecycle: () => Promise.reject(new WarrenError("unsupported", "lifecycle: not in this version")),
+      setLifecycle: () => Promise.reject(new WarrenError("unsupported", "setLifecycle: not in this version")),
+      metrics: () => Promise.reject(new WarrenError("unsupported", "metrics: not in this version")),
       close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
       ...guestCalls((id) => this.#reach(account, id), hold),
       ...portCalls((id) => this.#reach(account, id), hold),

@@ -24,6 +24,13 @@ export const PythonRun = Type.Object(
 );
 export type PythonRun = Static<typeof PythonRun>;
 
+/** Of a terminal, in characters. */
+export const TerminalSize = Type.Object(
+  { rows: Type.Integer({ minimum: 1, maximum: 1000 }), cols: Type.Integer({ minimum: 1, maximum: 1000 }) },
+  { additionalProperties: false },
+);
+export type TerminalSize = Static<typeof TerminalSize>;
+
 export const Exec = Type.Object(
   {
     id: Type.String({ minLength: 1, maxLength: 64 }),
@@ -46,6 +53,8 @@ export const Exec = Type.Object(
     timeoutSeconds: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.timeoutSecondsMax })),
     /** Bytes kept of stdout and of stderr each. */
     outputLimitBytes: Type.Optional(Type.Integer({ minimum: 0, maximum: LIMITS.outputBytesMax })),
+    /** Runs in a terminal of this size: its output is all `stdout`, keystrokes are its stdin; implies `stdinOpen`. */
+    terminal: Type.Optional(TerminalSize),
     /** Returns after `started`; the command goes on, its output in a bounded ring. */
     background: Type.Optional(Type.Boolean()),
   },
@@ -93,7 +102,8 @@ export type ProcessInfo = Static<typeof ProcessInfo>;
 export const execRoutes = {
   exec: {
     method: "POST",
-    path: "/v1/sandboxes/:id/exec",
+    path: "/v1/sandboxes/:id/exec/stream",
+    scope: "sandbox:write",
     says: "Run a command and stream its output; leaving the stream ends the command unless it is in the background",
     input: Exec,
     returns: { events: ExecEvent },
@@ -102,6 +112,7 @@ export const execRoutes = {
   stdin: {
     method: "POST",
     path: "/v1/sandboxes/:id/processes/:process/stdin",
+    scope: "sandbox:write",
     says: "Write to a command's stdin; an empty body closes it",
     input: ProcessRef,
     upload: true,
@@ -111,6 +122,7 @@ export const execRoutes = {
   processes: {
     method: "GET",
     path: "/v1/sandboxes/:id/processes",
+    scope: "sandbox:read",
     says: "List commands, background ones kept after their end",
     input: ById,
     returns: Type.Array(ProcessInfo),
@@ -119,14 +131,25 @@ export const execRoutes = {
   attach: {
     method: "GET",
     path: "/v1/sandboxes/:id/processes/:process",
+    scope: "sandbox:read",
     says: "Replay what the ring still holds of a background command, then follow it to its end",
     input: ProcessRef,
     returns: { events: ExecEvent },
     errors: ["not_found", "process_not_found", "wrong_state", "sandbox_lost"],
   },
+  resizeTerminal: {
+    method: "POST",
+    path: "/v1/sandboxes/:id/processes/:process/resize",
+    scope: "sandbox:write",
+    says: "Tell a command's terminal its new size",
+    input: Type.Composite([ProcessRef, TerminalSize], { additionalProperties: false }),
+    returns: "nothing",
+    errors: ["invalid_request", "not_found", "process_not_found", "wrong_state", "sandbox_lost", "unsupported"],
+  },
   signal: {
     method: "POST",
     path: "/v1/sandboxes/:id/processes/:process/signal",
+    scope: "sandbox:write",
     says: "Send a signal to a command and everything it started",
     input: Type.Object(
       {

@@ -25,6 +25,25 @@ export const FileInfo = Type.Object({
 });
 export type FileInfo = Static<typeof FileInfo>;
 
+export const WatchEvent = Type.Union([
+  /** Changes from here on are told. */
+  Type.Object({ kind: Type.Literal("ready") }),
+  Type.Object({
+    kind: Type.Union([
+      Type.Literal("created"),
+      Type.Literal("modified"),
+      Type.Literal("removed"),
+      /** Permissions, owner or times. */
+      Type.Literal("attributes"),
+    ]),
+    path: Type.String(),
+    directory: Type.Boolean(),
+  }),
+  /** More changed than could be told: look for yourself. */
+  Type.Object({ kind: Type.Literal("overflow") }),
+]);
+export type WatchEvent = Static<typeof WatchEvent>;
+
 const fileErrors = [
   "invalid_request",
   "not_found",
@@ -39,6 +58,7 @@ export const fileRoutes = {
   readFile: {
     method: "GET",
     path: "/v1/sandboxes/:id/fs",
+    scope: "sandbox:read",
     says: "Read a regular file, whole or a range",
     input: Type.Object(
       {
@@ -55,6 +75,7 @@ export const fileRoutes = {
   writeFile: {
     method: "PUT",
     path: "/v1/sandboxes/:id/fs",
+    scope: "sandbox:write",
     says: "Write a file of any size; it appears whole or not at all, parents are made",
     input: Type.Object({ id: Id, path: GuestPath, mode: Type.Optional(Mode) }, { additionalProperties: false }),
     upload: true,
@@ -64,6 +85,7 @@ export const fileRoutes = {
   stat: {
     method: "GET",
     path: "/v1/sandboxes/:id/fs/stat",
+    scope: "sandbox:read",
     says: "One entry, symlinks not followed",
     input: FileAt,
     returns: FileInfo,
@@ -72,6 +94,7 @@ export const fileRoutes = {
   listDirectory: {
     method: "GET",
     path: "/v1/sandboxes/:id/fs/dir",
+    scope: "sandbox:read",
     says: "Entries of a directory, by name",
     input: FileAt,
     returns: Type.Array(FileInfo),
@@ -80,6 +103,7 @@ export const fileRoutes = {
   mkdir: {
     method: "POST",
     path: "/v1/sandboxes/:id/fs/mkdir",
+    scope: "sandbox:write",
     says: "Make a directory and its parents; an existing one is not an error",
     input: Type.Object({ id: Id, path: GuestPath, mode: Type.Optional(Mode) }, { additionalProperties: false }),
     returns: "nothing",
@@ -88,6 +112,7 @@ export const fileRoutes = {
   rename: {
     method: "POST",
     path: "/v1/sandboxes/:id/fs/rename",
+    scope: "sandbox:write",
     says: "Rename, replacing a file that is there",
     input: Type.Object({ id: Id, path: GuestPath, to: GuestPath }, { additionalProperties: false }),
     returns: "nothing",
@@ -96,6 +121,7 @@ export const fileRoutes = {
   chmod: {
     method: "POST",
     path: "/v1/sandboxes/:id/fs/chmod",
+    scope: "sandbox:write",
     says: "Set permission bits",
     input: Type.Object({ id: Id, path: GuestPath, mode: Mode }, { additionalProperties: false }),
     returns: "nothing",
@@ -104,6 +130,7 @@ export const fileRoutes = {
   removeFile: {
     method: "DELETE",
     path: "/v1/sandboxes/:id/fs",
+    scope: "sandbox:write",
     says: "Delete a file or, with `recursive`, a directory and all in it",
     input: Type.Object(
       { id: Id, path: GuestPath, recursive: Type.Optional(Type.Boolean()) },
@@ -112,9 +139,22 @@ export const fileRoutes = {
     returns: "nothing",
     errors: fileErrors,
   },
+  watch: {
+    method: "GET",
+    path: "/v1/sandboxes/:id/fs/watch",
+    scope: "sandbox:read",
+    says: "Follow what changes in a directory, or in all below it with `recursive`; `ready` comes first",
+    input: Type.Object(
+      { id: Id, path: GuestPath, recursive: Type.Optional(Type.Boolean()) },
+      { additionalProperties: false },
+    ),
+    returns: { events: WatchEvent },
+    errors: fileErrors,
+  },
   archiveOut: {
     method: "GET",
     path: "/v1/sandboxes/:id/fs/archive",
+    scope: "sandbox:read",
     says: "A directory or file as a tar stream, made by the guest's tar",
     input: FileAt,
     returns: "bytes",
@@ -123,6 +163,7 @@ export const fileRoutes = {
   archiveIn: {
     method: "PUT",
     path: "/v1/sandboxes/:id/fs/archive",
+    scope: "sandbox:write",
     says: "Unpack a tar stream into a directory, by the guest's tar",
     input: FileAt,
     upload: true,

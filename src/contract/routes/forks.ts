@@ -76,6 +76,8 @@ export const forkRoutes = {
   fork: {
     method: "POST",
     path: "/v1/sandboxes/:id/fork",
+    scope: "sandbox:write",
+    status: 201,
     says: "Fork a running sandbox, memory and disk of one instant; it goes on running",
     input: Fork,
     returns: ForkResult,
@@ -84,6 +86,8 @@ export const forkRoutes = {
   forkTree: {
     method: "POST",
     path: "/v1/sandboxes/:id/fork-tree",
+    scope: "sandbox:write",
+    status: 201,
     says: "Fork, with children that know their siblings: each has the tree's id in its metadata",
     input: Fork,
     returns: ForkTreeResult,
@@ -92,6 +96,7 @@ export const forkRoutes = {
   promote: {
     method: "POST",
     path: "/v1/sandboxes/:id/promote",
+    scope: "sandbox:write",
     says: "Make a child of a tree stand alone, and end its siblings when asked to; doing so twice is fine",
     input: Promote,
     returns: PromoteResult,
@@ -100,6 +105,7 @@ export const forkRoutes = {
   pause: {
     method: "POST",
     path: "/v1/sandboxes/:id/pause",
+    scope: "sandbox:write",
     says: "Stop a sandbox where it stands; memory stays, no vCPU is billed; pausing it twice is fine",
     input: ById,
     returns: "nothing",
@@ -108,6 +114,7 @@ export const forkRoutes = {
   resume: {
     method: "POST",
     path: "/v1/sandboxes/:id/resume",
+    scope: "sandbox:write",
     says: "Let a paused sandbox go on; of a running one this is no error",
     input: ById,
     returns: "nothing",
@@ -116,6 +123,8 @@ export const forkRoutes = {
   hibernate: {
     method: "POST",
     path: "/v1/sandboxes/:id/hibernate",
+    aliases: ["/v1/sandboxes/:id/stop"],
+    scope: "sandbox:write",
     says: "Keep a sandbox on disk alone: no memory, no vCPU; any call wakes it; doing so twice is fine",
     input: ById,
     returns: "nothing",
@@ -124,6 +133,8 @@ export const forkRoutes = {
   wake: {
     method: "POST",
     path: "/v1/sandboxes/:id/wake",
+    aliases: ["/v1/sandboxes/:id/start"],
+    scope: "sandbox:write",
     says: "Bring a hibernated sandbox back where it stood; of one that runs this is no error",
     input: ById,
     returns: "nothing",

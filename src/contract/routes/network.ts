@@ -88,6 +88,7 @@ export const networkRoutes = {
   network: {
     method: "GET",
     path: "/v1/sandboxes/:id/network",
+    scope: "sandbox:read",
     says: "Read a sandbox's egress policy and what it has used",
     input: Type.Object({ id: Id }, { additionalProperties: false }),
     returns: NetworkInfo,
@@ -96,6 +97,7 @@ export const networkRoutes = {
   setNetwork: {
     method: "PUT",
     path: "/v1/sandboxes/:id/network",
+    scope: "sandbox:write",
     says: "Replace a sandbox's egress policy while it runs; open connections that it does not allow stop",
     input: Type.Object({ id: Id, egress: Egress }, { additionalProperties: false }),
     returns: NetworkInfo,
@@ -112,6 +114,7 @@ export const networkRoutes = {
   networkLog: {
     method: "GET",
     path: "/v1/sandboxes/:id/network/log",
+    scope: "sandbox:read",
     says: "Read what a sandbox tried to reach, oldest first, and how many rows were not kept",
     input: Type.Object({ id: Id }, { additionalProperties: false }),
     returns: Type.Object({ events: Type.Array(NetworkEvent), lost: Type.Integer() }),

@@ -25,7 +25,8 @@ export type Dial = Static<typeof Dial>;
 export const portRoutes = {
   ports: {
     method: "GET",
-    path: "/v1/sandboxes/:id/ports",
+    path: "/v1/sandboxes/:id/ports/listening",
+    scope: "sandbox:read",
     says: "TCP ports that programs in the sandbox listen on, lowest first",
     input: ById,
     returns: Type.Array(PortInfo),
@@ -33,7 +34,8 @@ export const portRoutes = {
   },
   dial: {
     method: "POST",
-    path: "/v1/sandboxes/:id/ports/:port/dial",
+    path: "/v1/sandboxes/:id/ports/:port/connect",
+    scope: "sandbox:write",
     says: "Connect to a TCP port of the sandbox: the body is sent to it as it comes, its end ends that direction; leaving the answer resets the connection",
     input: Dial,
     upload: true,

@@ -110,15 +110,74 @@ export const SandboxList = Type.Object(
   {
     state: Type.Optional(SandboxState),
     template: Type.Optional(TemplateName),
+    /** Only those that have all of these entries. */
+    metadata: Type.Optional(Metadata),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
+    /** Only those that come after this one in the list. */
+    after: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
   },
   { additionalProperties: false },
 );
+
+/** How long a sandbox lives. What is left out stays as it is. */
+export const LifecycleChange = Type.Object(
+  {
+    id: Id,
+    /** Wall-clock self-destruct, seconds from now; null takes it away. */
+    ttlSeconds: Type.Optional(
+      Type.Union([Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.ttlSecondsMax }), Type.Null()]),
+    ),
+    /** True: it outlives its maker, and hibernates when idle; false: it ends when idle. */
+    persistent: Type.Optional(Type.Boolean()),
+    /** Null: idleness has no consequence. */
+    idleTimeoutSeconds: Type.Optional(
+      Type.Union([Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.ttlSecondsMax }), Type.Null()]),
+    ),
+  },
+  { additionalProperties: false },
+);
+export type LifecycleChange = Static<typeof LifecycleChange>;
+
+export const LifecycleInfo = Type.Object({
+  /** As last asked for; null: no end of its own. */
+  ttlSeconds: Type.Union([Type.Number(), Type.Null()]),
+  persistent: Type.Boolean(),
+  /** Since its last use: no call and no stream of one under way. */
+  idleSeconds: Type.Number(),
+  idleTimeoutSeconds: Type.Union([Type.Number(), Type.Null()]),
+  /** RFC 3339, UTC. */
+  expiresAt: Type.Union([Type.String(), Type.Null()]),
+});
+export type LifecycleInfo = Static<typeof LifecycleInfo>;
+
+/** Of one sandbox now; null where this host or its guest does not tell. */
+export const SandboxMetrics = Type.Object({
+  /** Milliseconds of CPU time that its VMM has used on the host. */
+  hostCpuMs: Type.Union([Type.Number(), Type.Null()]),
+  /** Bytes charged to it on the host. */
+  hostMemoryBytes: Type.Union([Type.Integer(), Type.Null()]),
+  /** Proportional and resident bytes of its VMM process. */
+  hostPssBytes: Type.Union([Type.Integer(), Type.Null()]),
+  hostRssBytes: Type.Union([Type.Integer(), Type.Null()]),
+  /** Bytes of its own disk on the host. */
+  hostDiskBytes: Type.Union([Type.Integer(), Type.Null()]),
+  /** As its guest says, which may lie. */
+  guestCpuMs: Type.Union([Type.Number(), Type.Null()]),
+  guestMemoryTotalBytes: Type.Union([Type.Integer(), Type.Null()]),
+  guestMemoryAvailableBytes: Type.Union([Type.Integer(), Type.Null()]),
+  guestDiskTotalBytes: Type.Union([Type.Integer(), Type.Null()]),
+  guestDiskFreeBytes: Type.Union([Type.Integer(), Type.Null()]),
+  networkBytesOut: Type.Union([Type.Integer(), Type.Null()]),
+  networkBytesIn: Type.Union([Type.Integer(), Type.Null()]),
+});
+export type SandboxMetrics = Static<typeof SandboxMetrics>;
 
 export const sandboxRoutes = {
   create: {
     method: "POST",
     path: "/v1/sandboxes",
+    scope: "sandbox:write",
+    status: 201,
     says: "Create a sandbox and wait until its agent has confirmed its new identity",
     input: SandboxCreate,
     returns: SandboxInfo,
@@ -143,6 +202,7 @@ export const sandboxRoutes = {
   get: {
     method: "GET",
     path: "/v1/sandboxes/:id",
+    scope: "sandbox:read",
     says: "Read one sandbox",
     input: ById,
     returns: SandboxInfo,
@@ -151,14 +211,43 @@ export const sandboxRoutes = {
   list: {
     method: "GET",
     path: "/v1/sandboxes",
+    scope: "sandbox:read",
     says: "List sandboxes, newest first; ended ones are remembered a while and told when `state` asks for them",
     input: SandboxList,
     returns: Type.Array(SandboxInfo),
     errors: [],
   },
+  lifecycle: {
+    method: "GET",
+    path: "/v1/sandboxes/:id/lifecycle",
+    scope: "sandbox:read",
+    says: "Read when a sandbox ends by itself",
+    input: ById,
+    returns: LifecycleInfo,
+    errors: ["not_found"],
+  },
+  setLifecycle: {
+    method: "PATCH",
+    path: "/v1/sandboxes/:id/lifecycle",
+    scope: "sandbox:write",
+    says: "Change when a sandbox ends by itself",
+    input: LifecycleChange,
+    returns: LifecycleInfo,
+    errors: ["invalid_request", "not_found", "wrong_state", "unsupported", "sandbox_lost", "driver_failed"],
+  },
+  metrics: {
+    method: "GET",
+    path: "/v1/sandboxes/:id/metrics",
+    scope: "sandbox:read",
+    says: "Read what a sandbox uses of its host, and what its guest says of itself",
+    input: ById,
+    returns: SandboxMetrics,
+    errors: ["not_found", "unsupported"],
+  },
   close: {
     method: "DELETE",
     path: "/v1/sandboxes/:id",
+    scope: "sandbox:write",
     says: "End a sandbox and free all it held; ending it twice is not an error",
     input: ById,
     returns: "nothing",

@@ -36,6 +36,8 @@ export const snapshotRoutes = {
   snapshot: {
     method: "POST",
     path: "/v1/sandboxes/:id/snapshots",
+    scope: "sandbox:write",
+    status: 201,
     says: "Keep a running sandbox's memory and disk of one instant; it goes on running",
     input: Type.Object(
       { id: ById.properties.id, name: Type.Optional(SnapshotName), metadata: Type.Optional(Metadata) },
@@ -58,6 +60,7 @@ export const snapshotRoutes = {
   snapshots: {
     method: "GET",
     path: "/v1/snapshots",
+    scope: "sandbox:read",
     says: "List snapshots, newest first",
     input: Type.Object({ sandboxId: Type.Optional(ById.properties.id) }, { additionalProperties: false }),
     returns: Type.Array(SnapshotInfo),
@@ -66,6 +69,7 @@ export const snapshotRoutes = {
   getSnapshot: {
     method: "GET",
     path: "/v1/snapshots/:id",
+    scope: "sandbox:read",
     says: "Read one snapshot",
     input: ById,
     returns: SnapshotInfo,
@@ -74,6 +78,7 @@ export const snapshotRoutes = {
   removeSnapshot: {
     method: "DELETE",
     path: "/v1/snapshots/:id",
+    scope: "sandbox:write",
     says: "Delete a snapshot that nothing restored from it uses any more",
     input: ById,
     returns: "nothing",
@@ -82,6 +87,7 @@ export const snapshotRoutes = {
   promoteSnapshot: {
     method: "POST",
     path: "/v1/snapshots/:id/promote",
+    scope: "template:write",
     says: "Make a template of a snapshot, which stays when the snapshot is deleted",
     input: Type.Object(
       { id: ById.properties.id, name: Type.String({ pattern: "^[a-z0-9][a-z0-9_-]{0,62}$" }) },

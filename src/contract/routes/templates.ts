@@ -37,6 +37,7 @@ export const templateRoutes = {
   templates: {
     method: "GET",
     path: "/v1/templates",
+    scope: "template:read",
     says: "List templates",
     input: Type.Object({}, { additionalProperties: false }),
     returns: Type.Array(TemplateInfo),
@@ -45,6 +46,7 @@ export const templateRoutes = {
   bake: {
     method: "POST",
     path: "/v1/templates/:name/bake",
+    scope: "template:write",
     says: "Build what is missing of a template's image and snapshot, telling each step",
     input: Type.Object(
       {
@@ -62,6 +64,7 @@ export const templateRoutes = {
   removeTemplate: {
     method: "DELETE",
     path: "/v1/templates/:name",
+    scope: "template:write",
     says: "Delete a template's image and snapshots; running sandboxes keep what they have",
     input: Type.Object({ name: TemplateName }, { additionalProperties: false }),
     returns: "nothing",

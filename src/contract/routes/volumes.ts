@@ -45,6 +45,8 @@ export const volumeRoutes = {
   createVolume: {
     method: "POST",
     path: "/v1/volumes",
+    scope: "sandbox:write",
+    status: 201,
     says: "Create an empty volume with a file system",
     input: VolumeSize,
     returns: VolumeInfo,
@@ -53,6 +55,7 @@ export const volumeRoutes = {
   volumes: {
     method: "GET",
     path: "/v1/volumes",
+    scope: "sandbox:read",
     says: "List volumes by name",
     input: Type.Object({}, { additionalProperties: false }),
     returns: Type.Array(VolumeInfo),
@@ -61,6 +64,7 @@ export const volumeRoutes = {
   getVolume: {
     method: "GET",
     path: "/v1/volumes/:name",
+    scope: "sandbox:read",
     says: "Read one volume's size, use and where it is attached",
     input: ByName,
     returns: VolumeInfo,
@@ -69,6 +73,7 @@ export const volumeRoutes = {
   resizeVolume: {
     method: "POST",
     path: "/v1/volumes/:name/resize",
+    scope: "sandbox:write",
     says: "Make a volume larger: at once where it is attached for writing here, else when it is next",
     input: VolumeSize,
     returns: VolumeInfo,
@@ -77,6 +82,7 @@ export const volumeRoutes = {
   removeVolume: {
     method: "DELETE",
     path: "/v1/volumes/:name",
+    scope: "sandbox:write",
     says: "Delete a volume and all in it; refused while a sandbox has it",
     input: ByName,
     returns: "nothing",
@@ -85,6 +91,8 @@ export const volumeRoutes = {
   attachVolume: {
     method: "POST",
     path: "/v1/sandboxes/:id/volumes",
+    scope: "sandbox:write",
+    status: 201,
     says: "Attach a volume to a running sandbox and mount it",
     input: Attach,
     returns: AttachedVolume,
@@ -96,6 +104,7 @@ export const volumeRoutes = {
   detachVolume: {
     method: "DELETE",
     path: "/v1/sandboxes/:id/volumes/:name",
+    scope: "sandbox:write",
     says: "Unmount a volume with all written to it on disk, and detach it",
     input: Type.Object({ id: SandboxId, name: VolumeName }, { additionalProperties: false }),
     returns: "nothing",

@@ -1,0 +1,164 @@
+/**
+ * What a server remembers: accounts, keys, sandboxes and their moves, webhooks, audit. The port that `db/` implements on
+ * PostgreSQL and on PGlite. Everything that belongs to an account takes that account: there is no other way to ask.
+ * Every method throws `store_unavailable` when the database cannot be reached or does not answer in time.
+ */
+import type { Move } from "../contract/move.ts";
+import type { Scope } from "../contract/route.ts";
+import type { AccountInfo, AuditEntry, Quota, TokenInfo } from "../contract/routes/api/accounts.ts";
+import type { SandboxEventInfo } from "../contract/routes/api/calls.ts";
+import type { WebhookInfo } from "../contract/routes/api/webhooks.ts";
+import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { Stored } from "../contract/stored.ts";
+
+/** A key as it is when a request comes with it: not revoked, perhaps expired. */
+export interface KnownKey {
+  readonly prefix: string;
+  readonly label: string;
+  readonly scopes: readonly Scope[];
+  readonly expiresAtMs: number | null;
+  readonly account: AccountInfo;
+}
+
+export interface NewKey {
+  /** SHA-256 of the whole token, in hex. */
+  readonly hash: string;
+  readonly prefix: string;
+  readonly label: string;
+  readonly scopes: readonly Scope[];
+  /** Milliseconds since the Unix epoch. */
+  readonly createdAtMs: number;
+  readonly expiresAtMs: number | null;
+}
+
+/** A sandbox that is about to be made, under the id that it will have. */
+export interface Booking {
+  readonly id: string;
+  readonly cpu: number;
+  readonly memoryMib: number;
+  readonly template: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly atMs: number;
+}
+
+export interface Idempotency {
+  readonly key: string;
+  /** Of the request's body: the same key with another body is a conflict. */
+  readonly requestHash: string;
+}
+
+/** Whether an account may have what it asks for. One round trip, in one transaction. */
+export type Admission =
+  | { readonly kind: "booked" }
+  /** The same request has made this one before; it may have ended since. */
+  | { readonly kind: "replayed"; readonly sandbox: string }
+  /** The same key came with another request. */
+  | { readonly kind: "conflict" }
+  | { readonly kind: "suspended" }
+  | { readonly kind: "no-credit"; readonly creditUsd: string }
+  | {
+      readonly kind: "over-quota";
+      readonly quota: keyof Quota;
+      readonly limit: number;
+      readonly used: number;
+      readonly asked: number;
+    };
+
+/** What an account has at one time. */
+export interface InUse {
+  readonly sandboxes: number;
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  readonly storageMib: number;
+}
+
+export interface Delivery {
+  readonly id: string;
+  readonly webhook: string;
+  readonly url: string;
+  readonly secret: string;
+  /** JSON text: what is signed and sent. */
+  readonly body: string;
+  /** Tries so far. */
+  readonly tries: number;
+}
+
+export interface Store extends AsyncDisposable {
+  /** `pglite` or `postgres`, and what a user has to know of it: for `/healthz` and the log. */
+  readonly kind: "pglite" | "postgres";
+  readonly note: string | null;
+
+  /** @throws {WarrenError} `store_unavailable` */
+  ping(): Promise<void>;
+  /** A secret of this installation by name, made by `make` when there is none; the same for every server. */
+  secret(name: string, make: () => string): Promise<string>;
+
+  /** @throws {WarrenError} `already_exists` */
+  createAccount(account: AccountInfo): Promise<void>;
+  accounts(): Promise<AccountInfo[]>;
+  account(id: string): Promise<AccountInfo | null>;
+  /** What is left out stays. Null when there is no such account. */
+  updateAccount(
+    id: string,
+    change: Partial<Pick<AccountInfo, "name" | "suspended" | "creditUsd">> & { readonly quota?: Partial<Quota> },
+  ): Promise<AccountInfo | null>;
+
+  /** @throws {WarrenError} `not_found` – no such account */
+  createKey(account: string, key: NewKey): Promise<void>;
+  /** Null when there is none or it was revoked. */
+  keyByHash(hash: string): Promise<KnownKey | null>;
+  keys(account: string): Promise<TokenInfo[]>;
+  /** False when the account has no such key. */
+  revokeKey(account: string, prefix: string): Promise<boolean>;
+  /** Prefix → when it was last used; written together, now and then. */
+  touchKeys(used: ReadonlyMap<string, number>): Promise<void>;
+  /**
+   * Tells, until the result is called, when a key or an account has changed, here or in another server: what was
+   * remembered of keys is to be forgotten. Also when the database was away, since changes may have been missed.
+   */
+  onKeysChanged(listener: () => void): () => void;
+
+  /** Books sandboxes, all or none, against the account's quota and credit. */
+  admit(account: string, bookings: readonly Booking[], idempotency: Idempotency | null): Promise<Admission>;
+  /** What was booked will not be. */
+  cancel(account: string, ids: readonly string[]): Promise<void>;
+  /** What the sandbox is; for those that have ended. Written after the answer, with its first moves. */
+  describe(account: string, infos: readonly SandboxInfo[]): Promise<void>;
+  inUse(account: string): Promise<InUse>;
+  /** Moves in any order, some of them known already: each counts once, by (sandbox, sequence). */
+  record(moves: readonly Move[]): Promise<void>;
+  recordStored(rows: readonly Stored[]): Promise<void>;
+  /** The last of a sandbox's moves, oldest first; null when the account never had it. */
+  events(account: string, sandbox: string, tail: number): Promise<SandboxEventInfo[] | null>;
+  /** One that has ended, as last described; null when the account never had it. */
+  endedSandbox(account: string, sandbox: string): Promise<SandboxInfo | null>;
+  /** Bookings and open rows of this server's that are not among `live`: closed as of `atMs`, at a start. */
+  reconcile(live: ReadonlySet<string>, atMs: number): Promise<number>;
+  /** Forgets events, ended sandboxes, idempotency keys and audit rows from before `beforeMs`; how many rows. */
+  forget(beforeMs: number): Promise<number>;
+
+  labelPort(account: string, sandbox: string, port: number, label: string | null): Promise<void>;
+  /** False when it had none. */
+  unlabelPort(account: string, sandbox: string, port: number): Promise<boolean>;
+  portLabels(account: string, sandbox: string): Promise<ReadonlyMap<number, string | null>>;
+
+  audit(rows: readonly AuditEntry[]): Promise<void>;
+  /** Newest first. Null as account: of all. */
+  auditLog(
+    account: string | null,
+    options: { readonly limit: number; readonly before: string | null },
+  ): Promise<AuditEntry[]>;
+
+  createWebhook(account: string, webhook: WebhookInfo, secret: string): Promise<void>;
+  webhooks(account: string): Promise<WebhookInfo[]>;
+  removeWebhook(account: string, id: string): Promise<boolean>;
+  /** Queues a body for each webhook of the account's that wants this type. */
+  enqueue(account: string, type: string, body: string, atMs: number): Promise<number>;
+  /** Claims deliveries that are due for `leaseMs`, so that no two servers send one at the same time. */
+  due(atMs: number, limit: number, leaseMs: number): Promise<Delivery[]>;
+  /** Over with `nextAtMs` null: delivered, or given up. */
+  settle(
+    delivery: string,
+    outcome: { readonly status: number | null; readonly nextAtMs: number | null; readonly atMs: number },
+  ): Promise<void>;
+}
