@@ -10,6 +10,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -22,6 +23,7 @@ import { removeAll } from "../../src/host/home/clean.ts";
 import { openData } from "../../src/host/home/data.ts";
 import { canReflink } from "../../src/host/home/disk.ts";
 import { growImage, isMounted, unmountImage } from "../../src/host/home/image.ts";
+import { tryLockFile } from "../../src/host/home/lock.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { gate } from "../harness/gates.ts";
 import { expectNoLeaks, traces } from "../harness/leaks.ts";
@@ -90,6 +92,22 @@ if (gate("root")) {
       const said = await Promise.all(openers.map((child) => new Response(child.stdout).text()));
       expect(said).toEqual(["image\n", "image\n", "image\n"]);
       expect([loopsOf(home), traces(home).filter((line) => line.startsWith("mount at")).length]).toEqual([1, 1]);
+      await clean(home);
+    }, 30_000);
+
+    test("is looked at for reflinks by one process at a time, and what a killed one left there is no data", async () => {
+      const home = smallDisk(4000);
+      const data = join(home, "data");
+      mkdirSync(data, { recursive: true });
+      utimesSync(data, 1, 1);
+      const maker = tryLockFile(join(home, "data.lock"));
+      const opened = openData(home, ground); // gets as far as it does without the lock
+      expect(statSync(data).mtimeMs).toBe(1000);
+      writeFileSync(join(data, ".probe-left"), "");
+      maker?.[Symbol.dispose]();
+      expect((await opened).kind).toBe("image");
+      unmountImage(home);
+      expect(readdirSync(data)).toEqual([]);
       await clean(home);
     }, 30_000);
 

@@ -13,7 +13,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
-import { availableIn, canReflink, locked } from "./disk.ts";
+import { availableIn, canReflink, locked, removeProbes } from "./disk.ts";
 import { growImage, hasImage, isMounted, mountImage } from "./image.ts";
 
 /** Where things are in a home. */
@@ -66,15 +66,22 @@ function makeDirectories(home: string): void {
 }
 
 /**
- * Mounts the image, making it first where there is none.
- * @returns why one cannot be made, or null
- * @throws {WarrenError} `host_unsupported`, `permission_denied` – there is one and it cannot be mounted: beside it nothing may
- * be written, or the next mount would hide that
+ * How disks are cloned here, the image being mounted where it is needed, and made first where there is none. Under the lock
+ * from the look for reflinks on: the files of that look are in `data`, which is in use to one who makes the image.
+ * @throws {WarrenError} `host_unsupported`, `permission_denied` – there is an image and it cannot be mounted: beside it
+ * nothing may be written, or the next mount would hide that
  */
-async function mounted(home: string, ground: Ground): Promise<string | null> {
+async function settled(home: string, ground: Ground): Promise<Pick<Data, "kind" | "degraded">> {
+  if (isMounted(home)) return { kind: "image", degraded: null };
+  const { dir } = foldersOf(home);
   try {
-    await locked(join(home, "data.lock"), ground.clock, () => mountImage(home));
-    return null;
+    return await locked(join(home, "data.lock"), ground.clock, async () => {
+      if (isMounted(home)) return { kind: "image", degraded: null }; // by another process, meanwhile
+      removeProbes(dir);
+      if (!hasImage(home) && canReflink(dir)) return { kind: "reflink", degraded: null };
+      await mountImage(home);
+      return { kind: "image", degraded: null };
+    });
   } catch (error) {
     if (!isWarrenError(error) && !(error instanceof NativeError)) throw error;
     if (hasImage(home)) {
@@ -85,7 +92,7 @@ async function mounted(home: string, ground: Ground): Promise<string | null> {
       });
     }
     ground.log.warn("no reflinks: clones are copied", { why: error.message });
-    return error.message;
+    return { kind: "copy", degraded: error.message };
   }
 }
 
@@ -98,10 +105,8 @@ export async function openData(homePath: string, ground: Ground): Promise<Data> 
   const home = realpathSync(homePath);
   const folders = foldersOf(home);
   const { dir } = folders;
-  const wanted = isMounted(home) || hasImage(home) || !canReflink(dir);
-  const degraded = wanted && !isMounted(home) ? await mounted(home, ground) : null;
+  const { kind, degraded } = await settled(home, ground);
   mkdirSync(volumesIn(dir), { recursive: true, mode: 0o700 });
-  const kind = degraded !== null ? "copy" : wanted ? "image" : "reflink";
   const freeBytes = (): number => {
     const free = availableIn(dir);
     return kind === "image" ? Math.min(free, availableIn(home) - LIMITS.hostDiskReserveBytes) : free;

@@ -1,5 +1,5 @@
 /** What a file system can do and hold, and a lock between processes on a path of it. */
-import { closeSync, constants, fstatSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readdirSync, rmSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { closeFd, fileSystemOf, openFd, reflink, unsharedBytes } from "../../../ffi/files.ts";
 import { hasCode } from "../../../ffi/native.ts";
@@ -9,12 +9,19 @@ import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import { lockFile } from "./lock.ts";
 
+const PROBE = ".probe-";
+
+/** Removes what is left in `dir` of {@link canReflink} that was killed; nobody may be in it meanwhile. */
+export function removeProbes(dir: string): void {
+  for (const name of readdirSync(dir)) if (name.startsWith(PROBE)) rmSync(join(dir, name), { force: true });
+}
+
 /** True when a file in `dir` can be reflinked to another there. @throws when not even a file can be made */
 export function canReflink(dir: string): boolean {
   const fds: number[] = [];
   try {
     for (let i = 0; i < 2; i++) {
-      const path = join(dir, `.probe-${nonce()}`);
+      const path = join(dir, PROBE + nonce());
       fds.push(openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
       unlinkSync(path);
     }

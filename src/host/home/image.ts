@@ -82,11 +82,10 @@ async function makeNode(n: number): Promise<void> {
 }
 
 /**
- * Makes sure that the image is mounted, making it when there is none. Under the lock.
+ * Mounts the image, which is not, making it when there is none. Under the lock.
  * @throws {WarrenError} `host_unsupported`, `storage_exhausted`; {NativeError} `EPERM` – no right to mount
  */
 export async function mountImage(home: string): Promise<void> {
-  if (isMounted(home)) return; // by another process, while this one waited for the lock
   for (const name of readdirSync(home)) if (name.startsWith(PARTIAL)) rmSync(join(home, name), { force: true });
   if (!hasImage(home)) await makeImage(home);
   const fileFd = openFd(join(home, IMAGE), "write");
