@@ -26,6 +26,10 @@ error: at load
 (skip) Two > elsewhere
  (fail) what a test prints, indented
 
+2 tests failed:
+(fail) One > breaks (fail) twice [0.36ms]
+(fail) slow [50.01ms]
+
  1 pass
  2 fail
 `;

@@ -12,6 +12,8 @@ const COLOURS = /\u001b\[[0-9;]*m/g;
 /** As the runner marks a result without colours, and with them. */
 const RESULT = /^(?:\((?:pass|fail|skip|todo)\)|[✓✗»✎]) /;
 const FAILED = /^(?:\(fail\)|✗) (.*)/;
+/** From here on a long run repeats its results. */
+const AGAIN = /^\d+ tests? (?:failed|skipped|todo):$/;
 const BETWEEN = "# Unhandled error between tests";
 
 interface Failure {
@@ -29,6 +31,7 @@ export class Failures {
   #lines: string[] = [];
   /** Rules still to come of an error that belongs to no test. */
   #rules = 0;
+  #again = false;
 
   /** What the runner has written next, cut anywhere. */
   push(text: string): void {
@@ -53,6 +56,8 @@ export class Failures {
   }
 
   #line(line: string): void {
+    this.#again ||= AGAIN.test(line);
+    if (this.#again) return;
     if (/^\S+\.test\.ts:$/.test(line)) {
       this.#file = line.slice(0, -1);
       this.#lines = [];
