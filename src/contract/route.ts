@@ -52,8 +52,11 @@ export type Output<R extends Route> = R["returns"] extends "nothing"
 export interface CallOptions {
   /** Ends the call; for streams, ends what the call started. */
   readonly signal?: AbortSignal;
-  /** Of a create: the id that the sandbox will have, for who writes it down before it is. Never from a caller outside. */
-  readonly id?: string;
+  /**
+   * Of a create or a fork in this process: told each sandbox's id in the instant that it has its place and begins to be
+   * made. Whoever has to write it down does so while it is restored; aborting `signal` then leaves nothing of it.
+   */
+  readonly began?: (id: string) => void;
 }
 
 /** The one interface: the engine implements it, the HTTP client implements it, the API mounts it, a handle holds it. */

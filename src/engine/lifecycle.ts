@@ -55,6 +55,15 @@ export class Lifecycle {
     return [...this.#lives.values()];
   }
 
+  /** Its end so many seconds from now, instead of the one that was set; null: none. Its VMM's own deadline is its driver's. */
+  expireAfter(live: Live, seconds: number | null, reason = `its time to live of ${seconds} s ran out`): void {
+    live.cancelExpiry();
+    live.cancelExpiry = () => undefined;
+    if (seconds === null) return;
+    const expire = () => void this.post(live, "expire", reason);
+    live.cancelExpiry = this.#clock.after(seconds * 1000, expire, { background: true });
+  }
+
   /** Another process has it now: nothing is done to it from here any more. */
   forget(live: Live): void {
     live.cancelExpiry();

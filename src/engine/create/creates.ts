@@ -45,6 +45,7 @@ export interface Fork {
 
 interface Wish extends Fork {
   readonly account: string;
+  readonly began: CallOptions["began"];
 }
 
 /** A create that has its place on this host. */
@@ -86,7 +87,7 @@ export class Creates {
   fork(account: string, from: Fork, options: CallOptions): Promise<SandboxInfo> {
     const made = this.#cancellable(options, async (signal) => {
       this.#refuseFull();
-      return this.#make({ account, ...from }, signal);
+      return this.#make({ account, ...from, began: options.began }, signal);
     }).finally(() => this.#running.delete(made));
     this.#running.add(made);
     return made;
@@ -125,7 +126,7 @@ export class Creates {
       signal.throwIfAborted();
       const origin = await this.#open(account, spec, signal);
       using _hold = Symbol.dispose in origin ? origin : null;
-      return await this.#make({ account, spec, origin, parentId: null, endsMs: null }, signal);
+      return await this.#make({ account, spec, origin, parentId: null, endsMs: null, began: options.began }, signal);
     });
   }
 
@@ -208,11 +209,8 @@ export class Creates {
       parentId,
     };
     const live = this.#lifecycle.open(account, spec, newInfo(pooled?.clone.id ?? sandboxId(), spec, at));
-    if (spec.ttlSeconds !== null) {
-      const reason = `its time to live of ${spec.ttlSeconds} s ran out`;
-      const expire = () => void this.#lifecycle.post(live, "expire", reason);
-      live.cancelExpiry = clock.after(spec.ttlSeconds * 1000, expire, { background: true });
-    }
+    if (spec.ttlSeconds !== null) this.#lifecycle.expireAfter(live, spec.ttlSeconds);
+    wish.began?.(live.id);
     return { live, pooled, ticket, grantedMs: clock.monotonicMs() };
   }
 

@@ -139,7 +139,7 @@ export class Forks {
     const endsMs = expiresAt === null ? null : Date.parse(expiresAt);
     const from = { origin, spec, parentId: live.id, endsMs };
     const made = Array.from({ length: count }, () =>
-      this.#creates.fork(live.account, from, { signal }).catch((cause: unknown) => {
+      this.#creates.fork(live.account, from, { ...options, signal }).catch((cause: unknown) => {
         siblings.abort(cause);
         throw cause;
       }),

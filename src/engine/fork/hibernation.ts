@@ -91,10 +91,7 @@ export class Hibernation {
     const live = this.#lifecycle.adopt(account, spec, { ...sandbox, state: "hibernated" });
     live.dropImage = () => this.#parts.snapshots.removeImage(id);
     live.created.resolve();
-    if (leftMs !== null) {
-      const expire = () => void this.#lifecycle.post(live, "expire", "its time to live ran out");
-      live.cancelExpiry = this.#parts.clock.after(leftMs, expire, { background: true });
-    }
+    if (leftMs !== null) this.#lifecycle.expireAfter(live, leftMs / 1000, "its time to live ran out");
     return live;
   }
 
