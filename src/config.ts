@@ -1,5 +1,9 @@
-/** Environment → Config, once, by schema. The only reader of `process.env`; a WARREN_ name that is not known is refused. */
-import { type Static, Type } from "@sinclair/typebox";
+/**
+ * Environment → configuration, once, by schema: of a home, of a server, and of whoever calls one. The only reader of
+ * `process.env`; a WARREN_ name that is not known is refused. Secrets are none of the home's, which other processes are told.
+ */
+import { join } from "node:path";
+import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { parse } from "./contract/parse.ts";
 import { isWarrenError, WarrenError } from "./errors.ts";
 
@@ -8,7 +12,20 @@ export const DEBIAN_MIRROR = "http://deb.debian.org/debian";
 
 const AbsolutePath = Type.String({ pattern: "^/[^\\u0000]*$" });
 
-/** Every variable: its schema, its default (null: found out by who needs it), and what it is. */
+const HttpUrl = Type.String({ pattern: "^https?://[^\\s/\\u0000]+(/[^\\s\\u0000]*)?$" });
+const Whole = Type.String({ pattern: "^[1-9]\\d{0,8}$" });
+const Switch = Type.Union(["on", "off"].map((word) => Type.Literal(word)));
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+interface Variable {
+  readonly key: string;
+  readonly schema: TSchema;
+  readonly fallback: string | null;
+  readonly says: string;
+}
+
+/** Every variable of a home: its schema, its default (null: found out by who needs it), and what it is. */
 const VARIABLES = {
   WARREN_HOME: { key: "home", schema: AbsolutePath, fallback: "/var/lib/warren", says: "holds all data" },
   WARREN_LOG: {
@@ -43,7 +60,104 @@ const VARIABLES = {
     says: "private ranges that sandboxes' egress policies may allow all the same, comma-separated",
   },
   WARREN_QEMU: { key: "qemu", schema: AbsolutePath, fallback: null, says: "path of qemu-system-x86_64" },
-} as const;
+} as const satisfies Readonly<Record<string, Variable>>;
+
+/** Those of `warren serve`. */
+const SERVING = {
+  DATABASE_URL: {
+    key: "databaseUrl",
+    schema: Type.String({ pattern: "^postgres(ql)?://[^\\s\\u0000]+$" }),
+    fallback: null,
+    says: "a PostgreSQL database for the server's state; default a PGlite in WARREN_HOME, for this one server",
+  },
+  WARREN_ADMIN_KEY: {
+    key: "adminKey",
+    schema: Type.String({ pattern: "^[A-Za-z0-9_-]{32,256}$" }),
+    fallback: null,
+    says: "the first administrator's key, of 32 characters or more; default a new one, printed once",
+  },
+  WARREN_LISTEN: {
+    key: "listen",
+    schema: Type.String({ pattern: "^(\\[[0-9a-fA-F:.]+\\]|[A-Za-z0-9.-]+):\\d{1,5}$" }),
+    fallback: "127.0.0.1:7480",
+    says: "address and port that the server listens on",
+  },
+  WARREN_TLS_CERT: { key: "tlsCert", schema: AbsolutePath, fallback: null, says: "its TLS certificate chain, PEM" },
+  WARREN_TLS_KEY: { key: "tlsKey", schema: AbsolutePath, fallback: null, says: "the certificate's private key, PEM" },
+  WARREN_PUBLIC_URL: {
+    key: "publicUrl",
+    schema: HttpUrl,
+    fallback: null,
+    says: "where clients reach the server; default as each request was addressed",
+  },
+  WARREN_PREVIEW_SUFFIX: {
+    key: "previewSuffix",
+    schema: Type.String({ pattern: "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\\d{1,5})?$" }),
+    fallback: null,
+    says: "domain whose names PORT-ID.domain lead to sandboxes' ports; default none",
+  },
+  WARREN_CORS: {
+    key: "cors",
+    schema: Type.String({ pattern: "^(\\*|https?://[^\\s,]+(,https?://[^\\s,]+)*)$" }),
+    fallback: null,
+    says: "origins whose pages may call the server, comma-separated, or *; default none",
+  },
+  WARREN_DEFAULT_TTL: {
+    key: "defaultTtl",
+    schema: Type.String({ pattern: "^(none|[1-9]\\d{0,8})$" }),
+    fallback: "3600",
+    says: "seconds that a sandbox lives whose maker does not say, or none",
+  },
+  WARREN_REQUESTS_PER_SECOND: {
+    key: "requestsPerSecond",
+    schema: Whole,
+    fallback: null,
+    says: "requests a second of one account whose quota does not say; default unlimited",
+  },
+  WARREN_EVENTS_KEEP_DAYS: {
+    key: "eventsKeepDays",
+    schema: Whole,
+    fallback: "30",
+    says: "how long events, ended sandboxes and the audit log are kept",
+  },
+  WARREN_WEBHOOKS: {
+    key: "webhooks",
+    schema: Type.Union(["on", "off", "private"].map((word) => Type.Literal(word))),
+    fallback: "on",
+    says: "accounts may have webhooks; private allows them to private addresses too",
+  },
+  WARREN_OPEN_METRICS: { key: "openMetrics", schema: Switch, fallback: "off", says: "on: /metrics needs no key" },
+  WARREN_NODE: {
+    key: "node",
+    schema: Type.String({ pattern: "^[A-Za-z0-9._-]{1,128}$" }),
+    fallback: null,
+    says: "name of this host in what the server tells; default its host name",
+  },
+  OTEL_EXPORTER_OTLP_ENDPOINT: {
+    key: "otlp",
+    schema: HttpUrl,
+    fallback: null,
+    says: "an OpenTelemetry collector that gets spans of requests, as JSON over HTTP",
+  },
+} as const satisfies Readonly<Record<string, Variable>>;
+
+/** Those of a command line that calls a server. */
+const CALLING = {
+  WARREN_API: {
+    key: "api",
+    schema: HttpUrl,
+    fallback: null,
+    says: "a server that commands go to, in place of this machine's home",
+  },
+  WARREN_API_KEY: {
+    key: "apiKey",
+    schema: Type.String({ pattern: "^[\\x21-\\x7e]{1,512}$" }),
+    fallback: null,
+    says: "the key for it",
+  },
+} as const satisfies Readonly<Record<string, Variable>>;
+
+const ALL: Readonly<Record<string, Variable>> = { ...VARIABLES, ...SERVING, ...CALLING };
 
 export const Config = Type.Object({
   home: Type.String(),
@@ -63,29 +177,95 @@ export const Config = Type.Object({
 });
 export type Config = Static<typeof Config>;
 
+/** How a server is set up; what is null has its default where it is used. */
+export interface Serving {
+  readonly databaseUrl: string | null;
+  readonly adminKey: string | null;
+  /** `ADDRESS:PORT`; an IPv6 address in brackets. */
+  readonly listen: string;
+  readonly tlsCert: string | null;
+  readonly tlsKey: string | null;
+  readonly publicUrl: string | null;
+  readonly previewSuffix: string | null;
+  readonly corsOrigins: readonly string[];
+  readonly defaultTtlSeconds: number | null;
+  readonly requestsPerSecond: number | null;
+  readonly eventsKeepDays: number;
+  readonly webhooks: "on" | "off" | "private";
+  readonly openMetrics: boolean;
+  readonly node: string | null;
+  readonly otlp: string | null;
+}
+
+/** Which server a command line goes to, as far as the environment says. */
+export interface Calling {
+  readonly api: string | null;
+  readonly apiKey: string | null;
+  /** File that a login is kept in; null where the environment names no place for it. */
+  readonly credentials: string | null;
+}
+
 /** Name, default and meaning of every variable; for help texts. */
-export function configHelp(): readonly {
+export function configHelp(of: "home" | "serving" | "calling" | "all" = "all"): readonly {
   readonly name: string;
   readonly fallback: string | null;
   readonly says: string;
 }[] {
-  return Object.entries(VARIABLES).map(([name, { fallback, says }]) => ({ name, fallback, says }));
+  const table: Readonly<Record<string, Variable>> = { home: VARIABLES, serving: SERVING, calling: CALLING, all: ALL }[
+    of
+  ];
+  return Object.entries(table).map(([name, { fallback, says }]) => ({ name, fallback, says }));
 }
 
 /**
  * The configuration that an environment describes; an empty variable counts as not set.
  * @throws {WarrenError} `invalid_request` – an unknown WARREN_ name, or a value that does not fit.
  */
-export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
+export function readConfig(environment: Environment = process.env): Config {
+  return parse(Config, values(VARIABLES, environment));
+}
+
+/** The same, of a server. @throws {WarrenError} `invalid_request` */
+export function readServing(environment: Environment = process.env): Serving {
+  const of = values(SERVING, environment);
+  const { databaseUrl, adminKey, tlsCert, tlsKey, publicUrl, previewSuffix, node, otlp, webhooks } = of;
+  if ((tlsCert === null) !== (tlsKey === null)) {
+    throw new WarrenError("invalid_request", "WARREN_TLS_CERT and WARREN_TLS_KEY go together: only one of them is set");
+  }
+  return {
+    ...{ databaseUrl, adminKey, tlsCert, tlsKey, previewSuffix, node, otlp },
+    publicUrl: publicUrl?.replace(/\/+$/, "") ?? null,
+    listen: of.listen ?? SERVING.WARREN_LISTEN.fallback,
+    corsOrigins: of.cors?.split(",") ?? [],
+    defaultTtlSeconds: of.defaultTtl === "none" ? null : Number(of.defaultTtl),
+    requestsPerSecond: of.requestsPerSecond === null ? null : Number(of.requestsPerSecond),
+    eventsKeepDays: Number(of.eventsKeepDays),
+    webhooks: webhooks === "off" || webhooks === "private" ? webhooks : "on",
+    openMetrics: of.openMetrics === "on",
+  };
+}
+
+/** The same, of a command line. @throws {WarrenError} `invalid_request` */
+export function readCalling(environment: Environment = process.env): Calling {
+  const { api, apiKey } = values(CALLING, environment);
+  const { XDG_CONFIG_HOME: own = "", HOME: home = "" } = environment;
+  const base = own.startsWith("/") ? own : home.startsWith("/") ? join(home, ".config") : null;
+  return { api, apiKey, credentials: base === null ? null : join(base, "warren/credentials.json") };
+}
+
+/** Key → text of one table's variables. */
+function values<T extends Readonly<Record<string, Variable>>>(
+  table: T,
+  environment: Environment,
+): Record<T[keyof T]["key"], string | null> {
   for (const name of Object.keys(environment)) {
-    if (name.startsWith("WARREN_") && !Object.hasOwn(VARIABLES, name)) throw unknown(name);
+    if (name.startsWith("WARREN_") && !Object.hasOwn(ALL, name)) throw unknown(name);
   }
-  const config: Record<string, unknown> = {};
-  for (const [name, { key, schema, fallback }] of Object.entries(VARIABLES)) {
+  const read = Object.entries(table).map(([name, { key, schema, fallback }]) => {
     const value = environment[name];
-    config[key] = value === undefined || value === "" ? fallback : checked(name, schema, value);
-  }
-  return parse(Config, config);
+    return [key, value === undefined || value === "" ? fallback : checked(name, schema, value)];
+  });
+  return Object.fromEntries(read) as Record<T[keyof T]["key"], string | null>;
 }
 
 /** The variables by which another process reads this configuration. */
@@ -94,9 +274,10 @@ export function environmentOf(config: Config): Readonly<Record<string, string>> 
   return Object.fromEntries(values.filter((entry): entry is [string, string] => entry[1] !== null));
 }
 
-function checked(name: string, schema: (typeof VARIABLES)[keyof typeof VARIABLES]["schema"], value: string): unknown {
+function checked(name: string, schema: TSchema, value: string): string {
   try {
-    return parse(Type.Object({ [name]: schema }), { [name]: value })[name];
+    parse(Type.Object({ [name]: schema }), { [name]: value });
+    return value;
   } catch (cause) {
     if (!isWarrenError(cause)) throw cause;
     throw new WarrenError("invalid_request", `environment variable ${cause.message}`, { details: cause.details });
@@ -104,7 +285,7 @@ function checked(name: string, schema: (typeof VARIABLES)[keyof typeof VARIABLES
 }
 
 function unknown(name: string): WarrenError {
-  const known = Object.keys(VARIABLES);
+  const known = Object.keys(ALL);
   const near = known.map((k) => ({ k, far: distance(name, k) })).sort((a, b) => a.far - b.far)[0];
   const hint = near !== undefined && near.far <= 3 ? ` Did you mean ${near.k}?` : "";
   const says = `${name} is not a variable of warren.${hint} Known are ${known.join(", ")}.`;

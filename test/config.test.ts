@@ -1,6 +1,6 @@
 /** The environment as configuration: defaults, values, and what is refused. */
 import { expect, test } from "bun:test";
-import { configHelp, DEBIAN_MIRROR, environmentOf, readConfig } from "../src/config.ts";
+import { configHelp, DEBIAN_MIRROR, environmentOf, readCalling, readConfig, readServing } from "../src/config.ts";
 
 test("Config of an empty environment is all defaults", () => {
   expect(readConfig({})).toEqual({
@@ -26,7 +26,10 @@ test("Config refuses values that do not fit, by the variable's name", () => {
 });
 
 test("Config help has a line for every variable", () => {
-  expect(configHelp().every(({ name, says }) => name.startsWith("WARREN_") && says.length > 5)).toBe(true);
+  expect(configHelp().every(({ name, says }) => /^(WARREN_|DATABASE_URL$|OTEL_)/.test(name) && says.length > 5)).toBe(
+    true,
+  );
+  expect(configHelp("calling").map(({ name }) => name)).toEqual(["WARREN_API", "WARREN_API_KEY"]);
 });
 
 test("Config is read back by another process from the variables that it is written as", () => {
@@ -34,4 +37,60 @@ test("Config is read back by another process from the variables that it is writt
   const config = readConfig(environment);
   expect(environmentOf(config)).toMatchObject(environment);
   expect(readConfig(environmentOf(config))).toEqual(config);
+});
+
+test("Config of a server has a default for everything, and takes lists, numbers and switches", () => {
+  expect(readServing({})).toEqual({
+    ...{ databaseUrl: null, adminKey: null, listen: "127.0.0.1:7480", tlsCert: null, tlsKey: null, publicUrl: null },
+    ...{ previewSuffix: null, corsOrigins: [], defaultTtlSeconds: 3600, requestsPerSecond: null, eventsKeepDays: 30 },
+    ...{ webhooks: "on", openMetrics: false, node: null, otlp: null },
+  });
+  const environment = {
+    ...{ DATABASE_URL: "postgres://u:p@db.test/w", WARREN_LISTEN: "[::]:443", WARREN_DEFAULT_TTL: "none" },
+    ...{
+      WARREN_CORS: "https://a.test,https://b.test",
+      WARREN_PUBLIC_URL: "https://api.test/",
+      WARREN_OPEN_METRICS: "on",
+    },
+    ...{ WARREN_EVENTS_KEEP_DAYS: "7", WARREN_REQUESTS_PER_SECOND: "50", WARREN_WEBHOOKS: "private" },
+  };
+  expect(readServing(environment)).toMatchObject({
+    ...{ databaseUrl: "postgres://u:p@db.test/w", listen: "[::]:443", defaultTtlSeconds: null, openMetrics: true },
+    ...{ corsOrigins: ["https://a.test", "https://b.test"], publicUrl: "https://api.test", eventsKeepDays: 7 },
+    ...{ requestsPerSecond: 50, webhooks: "private" },
+  });
+});
+
+test("Config of a server refuses what does not fit, by the variable's name", () => {
+  const wrong: Record<string, string> = {
+    ...{ DATABASE_URL: "mysql://x", WARREN_ADMIN_KEY: "short", WARREN_LISTEN: "8080", WARREN_DEFAULT_TTL: "0" },
+    ...{ WARREN_CORS: "a.test", WARREN_WEBHOOKS: "yes", WARREN_PREVIEW_SUFFIX: ".", WARREN_EVENTS_KEEP_DAYS: "-1" },
+  };
+  for (const [name, value] of Object.entries(wrong)) {
+    expect(() => readServing({ [name]: value })).toThrow(`environment variable ${name}`);
+  }
+  expect(() => readServing({ WARREN_TLS_CERT: "/c.pem" })).toThrow("go together");
+  expect(() => readServing({ WARREN_LISTN: "x" })).toThrow("Did you mean WARREN_LISTEN?");
+});
+
+test("Config of a caller knows where a login is kept", () => {
+  expect(readCalling({ HOME: "/h" })).toEqual({
+    api: null,
+    apiKey: null,
+    credentials: "/h/.config/warren/credentials.json",
+  });
+  const environment = { HOME: "/h", XDG_CONFIG_HOME: "/x", WARREN_API: "https://api.test", WARREN_API_KEY: "wrn_k" };
+  expect(readCalling(environment)).toEqual({
+    ...{ api: "https://api.test", apiKey: "wrn_k", credentials: "/x/warren/credentials.json" },
+  });
+  expect(readCalling({ XDG_CONFIG_HOME: "relative" }).credentials).toBeNull();
+});
+
+test("Config tells no other process of secrets", () => {
+  const environment = {
+    WARREN_ADMIN_KEY: "k".repeat(40),
+    DATABASE_URL: "postgres://u:secret@db.test/w",
+    WARREN_API_KEY: "s",
+  };
+  expect(JSON.stringify(environmentOf(readConfig(environment)))).not.toMatch(/kkkk|secret/);
 });
