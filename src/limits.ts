@@ -216,6 +216,21 @@ export const LIMITS = {
   networkIdleMs: 500,
   /** Without a sandbox for so long, a process lets go of all of them. */
   networkUnusedMs: 1_000,
+  /** Moves that wait for a server's database, 300 bytes each; creates need it too, so that only what lives adds to them. */
+  writeBehindRows: 200_000,
+  /** Rows of one statement, and how long a row waits for others. */
+  writeBehindBatch: 500,
+  writeBehindMs: 20,
+  /** Between tries while the database is away: the first, and the longest. */
+  writeBehindRetryMs: 250,
+  writeBehindRetryMsMax: 5_000,
+  /** Requests that are under way when a server is told to end have so long; then what waits for its database. */
+  drainRequestsMs: 25_000,
+  drainRowsMs: 10_000,
+  /** Between two looks whether the database answers, and at what is older than the configuration wants kept. */
+  storeLookMs: 5_000,
+  retentionMs: 3_600_000,
+
   /** Halves of packets that wait in the kernel for their other half are gone after 60 s (IPv6; IPv4: 30 s). */
   networkRestMs: 60_000,
   /** How old the last look at this host's rules and ways out may be when a network is lent. */

@@ -1,0 +1,207 @@
+/**
+ * What a server writes down after the answer: moves, what sandboxes are, what is kept on disk. Rows of a sandbox are written
+ * in their order, in batches, one statement at a time; while the database is away they wait and are tried again. A row that
+ * the database refuses for another reason is given up alone, loudly. Nothing else is lost, short of the end of the process:
+ * moves may be written twice, and count once.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Move } from "../contract/move.ts";
+import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { Stored } from "../contract/stored.ts";
+import { isWarrenError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+
+/** What of a store is written to. */
+export interface Books {
+  record(moves: readonly Move[]): Promise<void>;
+  describe(account: string, infos: readonly SandboxInfo[]): Promise<void>;
+  recordStored(rows: readonly Stored[]): Promise<void>;
+}
+
+export interface WriteBehindParts {
+  readonly books: Books;
+  /** A sandbox as it is now, also after its end; null when nobody knows it any more. */
+  infoOf(account: string, id: string): Promise<SandboxInfo | null>;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Moves that may wait; default {@link LIMITS.writeBehindRows}. */
+  readonly limit?: number;
+}
+
+/** Rows that wait, written from the front. */
+class Lane<T> {
+  readonly #rows: T[] = [];
+  #batch: number = LIMITS.writeBehindBatch;
+
+  get length(): number {
+    return this.#rows.length;
+  }
+
+  push(row: T): void {
+    this.#rows.push(row);
+  }
+
+  /**
+   * Writes all there is. A batch that is refused is halved until the one row is found.
+   * @throws {WarrenError} `store_unavailable` – what was not written waits on
+   */
+  async empty(write: (rows: readonly T[]) => Promise<void>, refused: (row: T, cause: unknown) => void): Promise<void> {
+    while (this.#rows.length > 0) {
+      const rows = this.#rows.slice(0, this.#batch);
+      try {
+        await write(rows);
+        this.#batch = Math.min(LIMITS.writeBehindBatch, this.#batch * 2);
+      } catch (cause) {
+        if (isWarrenError(cause, "store_unavailable")) throw cause;
+        this.#batch = Math.ceil(rows.length / 2);
+        const [only] = rows;
+        if (rows.length > 1 || only === undefined) continue;
+        refused(only, cause);
+      }
+      this.#rows.splice(0, rows.length);
+    }
+  }
+}
+
+export class WriteBehind {
+  readonly #parts: WriteBehindParts;
+  readonly #moves = new Lane<Move>();
+  readonly #stored = new Lane<Stored>();
+  /** Sandbox → account: what it is has changed since it was written. */
+  readonly #changed = new Map<string, string>();
+  readonly #hurry = new AbortController();
+  #running: Promise<void> | null = null;
+  #lost = 0;
+  #awaySinceMs: number | null = null;
+
+  constructor(parts: WriteBehindParts) {
+    this.#parts = parts;
+  }
+
+  /** Rows that are not written yet. */
+  get waiting(): number {
+    return this.#moves.length + this.#stored.length + this.#changed.size;
+  }
+
+  /** Rows that were given up. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  /** For how long, in milliseconds, the database has not taken anything; 0 while it does. */
+  get awayMs(): number {
+    return this.#awaySinceMs === null ? 0 : this.#parts.clock.monotonicMs() - this.#awaySinceMs;
+  }
+
+  moved(move: Move): void {
+    if (this.#moves.length >= (this.#parts.limit ?? LIMITS.writeBehindRows)) {
+      this.#give("a move was given up: too many wait for the database", { ...move });
+      return;
+    }
+    this.#moves.push(move);
+    this.#changed.set(move.sandbox, move.account);
+    this.#run();
+  }
+
+  stored(row: Stored): void {
+    if (this.#stored.length >= (this.#parts.limit ?? LIMITS.writeBehindRows)) {
+      this.#give("a row of what is stored was given up: too many wait for the database", { ...row });
+      return;
+    }
+    this.#stored.push(row);
+    this.#run();
+  }
+
+  /** Something of it is different without a move, its lifetime for instance. */
+  touched(account: string, sandbox: string): void {
+    this.#changed.set(sandbox, account);
+    this.#run();
+  }
+
+  /** Waits until all is written, `deadlineMs` at most. @returns how many rows were not */
+  async drain(deadlineMs: number): Promise<number> {
+    const { clock, log } = this.#parts;
+    const over = new AbortController();
+    this.#hurry.abort();
+    const late = clock.sleep(deadlineMs, over.signal).catch(() => undefined); // it was in time
+    while (this.#running !== null) {
+      const how = await Promise.race([this.#running.then(() => "written"), late.then(() => "late")]);
+      if (how === "late") break;
+    }
+    over.abort();
+    if (this.waiting > 0) log.error("rows were not written before the end", { rows: this.waiting });
+    return this.waiting;
+  }
+
+  #give(says: string, facts: Readonly<Record<string, unknown>>): void {
+    this.#lost += 1;
+    this.#parts.log.error(says, { ...facts, lost: this.#lost });
+  }
+
+  #run(): void {
+    this.#running ??= this.#writeAll().finally(() => {
+      this.#running = null;
+      if (this.waiting > 0) this.#run(); // came while the last statement was under way
+    });
+  }
+
+  async #writeAll(): Promise<void> {
+    const { clock, log } = this.#parts;
+    let pauseMs: number = LIMITS.writeBehindRetryMs;
+    await this.#pause(LIMITS.writeBehindMs);
+    while (this.waiting > 0) {
+      try {
+        await this.#once();
+        if (this.#awaySinceMs !== null) log.info("the database takes rows again", { afterMs: Math.round(this.awayMs) });
+        this.#awaySinceMs = null;
+      } catch (cause) {
+        if (this.#awaySinceMs === null) {
+          log.error("the database is away: rows wait", { rows: this.waiting, cause: String(cause) });
+        }
+        this.#awaySinceMs ??= clock.monotonicMs();
+        await this.#pause(pauseMs);
+        pauseMs = Math.min(LIMITS.writeBehindRetryMsMax, pauseMs * 2);
+      }
+    }
+  }
+
+  /** @throws {WarrenError} `store_unavailable` */
+  async #once(): Promise<void> {
+    const { books } = this.#parts;
+    const refused = (row: Move | Stored, cause: unknown): void =>
+      this.#give("the database refused a row", { ...row, cause: String(cause) });
+    await this.#moves.empty((rows) => books.record(rows), refused);
+    await this.#stored.empty((rows) => books.recordStored(rows), refused);
+    await this.#describe();
+  }
+
+  /** Those of one account. @throws {WarrenError} `store_unavailable` */
+  async #describe(): Promise<void> {
+    const { books, infoOf, log } = this.#parts;
+    const account = this.#changed.values().next().value;
+    if (account === undefined) return;
+    const ids = [...this.#changed].filter(([, of]) => of === account).map(([id]) => id);
+    const taken = ids.slice(0, LIMITS.writeBehindBatch);
+    for (const id of taken) this.#changed.delete(id);
+    try {
+      const known = (await Promise.all(taken.map((id) => infoOf(account, id)))).filter((info) => info !== null);
+      if (known.length > 0) await books.describe(account, known);
+    } catch (cause) {
+      if (isWarrenError(cause, "store_unavailable")) {
+        for (const id of taken) this.#changed.set(id, account);
+        throw cause;
+      }
+      // What it was is for people; bills do not need it.
+      log.error("what sandboxes are could not be written", { account, cause: String(cause) });
+    }
+  }
+
+  /** Cut short once there is no more time: then rows are tried again without much of a wait. */
+  async #pause(ms: number): Promise<void> {
+    const { clock } = this.#parts;
+    const { signal } = this.#hurry;
+    if (signal.aborted) return clock.sleep(Math.min(ms, LIMITS.writeBehindMs));
+    await clock.sleep(ms, signal).catch(() => undefined); // in a hurry: that is no failure
+  }
+}
