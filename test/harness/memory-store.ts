@@ -1,28 +1,19 @@
 /** A server's memory that ends with it: the `Store` of tests about the API. The store suite holds it to what the real ones do. */
+
+import type { Admission, Booking, Delivery, Idempotency, InUse, KnownKey, NewKey, Store } from "../../src/api/store.ts";
+import { nonce } from "../../src/base/id.ts";
 import type { Move } from "../../src/contract/move.ts";
-import type { AccountInfo, AuditEntry, Quota, TokenInfo } from "../../src/contract/routes/api/accounts.ts";
+import type { AccountInfo, AuditEntry, TokenInfo } from "../../src/contract/routes/api/accounts.ts";
 import type { SandboxEventInfo } from "../../src/contract/routes/api/calls.ts";
 import type { WebhookInfo } from "../../src/contract/routes/api/webhooks.ts";
 import type { SandboxInfo } from "../../src/contract/routes/sandboxes.ts";
 import type { Stored } from "../../src/contract/stored.ts";
-import type {
-  Admission,
-  Booking,
-  Delivery,
-  Idempotency,
-  InUse,
-  KnownKey,
-  NewKey,
-  Store,
-} from "../../src/api/store.ts";
 import { WarrenError } from "../../src/errors.ts";
-import { nonce } from "../../src/base/id.ts";
 
 interface Row {
   readonly account: string;
   cpu: number;
   memoryMib: number;
-  openedAtMs: number;
   endedAtMs: number | null;
   info: SandboxInfo | null;
   readonly moves: Map<number, Move>;
@@ -80,9 +71,8 @@ export class MemoryStore implements Store {
 
   async secret(name: string, make: () => string): Promise<string> {
     this.#called("secret");
-    const known = this.#secrets.get(name) ?? make();
-    this.#secrets.set(name, known);
-    return known;
+    this.#secrets.set(name, this.#secrets.get(name) ?? make());
+    return this.#secrets.get(name) ?? "";
   }
 
   async createAccount(account: AccountInfo): Promise<void> {
@@ -102,10 +92,7 @@ export class MemoryStore implements Store {
     return this.#accounts.get(id) ?? null;
   }
 
-  async updateAccount(
-    id: string,
-    change: Partial<Pick<AccountInfo, "name" | "suspended" | "creditUsd">> & { readonly quota?: Partial<Quota> },
-  ): Promise<AccountInfo | null> {
+  async updateAccount(id: string, change: Parameters<Store["updateAccount"]>[1]): Promise<AccountInfo | null> {
     this.#called("updateAccount");
     const known = this.#accounts.get(id);
     if (known === undefined) return null;
@@ -176,10 +163,7 @@ export class MemoryStore implements Store {
     if (known !== undefined) return { kind: "replayed", sandbox: known.sandbox };
     const refusal = this.#refusal(account, bookings);
     if (refusal !== null) return refusal;
-    for (const { id, cpu, memoryMib, atMs } of bookings) {
-      const row = { account, cpu, memoryMib, openedAtMs: atMs, endedAtMs: null, info: null, moves: new Map() };
-      this.#rows.set(id, row);
-    }
+    for (const { id, cpu, memoryMib } of bookings) this.#row(account, id, cpu, memoryMib);
     const first = bookings[0];
     if (asked !== null && first !== undefined) {
       const { id: sandbox, atMs } = first;
@@ -220,13 +204,13 @@ export class MemoryStore implements Store {
 
   async describe(account: string, infos: readonly SandboxInfo[]): Promise<void> {
     this.#called("describe");
-    for (const info of infos) this.#row(account, info.id, info.cpu, info.memoryMb, Date.parse(info.createdAt)).info = info;
+    for (const info of infos) this.#row(account, info.id, info.cpu, info.memoryMb).info = info;
   }
 
-  #row(account: string, id: string, cpu: number, memoryMib: number, openedAtMs: number): Row {
+  #row(account: string, id: string, cpu: number, memoryMib: number): Row {
     const known = this.#rows.get(id);
     if (known !== undefined) return known;
-    const row: Row = { account, cpu, memoryMib, openedAtMs, endedAtMs: null, info: null, moves: new Map() };
+    const row: Row = { account, cpu, memoryMib, endedAtMs: null, info: null, moves: new Map() };
     this.#rows.set(id, row);
     return row;
   }
@@ -253,7 +237,7 @@ export class MemoryStore implements Store {
   async record(moves: readonly Move[]): Promise<void> {
     this.#called("record");
     for (const move of moves) {
-      const row = this.#row(move.account, move.sandbox, move.cpu, move.memoryMib, move.wallMs);
+      const row = this.#row(move.account, move.sandbox, move.cpu, move.memoryMib);
       row.moves.set(move.sequence, move);
       const end = last(row);
       if (end !== undefined && ENDED.includes(end.to)) row.endedAtMs ??= end.wallMs;
@@ -275,7 +259,14 @@ export class MemoryStore implements Store {
     if (row?.account !== account) return null;
     return sorted(row)
       .slice(-tail)
-      .map((m) => ({ sequence: m.sequence, at: iso(m.wallMs), type: m.event, from: m.from, to: m.to, reason: m.reason }));
+      .map((m) => ({
+        sequence: m.sequence,
+        at: iso(m.wallMs),
+        type: m.event,
+        from: m.from,
+        to: m.to,
+        reason: m.reason,
+      }));
   }
 
   async endedSandbox(account: string, sandbox: string): Promise<SandboxInfo | null> {
@@ -296,9 +287,9 @@ export class MemoryStore implements Store {
 
   async forget(beforeMs: number): Promise<number> {
     this.#called("forget");
-    let count = this.#audit.length;
-    this.#audit = this.#audit.filter(({ at }) => Date.parse(at) >= beforeMs);
-    count -= this.#audit.length;
+    const kept = this.#audit.filter(({ at }) => Date.parse(at) >= beforeMs);
+    let count = this.#audit.length - kept.length;
+    this.#audit = kept;
     for (const [id, row] of this.#rows) {
       if (row.endedAtMs === null || row.endedAtMs >= beforeMs) continue;
       this.#rows.delete(id);
@@ -329,10 +320,7 @@ export class MemoryStore implements Store {
     this.#audit.push(...rows);
   }
 
-  async auditLog(
-    account: string | null,
-    { limit, before }: { readonly limit: number; readonly before: string | null },
-  ): Promise<AuditEntry[]> {
+  async auditLog(account: string | null, { limit, before }: Parameters<Store["auditLog"]>[1]): Promise<AuditEntry[]> {
     this.#called("auditLog");
     return this.#audit
       .filter((row) => (account ?? row.account) === row.account && (before === null || row.at < before))
@@ -387,11 +375,9 @@ export class MemoryStore implements Store {
     });
   }
 
-  async settle(
-    delivery: string,
-    { status, nextAtMs, atMs }: { readonly status: number | null; readonly nextAtMs: number | null; readonly atMs: number },
-  ): Promise<void> {
+  async settle(delivery: string, outcome: Parameters<Store["settle"]>[1]): Promise<void> {
     this.#called("settle");
+    const { status, nextAtMs, atMs } = outcome;
     const one = this.#deliveries.get(delivery);
     if (one === undefined) return;
     one.tries += 1;
