@@ -90,6 +90,10 @@ export const LIMITS = {
   /** Sandboxes remembered after their end, so that closing and reading them again is no error. */
   endedSandboxes: 1000,
 
+  /** A sandbox that is to end or sleep when idle, with nobody having said after how long: an hour's quarter. */
+  idleSecondsDefault: 900,
+  /** What a guest is given to say what it uses. */
+  metricsSeconds: 5,
   ttlSecondsMax: 30 * 24 * 3600,
   timeoutSecondsMax: 24 * 3600,
   execTimeoutSeconds: 300,
@@ -150,6 +154,8 @@ export const LIMITS = {
   preparedPerTemplate: 2,
   preparedIdleMs: 20_000,
   readyMax: 64,
+  /** A detached clone of the pool ends by itself so long after its maker was last seen, which says so at half that time. */
+  pooledLifeMs: 600_000,
   /** Private memory of a prepared VMM process: 16 MiB measured. */
   preparedMib: 24,
 

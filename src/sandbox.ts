@@ -7,7 +7,14 @@ import type { Exec, ExecEvent, ProcessInfo, PythonRun } from "./contract/routes/
 import type { PromoteResult } from "./contract/routes/forks.ts";
 import type { Egress, NetworkEvent, NetworkInfo } from "./contract/routes/network.ts";
 import type { PortInfo } from "./contract/routes/ports.ts";
-import type { SandboxCreate, SandboxInfo, SandboxState } from "./contract/routes/sandboxes.ts";
+import type {
+  LifecycleChange,
+  LifecycleInfo,
+  SandboxCreate,
+  SandboxInfo,
+  SandboxMetrics,
+  SandboxState,
+} from "./contract/routes/sandboxes.ts";
 import type { AttachedVolume } from "./contract/routes/volumes.ts";
 import type { SandboxHost } from "./contract/routes.ts";
 import { WarrenError } from "./errors.ts";
@@ -67,7 +74,11 @@ export type CreateOptions = SandboxCreate & CallOptions;
 export interface ListOptions extends CallOptions {
   readonly state?: SandboxState;
   readonly template?: string;
+  /** Only those that have all of these entries. */
+  readonly metadata?: Record<string, string>;
   readonly limit?: number;
+  /** Only those after this one: `createdAt/id`. */
+  readonly after?: string;
 }
 
 export interface ForkOptions extends CallOptions {
@@ -309,6 +320,21 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /** What may leave it, and what it has used of its network. */
+  /** When it ends by itself, and for how long nobody has used it. */
+  lifecycle(): Promise<LifecycleInfo> {
+    return this.#host.lifecycle({ id: this.id });
+  }
+
+  /** Changes that; what is left out stays. @throws {WarrenError} `unsupported` – another process made it */
+  setLifecycle(change: Omit<LifecycleChange, "id">): Promise<LifecycleInfo> {
+    return this.#host.setLifecycle({ id: this.id, ...change });
+  }
+
+  /** What it uses of its host, and what its guest says of itself. */
+  metrics(): Promise<SandboxMetrics> {
+    return this.#host.metrics({ id: this.id });
+  }
+
   network(): Promise<NetworkInfo> {
     return this.#host.network({ id: this.id });
   }

@@ -7,7 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { parse } from "../contract/parse.ts";
 import type { CallOptions, Input, Route } from "../contract/route.ts";
-import type { SandboxCreate, SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
+import type { SandboxCreate, SandboxInfo, SandboxList } from "../contract/routes/sandboxes.ts";
 import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
 import { routes, type SandboxHost } from "../contract/routes.ts";
 import type { Driver } from "../driver/driver.ts";
@@ -27,6 +27,8 @@ import { Hibernation } from "./fork/hibernation.ts";
 import { Idle } from "./fork/idle.ts";
 import { snapshotCalls, takeSnapshot } from "./fork/snapshots.ts";
 import { Hold } from "./hold.ts";
+import { lifeCalls } from "./life/calls.ts";
+import { selected } from "./life/listing.ts";
 import { isTerminal, Lifecycle } from "./lifecycle.ts";
 import type { Live } from "./live.ts";
 import { MoveLog } from "./log.ts";
@@ -96,12 +98,14 @@ export class Engine implements AsyncDisposable {
       prepared: options.prepared ?? LIMITS.preparedPerTemplate,
       preparedIdleMs: options.preparedIdleMs ?? LIMITS.preparedIdleMs,
       ready: options.ready ?? 0,
+      detached: options.detachedPool ?? false,
     });
     this.#admission.shed = () => this.#pool.shed();
     this.#neighbours = new Neighbours({ ...parts, met: (record, agent) => networks.meet(record, agent) });
     this.#creates = new Creates(clones, this.#admission, this.#pool, this.#lifecycle, {
       queue: options.queue ?? LIMITS.createQueue,
       waitMs: options.createWaitMs ?? LIMITS.createWaitMs,
+      detachedPool: options.detachedPool ?? false,
       onBake: options.onBake ?? (() => undefined),
     });
     this.#forks = new Forks(clones, this.#lifecycle, this.#creates);
@@ -139,9 +143,14 @@ export class Engine implements AsyncDisposable {
         this.#onAny(account, routes.wake, input, (live) => this.#hibernation.wake(live, signal)),
       snapshot: (input, { signal } = {}) =>
         this.#onAny(account, routes.snapshot, input, (live, asked) => this.#snapshot(live, asked, signal)),
-      lifecycle: () => Promise.reject(new WarrenError("unsupported", "lifecycle: not in this version")),
-      setLifecycle: () => Promise.reject(new WarrenError("unsupported", "setLifecycle: not in this version")),
-      metrics: () => Promise.reject(new WarrenError("unsupported", "metrics: not in this version")),
+      ...lifeCalls(
+        { parts: this.#parts, lifecycle: this.#lifecycle, idle: this.#idle, hold },
+        {
+          info: (id) => this.#get(account, id),
+          mine: (id) => this.#mine(account, id),
+          awake: (id) => this.#awakeOrMine(account, id),
+        },
+      ),
       close: (input) => hold.during(async () => this.#close(account, parse(routes.close.input, input).id)),
       ...guestCalls((id) => this.#reach(account, id), hold),
       ...portCalls((id) => this.#reach(account, id), hold),
@@ -341,25 +350,14 @@ export class Engine implements AsyncDisposable {
     return found;
   }
 
-  async #list(
-    account: string,
-    { state, template, limit }: { state?: SandboxState; template?: string; limit?: number },
-  ): Promise<SandboxInfo[]> {
+  async #list(account: string, asked: Static<typeof SandboxList>): Promise<SandboxInfo[]> {
     const own = this.#lifecycle.all().filter((live) => live.account === account);
     const mine = new Set(own.map((live) => live.id));
     const asleep = (await this.#hibernation.list(account)).filter(({ id }) => !mine.has(id));
     const known = new Set([...mine, ...asleep.map(({ id }) => id)]);
     const others = (await this.#neighbours.list(account)).filter((record) => !known.has(record.id));
-    const all = [
-      ...own.filter((live) => state !== undefined || !isTerminal(live)).map((live) => live.info),
-      ...others.map((record) => record.info),
-      ...asleep,
-    ];
-    return all
-      .reverse() // sorting keeps the order of what was made in the same millisecond
-      .filter((info) => (state ?? info.state) === info.state && (template ?? info.template) === info.template)
-      .sort((a, b) => b.createdAt.localeCompare(a.createdAt))
-      .slice(0, limit);
+    const infos = own.filter((live) => asked.state !== undefined || !isTerminal(live)).map((live) => live.info);
+    return selected([...infos, ...others.map((record) => record.info), ...asleep], asked);
   }
 
   async #close(account: string, id: string): Promise<void> {

@@ -22,7 +22,8 @@ export interface Posted {
 
 export class Live {
   readonly account: string;
-  readonly spec: SandboxSpec;
+  /** Written by the engine only, as is `info`. */
+  spec: SandboxSpec;
   /** Written by the engine only. */
   info: SandboxInfo;
   /** Set when the create has succeeded; given back once. */

@@ -109,6 +109,10 @@ export class FakeHost implements Host {
     return fd;
   }
 
+  processMemory(): { readonly pssBytes: number; readonly rssBytes: number } {
+    return { pssBytes: 1024, rssBytes: 4096 };
+  }
+
   networkOf({ id }: VmRef): FakeNetwork | null {
     return this.networks.get(id) ?? null;
   }

@@ -114,6 +114,8 @@ export interface Host {
   networkOf(ref: VmRef): Network | null;
   /** Why the last lease got no network, with the remedy; null when it got one, or there was none yet. */
   readonly networkDegraded: string | null;
+  /** Proportional and resident memory of the VMM whose jail's first process this is; null where nobody tells. */
+  processMemory(pid: number): { readonly pssBytes: number; readonly rssBytes: number } | null;
   /** Closes what this port opened. */
   close(fd: number): void;
   /** Writes a disk's pages out, so that taking it later stops its guest for less. */

@@ -13,6 +13,7 @@ import { FileRegistry } from "./home/registry.ts";
 import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
 import { mergeLayers } from "./layers.ts";
 import { Networks, type NetworksOptions, type Probed } from "./net/networks.ts";
+import { processMemory } from "./process-memory.ts";
 import { refuseWithoutRoot } from "./rights.ts";
 import { Cgroups } from "./slots/cgroups.ts";
 import { lease } from "./slots/leases.ts";
@@ -84,6 +85,7 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
     },
     probeNetwork: () => networks.probe(),
     release: () => networks.release(),
+    processMemory,
     close: closeFd,
     flushDisk: (diskFd) => promisify(fdatasync)(diskFd),
     bootTimeNs,

@@ -129,6 +129,7 @@ export class World {
     const fake = this.host;
     const host: Host = {
       capacity: () => this.host.capacity(),
+      processMemory: () => this.host.processMemory(),
       bootTimeNs: () => this.host.bootTimeNs(),
       checkpoint: (ask) => this.host.checkpoint(ask),
       mergeLayers: (memoryMib, layers) => this.host.mergeLayers(memoryMib, layers),

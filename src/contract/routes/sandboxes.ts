@@ -113,8 +113,8 @@ export const SandboxList = Type.Object(
     /** Only those that have all of these entries. */
     metadata: Type.Optional(Metadata),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
-    /** Only those that come after this one in the list. */
-    after: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+    /** Only those that come after the one with this cursor ({@link cursorOf}), which may have ended since. */
+    after: Type.Optional(Type.String({ pattern: "^[^/]+/[^/]+$", maxLength: 128 })),
   },
   { additionalProperties: false },
 );
@@ -127,7 +127,7 @@ export const LifecycleChange = Type.Object(
     ttlSeconds: Type.Optional(
       Type.Union([Type.Number({ exclusiveMinimum: 0, maximum: LIMITS.ttlSecondsMax }), Type.Null()]),
     ),
-    /** True: it outlives its maker, and hibernates when idle; false: it ends when idle. */
+    /** True: it hibernates when it is idle; false: it ends then. */
     persistent: Type.Optional(Type.Boolean()),
     /** Null: idleness has no consequence. */
     idleTimeoutSeconds: Type.Optional(
@@ -159,8 +159,6 @@ export const SandboxMetrics = Type.Object({
   /** Proportional and resident bytes of its VMM process. */
   hostPssBytes: Type.Union([Type.Integer(), Type.Null()]),
   hostRssBytes: Type.Union([Type.Integer(), Type.Null()]),
-  /** Bytes of its own disk on the host. */
-  hostDiskBytes: Type.Union([Type.Integer(), Type.Null()]),
   /** As its guest says, which may lie. */
   guestCpuMs: Type.Union([Type.Number(), Type.Null()]),
   guestMemoryTotalBytes: Type.Union([Type.Integer(), Type.Null()]),
@@ -171,6 +169,11 @@ export const SandboxMetrics = Type.Object({
   networkBytesIn: Type.Union([Type.Integer(), Type.Null()]),
 });
 export type SandboxMetrics = Static<typeof SandboxMetrics>;
+
+/** Where a listing goes on after this sandbox. */
+export function cursorOf({ createdAt, id }: Pick<SandboxInfo, "createdAt" | "id">): string {
+  return `${createdAt}/${id}`;
+}
 
 export const sandboxRoutes = {
   create: {

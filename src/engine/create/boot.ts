@@ -69,7 +69,8 @@ async function finish(
   const { clone, path } = from;
   try {
     signal.throwIfAborted();
-    if (path !== "none" && order.life.deadlineNs !== null) clone.vmm.setDeadline(order.life.deadlineNs);
+    const { deadlineNs, detached } = order.life;
+    if (path !== "none" && (detached || deadlineNs !== null)) clone.vmm.setDeadline(deadlineNs); // it has one of the pool's
     await order.started(clone, path);
     const awake =
       path === "ready"

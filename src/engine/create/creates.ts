@@ -31,6 +31,8 @@ export interface CreateParts extends SandboxParts {
 export interface CreateOptions {
   readonly queue: number;
   readonly waitMs: number;
+  /** Whether the pool's clones are detached ones. */
+  readonly detachedPool: boolean;
   readonly onBake: (event: BakeEvent) => void;
 }
 
@@ -133,7 +135,7 @@ export class Creates {
   async #make(wish: Wish, signal: AbortSignal): Promise<SandboxInfo> {
     signal.throwIfAborted();
     const { account, spec, origin } = wish;
-    const mayPool = !spec.detached && isOfTemplate(wish);
+    const mayPool = spec.detached === this.#options.detachedPool && isOfTemplate(wish);
     const need = () => ({
       vcpus: spec.cpu,
       memoryMib: mayPool && this.#pool.hasReady(origin) ? 0 : origin.workingSetMib,

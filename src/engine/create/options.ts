@@ -8,6 +8,11 @@ export interface EngineOptions {
   readonly preparedIdleMs?: number;
   /** Restored, paused clones kept per template in use, their memory counted; default 0. */
   readonly ready?: number;
+  /**
+   * What the pool is for: sandboxes that end with this process, or, with true, detached ones, as a server makes. Others then
+   * find nothing prepared.
+   */
+  readonly detachedPool?: boolean;
   /** Creates that may wait; default {@link LIMITS.createQueue}. */
   readonly queue?: number;
   /** Milliseconds a create may wait for room; default {@link LIMITS.createWaitMs}. */

@@ -22,6 +22,8 @@ export interface PoolOptions {
   readonly prepared: number;
   readonly preparedIdleMs: number;
   readonly ready: number;
+  /** Clones outlive this process by no more than `LIMITS.pooledLifeMs`. */
+  readonly detached: boolean;
 }
 
 export type Pooled =
@@ -198,7 +200,8 @@ export class Pool {
   }
 
   async #make(shelf: Shelf, kind: (typeof KINDS)[number], ticket: Ticket): Promise<void> {
-    const life = { deadlineNs: null, detached: false };
+    const { detached } = this.#options;
+    const life = { deadlineNs: detached ? this.#deadlineNs() : null, detached };
     const { signal } = this.#closing;
     const undo = new AsyncDisposableStack();
     undo.defer(() => ticket.give());
@@ -228,9 +231,29 @@ export class Pool {
     return awake;
   }
 
+  #deadlineNs(): bigint {
+    return this.#parts.host.bootTimeNs() + BigInt(LIMITS.pooledLifeMs) * 1_000_000n;
+  }
+
+  /** Says again and again that its maker is there. Whoever takes it gives it a deadline of its own. */
+  #renew(clone: Clone, isWaiting: () => boolean): void {
+    let cancel = (): void => undefined;
+    const arm = (): void => {
+      cancel = this.#parts.clock.after(LIMITS.pooledLifeMs / 2, again, { background: true });
+    };
+    const again = (): void => {
+      if (!isWaiting()) return;
+      clone.vmm.setDeadline(this.#deadlineNs());
+      arm();
+    };
+    clone.undo.defer(() => cancel());
+    arm();
+  }
+
   #keep(shelf: Shelf, kind: (typeof KINDS)[number], clone: Clone): void {
     const place: Set<Clone> = shelf[kind] as Set<Clone>;
     place.add(clone);
+    if (this.#options.detached) this.#renew(clone, () => place.has(clone));
     void clone.vmm.exited.then(() => {
       if (place.delete(clone)) this.#drop(clone);
     });

@@ -21,6 +21,8 @@ export class Idle {
   /** Calls and streams under way, by sandbox. */
   readonly #uses = new Map<string, number>();
   readonly #timers = new Map<string, () => void>();
+  /** Monotonic clock when its last use ended. */
+  readonly #since = new Map<string, number>();
   readonly #acting = new Map<string, Promise<void>>();
   #closed = false;
 
@@ -46,7 +48,7 @@ export class Idle {
       if (left > 0) this.#uses.set(id, left);
       else {
         this.#uses.delete(id);
-        this.#arm(id);
+        this.#rest(id);
       }
     };
   }
@@ -62,13 +64,25 @@ export class Idle {
 
   /** Told of every move: a sandbox is timed while it runs. */
   moved({ sandbox, to }: Pick<Move, "sandbox" | "to">): void {
-    if (to === "running") this.#arm(sandbox);
+    if (to === "running") this.#rest(sandbox);
     else this.#stop(sandbox);
+    if (to === "deleted" || to === "failed") this.#since.delete(sandbox);
+  }
+
+  /** Since nobody uses it; 0 while someone does, and for one that is not known here. */
+  seconds(id: string): number {
+    const since = this.#since.get(id);
+    return since === undefined || this.#uses.has(id) ? 0 : (this.#parts.clock.monotonicMs() - since) / 1000;
   }
 
   close(): void {
     this.#closed = true;
     for (const id of [...this.#timers.keys()]) this.#stop(id);
+  }
+
+  #rest(id: string): void {
+    if (this.#parts.find(id) !== undefined) this.#since.set(id, this.#parts.clock.monotonicMs());
+    this.#arm(id);
   }
 
   #arm(id: string): void {

@@ -56,6 +56,40 @@ export function lifeTests({ host, shared, does }: Subject): void {
     expect((await Sandbox.list({ state: "deleted" }, host())).map((info) => info.id)).toContain(box.id);
   });
 
+  does("list is narrowed by metadata, and goes on after a page", async () => {
+    const metadata = { suite: "pages" };
+    const boxes = [await Sandbox.create({ metadata }, host()), await Sandbox.create({ metadata }, host())];
+    try {
+      const [newest] = await Sandbox.list({ metadata, limit: 1 }, host());
+      expect(newest?.id).toBe(boxes[1]?.id ?? "");
+      const after = `${newest?.createdAt}/${newest?.id}`;
+      expect((await Sandbox.list({ metadata, after }, host())).map(({ id }) => id)).toEqual([boxes[0]?.id ?? ""]);
+      expect(await Sandbox.list({ metadata: { suite: "other" } }, host())).toEqual([]);
+    } finally {
+      for (const box of boxes) await box.close();
+    }
+  });
+
+  does("a lifetime is read and changed, and holds", async () => {
+    await using box = await Sandbox.create({ ttlSeconds: 3600 }, host());
+    expect(await box.lifecycle()).toMatchObject({ ttlSeconds: 3600, idleTimeoutSeconds: null });
+    const longer = await box.setLifecycle({ ttlSeconds: 7200, idleTimeoutSeconds: 600, persistent: true });
+    expect(longer).toMatchObject({ idleTimeoutSeconds: 600, persistent: true });
+    expect(longer.ttlSeconds).toBeGreaterThan(7199);
+    expect((await box.info()).idle).toEqual({ seconds: 600, action: "hibernate" });
+    await box.setLifecycle({ ttlSeconds: 0.3 });
+    await until("its end", async () => (await box.info()).state === "deleted");
+  });
+
+  does("metrics tell what it uses, and come from a live guest", async () => {
+    const told = await shared().metrics();
+    expect(told.hostPssBytes ?? 1).toBeGreaterThan(0);
+    if (told.guestMemoryTotalBytes !== null) {
+      expect(told.guestMemoryAvailableBytes ?? 0).toBeLessThan(told.guestMemoryTotalBytes);
+      expect(told.guestDiskFreeBytes ?? 0).toBeLessThan(told.guestDiskTotalBytes ?? 0);
+    }
+  });
+
   does("close is idempotent, also at the same time, and get then says deleted", async () => {
     const box = await Sandbox.create({}, host());
     await Promise.all([box.close(), box.close()]);
