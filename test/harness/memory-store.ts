@@ -35,7 +35,6 @@ interface Waiting extends Delivery {
 }
 
 const iso = (ms: number) => new Date(ms).toISOString();
-const ENDED: readonly string[] = ["deleted", "failed"];
 
 export class MemoryStore implements Store {
   readonly kind = "pglite";
@@ -208,9 +207,8 @@ export class MemoryStore implements Store {
   }
 
   #row(account: string, id: string, cpu: number, memoryMib: number): Row {
-    const known = this.#rows.get(id);
-    if (known !== undefined) return known;
-    const row: Row = { account, cpu, memoryMib, endedAtMs: null, info: null, moves: new Map() };
+    const made: Row = { account, cpu, memoryMib, endedAtMs: null, info: null, moves: new Map() };
+    const row = this.#rows.get(id) ?? made;
     this.#rows.set(id, row);
     return row;
   }
@@ -240,7 +238,7 @@ export class MemoryStore implements Store {
       const row = this.#row(move.account, move.sandbox, move.cpu, move.memoryMib);
       row.moves.set(move.sequence, move);
       const end = last(row);
-      if (end !== undefined && ENDED.includes(end.to)) row.endedAtMs ??= end.wallMs;
+      if (end !== undefined && /^(deleted|failed)$/.test(end.to)) row.endedAtMs ??= end.wallMs;
     }
   }
 
