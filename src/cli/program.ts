@@ -2,11 +2,18 @@
 import { Command, CommanderError } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import { isWarrenError } from "../errors.ts";
+import { given } from "./arguments.ts";
 import { EXIT, EXIT_HELP, exitCodeOf } from "./exits.ts";
+import type { ServerFlags } from "./ground/ground.ts";
 import type { Io } from "./ground/io.ts";
 import { escapeText } from "./text/escape.ts";
 import { reportOf } from "./text/report.ts";
 import type { Define, Verb } from "./verb.ts";
+import { defineAccounts } from "./verbs/api/accounts.ts";
+import { defineKeys } from "./verbs/api/keys.ts";
+import { defineLogin } from "./verbs/api/login.ts";
+import { definePreview } from "./verbs/api/preview.ts";
+import { defineWatch } from "./verbs/api/watch.ts";
 import { defineBatch } from "./verbs/batch.ts";
 import { defineBench } from "./verbs/bench.ts";
 import { defineClean } from "./verbs/clean.ts";
@@ -45,6 +52,11 @@ const VERBS: readonly Define[] = [
   defineSnapshots,
   defineVolumes,
   defineNetwork,
+  definePreview,
+  defineWatch,
+  defineLogin,
+  defineKeys,
+  defineAccounts,
   defineDoctor,
   defineClean,
   defineBench,
@@ -52,12 +64,25 @@ const VERBS: readonly Define[] = [
   defineKeep,
 ];
 
+/** They look at this machine, or serve it: none of them is done by a server. */
+const LOCAL: ReadonlySet<string> = new Set([
+  "serve",
+  "doctor",
+  "clean",
+  "bench",
+  "completion",
+  "keep-network",
+  "logout",
+]);
+
 const EXAMPLES = `
 Examples:
   $ warren batch --example --limit 24     what it is for, on items that come with a checkout
   $ warren batch items.jsonl              one microVM per item, results beside it
   $ warren run script.py                  one program, as if it ran here
   $ warren doctor                         what this host can do
+  $ warren serve                          the same for others, over HTTP
+  $ warren ls --host https://warren.example --key wrn_...
   $ warren test                           every test, in a checkout
 
 ${EXIT_HELP}`;
@@ -71,8 +96,33 @@ export function buildProgram(verb: Verb): Command {
     .showHelpAfterError("(--help tells more)")
     .addHelpText("after", EXAMPLES);
   for (const define of VERBS) define(program, verb);
+  for (const command of program.commands) if (!LOCAL.has(command.name())) serverOptions(command);
+  serverOptions(program);
+  program.hook("preAction", (_, action) => {
+    const { host, key } = action.optsWithGlobals<ServerFlags>();
+    const top = topOf(action, program);
+    if (!LOCAL.has(top)) verb.server = given({ host, key });
+    else if (program.opts<ServerFlags>().host !== undefined) {
+      action.error(`error: ${top} is about this machine: it takes no --host before it`);
+    }
+  });
   settle(program, verb);
   return program;
+}
+
+/** Adds `--host` and `--key` to a command and all below it. */
+function serverOptions(command: Command): void {
+  command
+    .option("--host <url>", "do it on this server; `local` is this machine's home")
+    .option("--key <key>", "the key for it; others see command lines, so WARREN_API_KEY or a login is better");
+  if (command.parent !== null) for (const sub of command.commands) serverOptions(sub);
+}
+
+/** Name of the verb that a command is, or is part of. */
+function topOf(command: Command, program: Command): string {
+  let top = command;
+  while (top.parent !== null && top.parent !== program) top = top.parent;
+  return top.name();
 }
 
 /** Errors are thrown, and what is written goes where the rest goes; for every command of the tree. */
@@ -92,7 +142,7 @@ function settle(command: Command, verb: Verb): void {
 
 /** Runs one command line; the result is the exit code. Never throws. */
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
-  const verb: Verb = { io, code: EXIT.ok, writing: [] };
+  const verb: Verb = { io, code: EXIT.ok, writing: [], server: {} };
   const program = buildProgram(verb);
   try {
     await program.parseAsync([...args], { from: "user" });

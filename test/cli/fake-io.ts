@@ -24,6 +24,8 @@ export class FakeIo implements Io {
   readonly clock = systemClock;
   readonly root = join(import.meta.dir, "../..");
   readonly ended: number[] = [];
+  /** How often the terminal was made to show no keys. */
+  unseen = 0;
   /** Called after each write to stdout or stderr. */
   onWrite: () => void = () => undefined;
   readonly #handlers: ((signal: string) => void)[] = [];
@@ -36,6 +38,10 @@ export class FakeIo implements Io {
     this.err = this.#sink("err", isTty);
     this.input = {
       isTty,
+      raw: () => {
+        this.unseen += 1;
+        return () => undefined;
+      },
       bytes: async function* () {
         if (options.stdin !== undefined) yield new TextEncoder().encode(options.stdin);
       },
@@ -54,6 +60,9 @@ export class FakeIo implements Io {
       clean: async () => ({ killed: 0, home: "/fake/home" }),
       runScript: async () => 0,
       lock: tryLockFile,
+      target: async ({ host }) => (host === undefined ? null : { url: host, key: "k" }),
+      connect: () => Promise.reject(new Error("this ground has no server")),
+      keepLogin: async () => "/fake/login",
       ...options.ground,
     };
   }

@@ -18,7 +18,7 @@ import type { Opened } from "../ground/ground.ts";
 import type { Io } from "../ground/io.ts";
 import { escapeLine } from "../text/escape.ts";
 import { Progress } from "../text/progress.ts";
-import { interruptible, withHost } from "../verb.ts";
+import { interruptible, type Verb, withHost } from "../verb.ts";
 import type { BatchFlags } from "../verbs/batch.ts";
 import { type Source, sourceOf } from "./source.ts";
 import { BatchView, rowLine, summaryText } from "./view.ts";
@@ -37,12 +37,13 @@ interface Run {
 }
 
 /** @throws {WarrenError} – what no item could have got past. */
-export async function runBatch(io: Io, items: string | null, flags: BatchFlags): Promise<number> {
+export async function runBatch(verb: Verb, items: string | null, flags: BatchFlags): Promise<number> {
+  const { io } = verb;
   const source = await sourceOf(io, items, flags.limit);
   const out = outOf(source, flags);
   const local = flags.files === undefined ? noLocalFiles : await localFilesIn(flags.files);
   const { template, cpu, memory: memoryMb, concurrency, ttl: ttlSeconds } = flags;
-  return withHost(io, true, (host, opened) =>
+  return withHost(verb, true, (host, opened) =>
     interruptible(io, async (signal) => {
       await showBake(io, host, template, given({ cpu, memoryMb }), signal);
       const view = new BatchView(io.clock, source.total);

@@ -1,6 +1,26 @@
-/** What the verbs stand on, as they see it: an engine over this machine's home, and the machine's own facts. */
+/** What the verbs stand on, as they see it: an engine over this machine's home or a server, and the machine's own facts. */
 import type { Move } from "../../contract/move.ts";
 import type { SandboxHost } from "../../contract/routes.ts";
+import type { ApiHost } from "../../contract/table.ts";
+
+/** A server, as options of a command line name it. */
+export interface ServerFlags {
+  /** Its URL; `local` for this machine's home, whatever else is configured. */
+  readonly host?: string;
+  readonly key?: string;
+}
+
+/** A server, and the key that it knows us by. */
+export interface Target {
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly key: string;
+}
+
+/** A server in place of an engine. */
+export interface Connected extends Opened {
+  readonly api: ApiHost;
+}
 
 /** An open engine; disposing it ends what is not detached. */
 export interface Opened extends AsyncDisposable {
@@ -24,6 +44,14 @@ export interface Finding {
 export interface Ground {
   /** Creates are expected: keeps prepared VMM processes. */
   open(options: { readonly creates: boolean }): Promise<Opened>;
+  /**
+   * Which server is meant: by options, else by the environment, else by the login; null for this machine's home.
+   * @throws {WarrenError} `invalid_request` – no URL, or no key for it
+   */
+  target(flags: ServerFlags): Promise<Target | null>;
+  connect(target: Target): Promise<Connected>;
+  /** Keeps a login for later commands, readable by this user alone; null forgets it. @returns the file. */
+  keepLogin(target: Target | null): Promise<string>;
   /** Looks at this machine; a guest may be booted to find out. */
   examine(): Promise<readonly Finding[]>;
   /** Removes everything that Warren made on this machine; the result says how many sandboxes were ended by it. */

@@ -13,7 +13,12 @@ export interface Sink {
 export interface Io {
   readonly out: Sink;
   readonly err: Sink;
-  readonly input: { readonly isTty: boolean; readonly bytes: () => AsyncIterable<Uint8Array> };
+  readonly input: {
+    readonly isTty: boolean;
+    readonly bytes: () => AsyncIterable<Uint8Array>;
+    /** Of a terminal: every key comes as it is pressed, and none is shown; the result takes that back. */
+    readonly raw: () => () => void;
+  };
   readonly clock: Clock;
   readonly ground: () => Promise<Ground>;
   /** Absolute path of the project, where its tests and benchmarks are. */

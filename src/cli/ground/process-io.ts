@@ -54,7 +54,14 @@ export function processIo(ground: Io["ground"]): Io {
   return {
     out: sink(process.stdout),
     err: sink(process.stderr),
-    input: { isTty: process.stdin.isTTY === true, bytes: () => bytesOf(process.stdin) },
+    input: {
+      isTty: process.stdin.isTTY === true,
+      bytes: () => bytesOf(process.stdin),
+      raw: () => {
+        process.stdin.setRawMode(true);
+        return () => process.stdin.setRawMode(false);
+      },
+    },
     clock: systemClock,
     ground,
     root: join(import.meta.dir, "../../.."),

@@ -3,13 +3,15 @@ import { existsSync } from "node:fs";
 import { systemClock } from "../../base/clock.ts";
 import { createLog } from "../../base/log.ts";
 import { openWarren } from "../../compose.ts";
-import { readConfig } from "../../config.ts";
+import { readCalling, readConfig } from "../../config.ts";
+import { WarrenError } from "../../errors.ts";
 import { removeAll } from "../../host/home/clean.ts";
 import { tryLockFile } from "../../host/home/lock.ts";
 import { runInForeground } from "../../host/run.ts";
 import { endKeeper } from "../../keeper/client.ts";
 import { examine } from "./examine.ts";
-import type { Ground, Opened } from "./ground.ts";
+import type { Connected, Ground, Opened, Target } from "./ground.ts";
+import { keepLogin, targetOf } from "./login.ts";
 
 async function open(creates: boolean): Promise<Opened> {
   const warren = await openWarren(creates ? {} : { prepared: 0 });
@@ -23,12 +25,19 @@ async function open(creates: boolean): Promise<Opened> {
   };
 }
 
+async function connect(target: Target): Promise<Connected> {
+  throw new WarrenError("unsupported", `${target.url} cannot be reached by this version`);
+}
+
 /** @throws {WarrenError} `invalid_request` – the environment */
 export function realGround(): Ground {
   const config = readConfig();
   return {
     home: config.home,
     open: ({ creates }) => open(creates),
+    connect,
+    target: async (flags) => targetOf(flags, readCalling()),
+    keepLogin: async (target) => keepLogin(readCalling().credentials, target),
     examine: () => examine(config),
     clean: async ({ force }) => {
       const log = createLog(config.log);

@@ -91,6 +91,6 @@ export const defineBatch: Define = (program, verb) => {
       if ((items === undefined) === (flags.example !== true)) command.error("error: give ITEMS, or --example");
       if (flags.all === true && flags.limit !== undefined) command.error("error: --all and --limit exclude each other");
       const { runBatch } = await import("../batch/run.ts");
-      verb.code = await runBatch(verb.io, items ?? null, flags);
+      verb.code = await runBatch(verb, items ?? null, flags);
     });
 };

@@ -31,15 +31,16 @@ export const defineCp: Define = (program, verb) => {
 };
 
 async function cp(
-  { io }: Verb,
+  verb: Verb,
   source: { readonly sandbox: string | null; readonly path: string },
   target: { readonly sandbox: string | null; readonly path: string },
 ): Promise<void> {
+  const { io } = verb;
   const { copyIn } = await import("../copy/in.ts");
   const { copyOut } = await import("../copy/out.ts");
   const { note } = await import("../ground/io.ts");
   const { interruptible, withHost } = await import("../verb.ts");
-  await withHost(io, false, (host) =>
+  await withHost(verb, false, (host) =>
     interruptible(io, async (signal) => {
       if (target.sandbox !== null) return copyIn(host, source.path, target.sandbox, target.path, signal);
       const refused = await copyOut(host, source.sandbox ?? "", source.path, target.path, signal);

@@ -51,14 +51,15 @@ export const defineCreate: Define = (program, verb) => {
     });
 };
 
-async function create({ io }: Verb, options: Options): Promise<void> {
+async function create(verb: Verb, options: Options): Promise<void> {
+  const { io } = verb;
   const { withTemplate } = await import("../bake-first.ts");
   const { note, print, printJson } = await import("../ground/io.ts");
   const { interruptible, withHost } = await import("../verb.ts");
   const { template, snapshot, ttl: ttlSeconds, cpu, memory: memoryMb, env, metadata, volume: volumes } = options;
   const egress = egressOf(options, "open") ?? undefined;
   const secrets = options.secret === undefined ? undefined : await secretsOf(options.secret);
-  await withHost(io, false, async (host) => {
+  await withHost(verb, false, async (host) => {
     const info = await interruptible(io, async (signal) => {
       if (snapshot === undefined) await withTemplate(io, host, template, given({ cpu, memoryMb }), signal);
       const input = {

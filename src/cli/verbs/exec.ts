@@ -43,11 +43,12 @@ export const defineExec: Define = (program, verb) => {
     });
 };
 
-async function exec({ io }: Verb, id: string, words: string[], options: Options): Promise<number> {
+async function exec(verb: Verb, id: string, words: string[], options: Options): Promise<number> {
+  const { io } = verb;
   const { runIn } = await import("../foreground.ts");
   const { withHost } = await import("../verb.ts");
   const { Sandbox } = await import("../../sandbox.ts");
-  return withHost(io, false, async (host) => {
+  return withHost(verb, false, async (host) => {
     const sandbox = await Sandbox.connect(id, host);
     return await runIn(io, host, sandbox, words.length === 1 ? (words[0] ?? "") : words, {
       timeoutSeconds: options.timeout,

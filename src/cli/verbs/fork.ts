@@ -34,12 +34,13 @@ export const defineFork: Define = (program, verb) => {
     .action((id: string, options: Options) => fork(verb, id, options));
 };
 
-async function fork({ io }: Verb, id: string, { count, ttl: ttlSeconds, json }: Options): Promise<void> {
+async function fork(verb: Verb, id: string, { count, ttl: ttlSeconds, json }: Options): Promise<void> {
+  const { io } = verb;
   const { bytes, duration } = await import("../text/format.ts");
   const { note, print, printJson } = await import("../ground/io.ts");
   const { interruptible, withHost } = await import("../verb.ts");
   const input = { id, count, ...given({ ttlSeconds }) };
-  const made = await withHost(io, false, (host) => interruptible(io, (signal) => host.fork(input, { signal })));
+  const made = await withHost(verb, false, (host) => interruptible(io, (signal) => host.fork(input, { signal })));
   if (json === true) return printJson(io, made);
   for (const child of made.children) await print(io, child.id);
   const shared = `${bytes(made.changedBytes)} of changed memory`;

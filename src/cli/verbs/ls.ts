@@ -35,12 +35,13 @@ export const defineLs: Define = (program, verb) => {
     });
 };
 
-async function ls({ io }: Verb, options: Options): Promise<void> {
+async function ls(verb: Verb, options: Options): Promise<void> {
+  const { io } = verb;
   const { given } = await import("../arguments.ts");
   const { table } = await import("../text/format.ts");
   const { print, printJson } = await import("../ground/io.ts");
   const { withHost } = await import("../verb.ts");
-  const list = await withHost(io, false, (host) =>
+  const list = await withHost(verb, false, (host) =>
     host.list(given({ template: options.template, state: options.state })),
   );
   if (options.json === true) return printJson(io, list);

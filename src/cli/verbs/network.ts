@@ -31,11 +31,12 @@ export const defineNetwork: Define = (program, verb) => {
     .action((id: string, options: Options) => network(verb, id, options));
 };
 
-async function network({ io }: Verb, id: string, options: Options): Promise<void> {
+async function network(verb: Verb, id: string, options: Options): Promise<void> {
+  const { io } = verb;
   const { print, printJson } = await import("../ground/io.ts");
   const { withHost } = await import("../verb.ts");
   const egress = egressOf(options, "open");
-  await withHost(io, false, async (host) => {
+  await withHost(verb, false, async (host) => {
     const info = egress === null ? await host.network({ id }) : await host.setNetwork({ id, egress });
     const log = options.log === true ? await host.networkLog({ id }) : null;
     if (options.json === true) return printJson(io, log === null ? info : { ...info, log });

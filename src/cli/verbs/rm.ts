@@ -26,12 +26,13 @@ export const defineRm: Define = (program, verb) => {
     });
 };
 
-async function remove({ io }: Verb, ids: string[], options: Options): Promise<number> {
+async function remove(verb: Verb, ids: string[], options: Options): Promise<number> {
+  const { io } = verb;
   const { reportOf } = await import("../text/report.ts");
   const { exitCodeOf } = await import("../exits.ts");
   const { print, printJson } = await import("../ground/io.ts");
   const { withHost } = await import("../verb.ts");
-  return withHost(io, false, async (host) => {
+  return withHost(verb, false, async (host) => {
     const detached = async () => (await host.list({})).filter((info) => info.detached).map((info) => info.id);
     const ended: string[] = [];
     let code = 0;

@@ -52,12 +52,13 @@ export const defineRun: Define = (program, verb) => {
 };
 
 async function run(
-  { io }: Verb,
+  verb: Verb,
   file: string | undefined,
   args: string[],
   options: Options,
   command: Command,
 ): Promise<number> {
+  const { io } = verb;
   const { commandFor } = await import("../program-file.ts");
   const { withTemplate } = await import("../bake-first.ts");
   const { interruptible, withHost } = await import("../verb.ts");
@@ -66,7 +67,7 @@ async function run(
   const { template, cpu, memory: memoryMb } = options;
   const size = given({ cpu, memoryMb });
   const egress = egressOf(options, "none") ?? { mode: "none" as const };
-  return withHost(io, true, async (host) => {
+  return withHost(verb, true, async (host) => {
     await interruptible(io, (signal) => withTemplate(io, host, template, size, signal));
     const { Sandbox } = await import("../../sandbox.ts");
     const ttlSeconds = Math.min(options.timeout + LIMITS.batchTtlSlackSeconds, LIMITS.ttlSecondsMax);

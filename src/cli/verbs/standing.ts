@@ -63,7 +63,8 @@ export const defineStanding: Define = (program, verb) => {
   }
 };
 
-async function eachOf({ io }: Verb, { name, done }: Way, ids: readonly string[], isJson: boolean): Promise<number> {
+async function eachOf(verb: Verb, { name, done }: Way, ids: readonly string[], isJson: boolean): Promise<number> {
+  const { io } = verb;
   const { reportOf } = await import("../text/report.ts");
   const { exitCodeOf } = await import("../exits.ts");
   const { print, printJson } = await import("../ground/io.ts");
@@ -86,7 +87,7 @@ async function eachOf({ io }: Verb, { name, done }: Way, ids: readonly string[],
     }
   };
   try {
-    await withHost(io, false, (host) => interruptible(io, (signal) => each(host, signal)));
+    await withHost(verb, false, (host) => interruptible(io, (signal) => each(host, signal)));
   } finally {
     if (isJson) await printJson(io, { [done]: all });
   }

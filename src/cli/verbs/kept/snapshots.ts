@@ -69,21 +69,23 @@ export const defineSnapshot: Define = (program, verb) => {
     .action((id: string, options: TakeOptions) => take(verb, id, options));
 };
 
-async function take({ io }: Verb, id: string, { name, metadata, json }: TakeOptions): Promise<void> {
+async function take(verb: Verb, id: string, { name, metadata, json }: TakeOptions): Promise<void> {
+  const { io } = verb;
   const { print, printJson } = await import("../../ground/io.ts");
   const { interruptible, withHost } = await import("../../verb.ts");
   const input = { id, ...given({ name, metadata }) };
-  const info = await withHost(io, false, (host) => interruptible(io, (signal) => host.snapshot(input, { signal })));
+  const info = await withHost(verb, false, (host) => interruptible(io, (signal) => host.snapshot(input, { signal })));
   if (json === true) return printJson(io, info);
   await print(io, info.id);
 }
 
-async function list({ io }: Verb, { sandbox, json, quiet }: ListOptions): Promise<void> {
+async function list(verb: Verb, { sandbox, json, quiet }: ListOptions): Promise<void> {
+  const { io } = verb;
   const { escapeLine } = await import("../../text/escape.ts");
   const { bytes, table } = await import("../../text/format.ts");
   const { print, printJson } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");
-  const all = await withHost(io, false, (host) => host.snapshots(given({ sandboxId: sandbox })));
+  const all = await withHost(verb, false, (host) => host.snapshots(given({ sandboxId: sandbox })));
   if (json === true) return printJson(io, all);
   if (quiet === true) {
     for (const { id } of all) await print(io, id);
@@ -97,17 +99,19 @@ async function list({ io }: Verb, { sandbox, json, quiet }: ListOptions): Promis
   await io.out.write(table([["ID", "NAME", "TEMPLATE", "SIZE", "MEMORY", "DISK", "TAKEN", "OF"], ...rows]));
 }
 
-async function promote({ io }: Verb, id: string, name: string): Promise<void> {
+async function promote(verb: Verb, id: string, name: string): Promise<void> {
+  const { io } = verb;
   const { print } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");
-  await withHost(io, false, (host) => host.promoteSnapshot({ id, name }));
+  await withHost(verb, false, (host) => host.promoteSnapshot({ id, name }));
   await print(io, name);
 }
 
-async function remove({ io }: Verb, ids: string[]): Promise<void> {
+async function remove(verb: Verb, ids: string[]): Promise<void> {
+  const { io } = verb;
   const { print } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");
-  await withHost(io, false, async (host) => {
+  await withHost(verb, false, async (host) => {
     for (const id of ids) {
       await host.removeSnapshot({ id });
       await print(io, id);

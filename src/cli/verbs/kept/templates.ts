@@ -42,12 +42,13 @@ export const defineTemplates: Define = (program, verb) => {
     .action((names: string[]) => remove(verb, names));
 };
 
-async function list({ io }: Verb, isJson: boolean): Promise<void> {
+async function list(verb: Verb, isJson: boolean): Promise<void> {
+  const { io } = verb;
   const { escapeLine } = await import("../../text/escape.ts");
   const { bytes, table } = await import("../../text/format.ts");
   const { printJson } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");
-  const all = await withHost(io, false, (host) => host.templates({}));
+  const all = await withHost(verb, false, (host) => host.templates({}));
   if (isJson) return printJson(io, all);
   const rows = all.flatMap(({ name, description, baked, diskBytes }) => {
     if (baked.length === 0) return [[name, "not baked", "-", "-", escapeLine(description)]];
@@ -62,21 +63,23 @@ async function list({ io }: Verb, isJson: boolean): Promise<void> {
   await io.out.write(table([["NAME", "READY", "SNAPSHOT", "DISK", "WHAT IT HOLDS"], ...rows]));
 }
 
-async function bake({ io }: Verb, name: string, options: BakeOptions): Promise<void> {
+async function bake(verb: Verb, name: string, options: BakeOptions): Promise<void> {
+  const { io } = verb;
   const { showBake } = await import("../../bake-first.ts");
   const { note } = await import("../../ground/io.ts");
   const { interruptible, withHost } = await import("../../verb.ts");
   const { cpu, memory: memoryMb, force } = options;
-  const steps = await withHost(io, false, (host) =>
+  const steps = await withHost(verb, false, (host) =>
     interruptible(io, (signal) => showBake(io, host, name, given({ cpu, memoryMb, force }), signal)),
   );
   if (steps === 0) await note(io, `warren: ${name} was baked already; --force builds it again`);
 }
 
-async function remove({ io }: Verb, names: string[]): Promise<void> {
+async function remove(verb: Verb, names: string[]): Promise<void> {
+  const { io } = verb;
   const { print } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");
-  await withHost(io, false, async (host) => {
+  await withHost(verb, false, async (host) => {
     for (const name of names) {
       await host.removeTemplate({ name });
       await print(io, name);

@@ -48,11 +48,12 @@ export const defineVolumes: Define = (program, verb) => {
     .action((names: string[]) => remove(verb, names));
 };
 
-async function list({ io }: Verb, isJson: boolean): Promise<void> {
+async function list(verb: Verb, isJson: boolean): Promise<void> {
+  const { io } = verb;
   const { bytes, table } = await import("../../text/format.ts");
   const { printJson } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");
-  const all = await withHost(io, false, (host) => host.volumes({}));
+  const all = await withHost(verb, false, (host) => host.volumes({}));
   if (isJson) return printJson(io, all);
   const rows = all.map(({ name, sizeMb, usedBytes, createdAt, attachedTo }) => {
     const by = attachedTo.length === 0 ? "-" : attachedTo.join(" ");
@@ -62,22 +63,24 @@ async function list({ io }: Verb, isJson: boolean): Promise<void> {
 }
 
 async function size(
-  { io }: Verb,
+  verb: Verb,
   call: "createVolume" | "resizeVolume",
   name: string,
   options: Json & { readonly size: number },
 ): Promise<void> {
+  const { io } = verb;
   const { print, printJson } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");
-  const info = await withHost(io, false, (host) => host[call]({ name, sizeMb: options.size }));
+  const info = await withHost(verb, false, (host) => host[call]({ name, sizeMb: options.size }));
   if (options.json === true) await printJson(io, info);
   else await print(io, info.name);
 }
 
-async function remove({ io }: Verb, names: readonly string[]): Promise<void> {
+async function remove(verb: Verb, names: readonly string[]): Promise<void> {
+  const { io } = verb;
   const { print } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");
-  await withHost(io, false, async (host) => {
+  await withHost(verb, false, async (host) => {
     for (const name of names) {
       await host.removeVolume({ name });
       await print(io, name);

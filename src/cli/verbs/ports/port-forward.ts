@@ -53,9 +53,10 @@ export const definePortForward: Define = (program, verb) => {
     });
 };
 
-async function portForward({ io }: Verb, id: string, pairs: readonly Pair[], options: Options): Promise<void> {
+async function portForward(verb: Verb, id: string, pairs: readonly Pair[], options: Options): Promise<void> {
+  const { io } = verb;
   const { interruptible, withHost } = await import("../../verb.ts");
-  await withHost(io, false, (host) => interruptible(io, (signal) => serve(io, host, id, pairs, options, signal)));
+  await withHost(verb, false, (host) => interruptible(io, (signal) => serve(io, host, id, pairs, options, signal)));
 }
 
 /** Until the signal, which is its ordinary end. @throws {WarrenError} `not_found`, `sandbox_lost` – there is no sandbox any more */

@@ -20,11 +20,12 @@ export const definePorts: Define = (program, verb) => {
     });
 };
 
-async function ports({ io }: Verb, id: string, isJson: boolean): Promise<void> {
+async function ports(verb: Verb, id: string, isJson: boolean): Promise<void> {
+  const { io } = verb;
   const { table } = await import("../../text/format.ts");
   const { note, printJson } = await import("../../ground/io.ts");
   const { interruptible, withHost } = await import("../../verb.ts");
-  const found = await withHost(io, false, (host) => interruptible(io, (signal) => host.ports({ id }, { signal })));
+  const found = await withHost(verb, false, (host) => interruptible(io, (signal) => host.ports({ id }, { signal })));
   if (isJson) return printJson(io, found);
   if (found.length === 0) return note(io, `warren: no program of sandbox ${id} listens on a TCP port`);
   const rows = found.map(({ port, address, protocol }) => [String(port), address, protocol]);

@@ -1,0 +1,136 @@
+/** `warren accounts`: who may use a server, and how much of it; for its administrators. */
+import { InvalidArgumentError } from "commander";
+import type { AccountInfo, Quota } from "../../../contract/routes/api/accounts.ts";
+import { given } from "../../arguments.ts";
+import type { Define, Verb } from "../../verb.ts";
+import { type NewKeyFlags, newKeyInput, newKeyOptions, tellNewKey } from "./keys.ts";
+
+interface Options {
+  readonly name?: string;
+  readonly sandboxes?: number | null;
+  readonly vcpus?: number | null;
+  readonly memory?: number | null;
+  readonly storage?: number | null;
+  readonly rate?: number | null;
+  readonly credit?: string | null;
+  readonly suspend?: boolean;
+  readonly resume?: boolean;
+  readonly json?: boolean;
+}
+
+const EXAMPLES = `
+Examples:
+  $ warren accounts create acme --name 'Acme Ltd' --sandboxes 20 --vcpus 40 --credit 100
+  $ warren accounts key acme --label first
+  $ warren accounts update acme --credit none --sandboxes 50
+  $ warren accounts update acme --suspend
+  $ warren accounts ls --json
+
+Numbers that are \`none\` are without a bound.`;
+
+function bound(text: string): number | null {
+  if (text === "none") return null;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("allowed is a whole number, or none.");
+}
+
+function credit(text: string): string | null {
+  if (text === "none") return null;
+  if (/^\d{1,12}(\.\d{1,12})?$/.test(text)) return text;
+  throw new InvalidArgumentError("allowed is an amount of US dollars such as 25 or 0.50, or none.");
+}
+
+function boundOptions(command: ReturnType<Parameters<Define>[0]["command"]>): typeof command {
+  return command
+    .option("--sandboxes <n>", "how many it may have at one time", bound)
+    .option("--vcpus <n>", "vCPUs of all of them", bound)
+    .option("--memory <mib>", "MiB of memory of all of them", bound)
+    .option("--storage <mib>", "MiB of volumes, snapshots and hibernated sandboxes", bound)
+    .option("--rate <n>", "requests a second", bound)
+    .option("--credit <usd>", "prepaid; at 0 nothing new is made", credit)
+    .option("--json", "as JSON");
+}
+
+export const defineAccounts: Define = (program, verb) => {
+  const accounts = program
+    .command("accounts")
+    .summary("who may use a server; for its administrators")
+    .description("Accounts of a server, their quotas and keys. Needs an administrator's key.")
+    .addHelpText("after", EXAMPLES);
+  accounts
+    .command("ls")
+    .description("List accounts.")
+    .option("--json", "all that is known of them")
+    .action((options: { json?: boolean }) => list(verb, options.json === true));
+  const create = accounts.command("create").description("Make an account.").argument("<id>", "such as acme");
+  boundOptions(create.option("--name <text>", "for people; default its id")).action((id: string, options: Options) =>
+    make(verb, id, options),
+  );
+  const change = accounts.command("update").description("Change an account.").argument("<id>");
+  boundOptions(change.option("--name <text>", "for people"))
+    .option("--suspend", "refuse its keys; what runs goes on")
+    .option("--resume", "take its keys again")
+    .action((id: string, options: Options, command) => {
+      if (options.suspend === true && options.resume === true) command.error("error: --suspend or --resume, not both");
+      return update(verb, id, options);
+    });
+  newKeyOptions(
+    accounts.command("key").description("Make a key for an account and print it, this once.").argument("<id>"),
+  ).action((id: string, options: NewKeyFlags) => key(verb, id, options));
+};
+
+function quotaOf({ sandboxes, vcpus, memory, storage, rate }: Options): { quota?: Partial<Quota> } {
+  const quota = given({ sandboxes, vcpus, memoryMb: memory, storageMb: storage, requestsPerSecond: rate });
+  return Object.keys(quota).length === 0 ? {} : { quota };
+}
+
+function rowOf({ id, name, suspended, quota, creditUsd }: AccountInfo): string[] {
+  const of = (value: number | null) => (value === null ? "-" : String(value));
+  const money = creditUsd === null ? "-" : `$${creditUsd}`;
+  return [
+    id,
+    suspended ? "suspended" : "active",
+    of(quota.sandboxes),
+    of(quota.vcpus),
+    of(quota.memoryMb),
+    money,
+    name,
+  ];
+}
+
+async function tell(io: Verb["io"], all: readonly AccountInfo[]): Promise<void> {
+  const { table } = await import("../../text/format.ts");
+  const { escapeLine } = await import("../../text/escape.ts");
+  const head = ["ID", "STATE", "SANDBOXES", "VCPUS", "MEMORY MIB", "CREDIT", "NAME"];
+  await io.out.write(table([head, ...all.map((one) => rowOf(one).map(escapeLine))]));
+}
+
+async function list(verb: Verb, isJson: boolean): Promise<void> {
+  const { printJson } = await import("../../ground/io.ts");
+  const { withServer } = await import("../../verb.ts");
+  const { items } = await withServer(verb, (api) => api.accounts({}));
+  return isJson ? printJson(verb.io, items) : tell(verb.io, items);
+}
+
+async function make(verb: Verb, id: string, options: Options): Promise<void> {
+  const { print, printJson } = await import("../../ground/io.ts");
+  const { withServer } = await import("../../verb.ts");
+  const input = { id, name: options.name ?? id, ...quotaOf(options), ...given({ creditUsd: options.credit }) };
+  const made = await withServer(verb, (api) => api.createAccount(input));
+  return options.json === true ? printJson(verb.io, made) : print(verb.io, made.id);
+}
+
+async function update(verb: Verb, account: string, options: Options): Promise<void> {
+  const { printJson } = await import("../../ground/io.ts");
+  const { withServer } = await import("../../verb.ts");
+  const suspended = options.suspend === true ? true : options.resume === true ? false : undefined;
+  const change = { ...quotaOf(options), ...given({ name: options.name, creditUsd: options.credit, suspended }) };
+  const now = await withServer(verb, (api) => api.updateAccount({ account, ...change }));
+  return options.json === true ? printJson(verb.io, now) : tell(verb.io, [now]);
+}
+
+async function key(verb: Verb, account: string, options: NewKeyFlags): Promise<void> {
+  const { withServer } = await import("../../verb.ts");
+  const made = await withServer(verb, (api) => api.createAccountToken({ account, ...newKeyInput(options) }));
+  await tellNewKey(verb.io, made, options.json === true);
+}
