@@ -6,19 +6,25 @@
 import { test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 
+function inPath(program: string): string | null {
+  const path = (process.env["PATH"] ?? "").split(":");
+  return path.some((dir) => existsSync(`${dir}/${program}`)) ? null : `${program} is not in PATH`;
+}
+
 /** Each answers with what is missing, or null. */
 const GATES = {
   root: () => (process.getuid?.() === 0 ? null : "not root"),
   vm: () => {
     if (process.getuid?.() !== 0) return "VMMs are started by root: not root";
-    const path = (process.env["PATH"] ?? "").split(":");
-    if (!path.some((dir) => existsSync(`${dir}/qemu-system-x86_64`))) return "qemu-system-x86_64 is not in PATH";
-    return null;
+    return inPath("qemu-system-x86_64");
   },
   kvm: () => (existsSync("/dev/kvm") ? null : "there is no /dev/kvm"),
-  gcc: () => {
-    const path = (process.env["PATH"] ?? "").split(":");
-    return path.some((dir) => existsSync(`${dir}/gcc`)) ? null : "gcc is not in PATH";
+  gcc: () => inPath("gcc"),
+  node: () => inPath("node"),
+  postgres: () => {
+    const dirs = existsSync("/usr/lib/postgresql") ? readdirSync("/usr/lib/postgresql") : [];
+    const has = dirs.some((version) => existsSync(`/usr/lib/postgresql/${version}/bin/initdb`));
+    return has ? null : "there is no PostgreSQL server below /usr/lib/postgresql";
   },
   cgroups: () => (existsSync("/sys/fs/cgroup") && readdirSync("/sys/fs/cgroup").length > 0 ? null : "no cgroups here"),
 } as const;
