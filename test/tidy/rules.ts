@@ -112,6 +112,11 @@ export const DOORS: readonly Door[] = [
   },
   { what: "hono", pattern: /from "(@hono\/|hono)/, allowed: /^src\/api\// },
   { what: "drizzle", pattern: /from "drizzle/, allowed: /^src\/db\// },
+  {
+    what: "a database",
+    pattern: /(from |import\()"(bun:sqlite|postgres|@electric-sql\/pglite)|\bBun\.(sql|SQL)\b/,
+    allowed: /^src\/db\//,
+  },
 ];
 
 interface TextRule {

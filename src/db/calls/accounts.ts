@@ -1,0 +1,120 @@
+/** Accounts: made, read, changed; the secrets of this installation. */
+import { asc, eq, sql } from "drizzle-orm";
+import type { Store } from "../../api/store.ts";
+import type { AccountInfo, Quota } from "../../contract/routes/api/accounts.ts";
+import { WarrenError } from "../../errors.ts";
+import type { Database } from "../database.ts";
+import { accounts, secrets } from "../schema/accounts.ts";
+
+type Calls = Pick<Store, "createAccount" | "accounts" | "account" | "updateAccount" | "secret">;
+
+/** `creditUsd` is told with as many decimals as the contract has; what is kept has all of them. */
+export const accountColumns = {
+  id: accounts.id,
+  name: accounts.name,
+  createdAt: accounts.createdAt,
+  suspended: accounts.suspended,
+  quotaSandboxes: accounts.quotaSandboxes,
+  quotaVcpus: accounts.quotaVcpus,
+  quotaMemoryMib: accounts.quotaMemoryMib,
+  quotaStorageMib: accounts.quotaStorageMib,
+  quotaRequestsPerSecond: accounts.quotaRequestsPerSecond,
+  creditUsd: sql<string | null>`trim_scale(round(${accounts.creditUsd}, 12))::text`,
+};
+type Row = typeof accounts.$inferSelect;
+
+export function toAccount(row: Row): AccountInfo {
+  return {
+    id: row.id,
+    name: row.name,
+    createdAt: new Date(row.createdAt).toISOString(),
+    suspended: row.suspended,
+    quota: {
+      sandboxes: row.quotaSandboxes,
+      vcpus: row.quotaVcpus,
+      memoryMb: row.quotaMemoryMib,
+      storageMb: row.quotaStorageMib,
+      requestsPerSecond: row.quotaRequestsPerSecond,
+    },
+    creditUsd: row.creditUsd,
+  };
+}
+
+const COLUMN_OF = {
+  sandboxes: "quotaSandboxes",
+  vcpus: "quotaVcpus",
+  memoryMb: "quotaMemoryMib",
+  storageMb: "quotaStorageMib",
+  requestsPerSecond: "quotaRequestsPerSecond",
+} as const satisfies Record<keyof Quota, keyof Row>;
+
+function quotaColumns(quota: Partial<Quota>): Partial<Row> {
+  const columns: Partial<Row> = {};
+  for (const [name, limit] of Object.entries(quota) as [keyof Quota, number | null | undefined][]) {
+    if (limit === undefined) continue;
+    if (limit !== null && !Number.isSafeInteger(limit)) {
+      throw new WarrenError("invalid_request", `quota.${name}: ${limit} is more than can be counted`, {
+        details: { field: `quota.${name}` },
+      });
+    }
+    columns[COLUMN_OF[name]] = limit;
+  }
+  return columns;
+}
+
+export function accountCalls(db: Database, changed: () => void): Calls {
+  return {
+    async createAccount(account) {
+      const { id, name, suspended, creditUsd } = account;
+      const row = {
+        id,
+        name,
+        suspended,
+        creditUsd,
+        createdAt: Date.parse(account.createdAt),
+        ...quotaColumns(account.quota),
+      };
+      const made = await db.ask((orm) =>
+        orm.insert(accounts).values(row).onConflictDoNothing().returning({ id: accounts.id }),
+      );
+      if (made.length === 0) throw new WarrenError("already_exists", `there is an account ${id}`, { details: { id } });
+    },
+    async accounts() {
+      const rows = await db.ask((orm) =>
+        orm.select(accountColumns).from(accounts).orderBy(asc(accounts.createdAt), asc(accounts.id)),
+      );
+      return rows.map(toAccount);
+    },
+    async account(id) {
+      const [row] = await db.ask((orm) => orm.select(accountColumns).from(accounts).where(eq(accounts.id, id)));
+      return row === undefined ? null : toAccount(row);
+    },
+    async updateAccount(id, { quota, name, suspended, creditUsd }) {
+      const change = {
+        name: name ?? sql`${accounts.name}`, // always set: the trigger that tells other servers is on it
+        ...(suspended !== undefined && { suspended }),
+        ...(creditUsd !== undefined && { creditUsd }),
+        ...quotaColumns(quota ?? {}),
+      };
+      const [row] = await db.ask((orm) =>
+        orm.update(accounts).set(change).where(eq(accounts.id, id)).returning(accountColumns),
+      );
+      if (row === undefined) return null;
+      changed();
+      return toAccount(row);
+    },
+    async secret(name, make) {
+      const known = await db.ask((orm) => orm.select().from(secrets).where(eq(secrets.name, name)));
+      if (known[0] !== undefined) return known[0].value;
+      const [row] = await db.ask((orm) =>
+        orm
+          .insert(secrets)
+          .values({ name, value: make() })
+          .onConflictDoUpdate({ target: secrets.name, set: { value: sql`${secrets.value}` } }) // another server's was first
+          .returning(),
+      );
+      if (row === undefined) throw new Error(`secret ${name} was neither made nor found`);
+      return row.value;
+    },
+  };
+}

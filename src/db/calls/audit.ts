@@ -1,0 +1,85 @@
+/** The log of who did what, and forgetting what is older than it has to be. */
+import { and, desc, isNotNull, lt, type SQL, sql } from "drizzle-orm";
+import type { Store } from "../../api/store.ts";
+import { WarrenError } from "../../errors.ts";
+import { asJson, type Database, owned } from "../database.ts";
+import { auditLog } from "../schema/accounts.ts";
+import { idempotencyKeys, meters, moves, portLabels, sandboxes } from "../schema/sandboxes.ts";
+
+type Calls = Pick<Store, "audit" | "auditLog" | "forget">;
+
+/** Rows that one statement removes: more would hold locks for long. */
+const PIECE = 2000;
+
+export function auditCalls(db: Database): Calls {
+  return {
+    async audit(rows) {
+      if (rows.length === 0) return;
+      const given = rows.map(({ requestId, ...row }) => ({ ...row, request_id: requestId }));
+      await db.rows(sql`
+        insert into ${auditLog} (at, account, actor, action, target, status, request_id)
+        select at, account, actor, action, target, status, request_id
+        from rows from (jsonb_to_recordset(${asJson(given)}::text::jsonb) as (at timestamptz, account text, actor text,
+          action text, target text, status integer, request_id text)) with ordinality order by ordinality`);
+    },
+    async auditLog(account, { limit, before }) {
+      const earlier: SQL[] = before === null ? [] : [lt(auditLog.at, instantOf(before))];
+      const wanted = account === null ? and(...earlier) : owned(auditLog, account, ...earlier);
+      const rows = await db.ask((orm) =>
+        orm.select().from(auditLog).where(wanted).orderBy(desc(auditLog.at), desc(auditLog.id)).limit(limit),
+      );
+      return rows.map(({ at, account, actor, action, target, status, requestId }) => ({
+        ...{ at: new Date(at).toISOString(), account, actor, action, target, status, requestId },
+      }));
+    },
+    async forget(beforeMs) {
+      const forgotten = await forgetSandboxes(db, beforeMs);
+      const keys = await pieces((limit) =>
+        db.rows(sql`
+          delete from ${idempotencyKeys} where (account, key) in
+            (select account, key from ${idempotencyKeys} where ${lt(idempotencyKeys.at, beforeMs)} limit ${limit}) returning 1`),
+      );
+      const rows = await pieces((limit) =>
+        db.rows(sql`
+          delete from ${auditLog} where id in
+            (select id from ${auditLog} where ${lt(auditLog.at, beforeMs)} limit ${limit}) returning 1`),
+      );
+      return forgotten + keys + rows;
+    },
+  };
+}
+
+/** Their meters stay, and say that no move of theirs counts again. */
+async function forgetSandboxes(db: Database, beforeMs: number): Promise<number> {
+  const old = and(isNotNull(sandboxes.endedAt), lt(sandboxes.endedAt, beforeMs));
+  return pieces(async (limit) => {
+    const found = await db.ask((orm) =>
+      orm
+        .select({ id: sandboxes.id })
+        .from(sandboxes)
+        .where(old)
+        .limit(limit / 10),
+    );
+    if (found.length === 0) return [];
+    const named = sql`(select jsonb_array_elements_text(${asJson(found.map(({ id }) => id))}::text::jsonb))`;
+    await db.rows(sql`update ${meters} set forgotten = true where sandbox in ${named}`);
+    await db.rows(sql`delete from ${portLabels} where sandbox in ${named}`);
+    const gone = await db.rows(sql`delete from ${moves} where sandbox in ${named} returning 1`);
+    return [...gone, ...(await db.rows(sql`delete from ${sandboxes} where id in ${named} returning 1`))];
+  });
+}
+
+/** Piece by piece until one finds nothing; how many rows in all. */
+async function pieces(remove: (limit: number) => Promise<readonly unknown[]>): Promise<number> {
+  let count = 0;
+  for (let last = 1; last > 0; count += last) last = (await remove(PIECE)).length;
+  return count;
+}
+
+function instantOf(text: string): number {
+  const ms = Date.parse(text);
+  if (!Number.isNaN(ms)) return ms;
+  throw new WarrenError("invalid_request", "before: has to be a time, as `at` of an entry is", {
+    details: { field: "before" },
+  });
+}

@@ -1,0 +1,77 @@
+/** Keys of accounts: by their hash when a request comes with one, by their prefix when a person names one. */
+import { and, desc, eq, isNull, sql } from "drizzle-orm";
+import type { Store } from "../../api/store.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Scope } from "../../contract/route.ts";
+import { WarrenError } from "../../errors.ts";
+import { asJson, type Database, owned } from "../database.ts";
+import { accounts, apiKeys } from "../schema/accounts.ts";
+import { accountColumns, toAccount } from "./accounts.ts";
+
+type Calls = Pick<Store, "createKey" | "keyByHash" | "keys" | "revokeKey" | "touchKeys">;
+
+const iso = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
+
+export function keyCalls(db: Database, clock: Clock, changed: () => void): Calls {
+  return {
+    async createKey(account, { hash, prefix, label, scopes, createdAtMs, expiresAtMs }) {
+      // One statement, which makes nothing where there is no such account.
+      const made = await db.rows(sql`
+        insert into ${apiKeys} (hash, account, prefix, label, scopes, created_at, expires_at)
+        select ${hash}, id, ${prefix}, ${label}, array(select jsonb_array_elements_text(${asJson(scopes)}::text::jsonb)),
+          ${iso(createdAtMs)}::timestamptz, ${iso(expiresAtMs)}::timestamptz
+        from ${accounts} where id = ${account} returning hash`);
+      if (made.length === 0) throw new WarrenError("not_found", `there is no account ${account}`);
+      changed();
+    },
+    async keyByHash(hash) {
+      const [row] = await db.ask((orm) =>
+        orm
+          .select({ key: apiKeys, account: accountColumns })
+          .from(apiKeys)
+          .innerJoin(accounts, eq(accounts.id, apiKeys.account))
+          .where(and(eq(apiKeys.hash, hash), isNull(apiKeys.revokedAt))),
+      );
+      if (row === undefined) return null;
+      const { prefix, label, scopes, expiresAt } = row.key;
+      const account = toAccount(row.account);
+      return { prefix, label, scopes: scopes as Scope[], expiresAtMs: expiresAt, account };
+    },
+    async keys(account) {
+      const rows = await db.ask((orm) =>
+        orm
+          .select()
+          .from(apiKeys)
+          .where(owned(apiKeys, account, isNull(apiKeys.revokedAt)))
+          .orderBy(desc(apiKeys.createdAt), desc(apiKeys.prefix)),
+      );
+      return rows.map(({ prefix, label, scopes, createdAt, lastUsedAt, expiresAt }) => ({
+        prefix,
+        label,
+        scopes: scopes as Scope[],
+        createdAt: new Date(createdAt).toISOString(),
+        lastUsedAt: iso(lastUsedAt),
+        expiresAt: iso(expiresAt),
+      }));
+    },
+    async revokeKey(account, prefix) {
+      const revoked = await db.ask((orm) =>
+        orm
+          .update(apiKeys)
+          .set({ revokedAt: clock.wallMs() })
+          .where(owned(apiKeys, account, eq(apiKeys.prefix, prefix), isNull(apiKeys.revokedAt)))
+          .returning({ prefix: apiKeys.prefix }),
+      );
+      if (revoked.length > 0) changed();
+      return revoked.length > 0;
+    },
+    async touchKeys(used) {
+      if (used.size === 0) return;
+      const rows = [...used].map(([prefix, ms]) => ({ prefix, at: iso(ms) }));
+      await db.rows(sql`
+        update ${apiKeys} set last_used_at = greatest(${apiKeys.lastUsedAt}, u.at)
+        from jsonb_to_recordset(${asJson(rows)}::text::jsonb) as u(prefix text, at timestamptz)
+        where ${apiKeys.prefix} = u.prefix`);
+    },
+  };
+}

@@ -1,0 +1,118 @@
+/** Sandboxes of an account: booked, told of, counted, and what is known of those that have ended. */
+import { asc, desc, eq, isNotNull, isNull, sql } from "drizzle-orm";
+import type { Admission, Store } from "../../api/store.ts";
+import { WarrenError } from "../../errors.ts";
+import { asJson, type Database, owned } from "../database.ts";
+import { idempotencyKeys, moves, portLabels, sandboxes } from "../schema/sandboxes.ts";
+import { storedNow } from "../schema/storage.ts";
+
+type Calls = Pick<
+  Store,
+  "admit" | "cancel" | "describe" | "inUse" | "events" | "endedSandbox" | "labelPort" | "unlabelPort" | "portLabels"
+>;
+
+const iso = (ms: number) => new Date(ms).toISOString();
+
+export function sandboxCalls(db: Database, node: string): Calls {
+  return {
+    async admit(account, bookings, idempotency) {
+      const rows = bookings.map(({ id, cpu, memoryMib, template, atMs }) => ({
+        ...{ id, cpu, memory_mib: memoryMib, template, at: iso(atMs) },
+      }));
+      const told = await db.value(sql`
+        select warren_admit(${account}, ${asJson(rows)}::text::jsonb, ${idempotency?.key ?? null},
+          ${idempotency?.requestHash ?? null}, ${node})::text`);
+      const admission = JSON.parse(String(told)) as Admission | { readonly kind: "no-account" };
+      if (admission.kind === "no-account") throw new WarrenError("not_found", `there is no account ${account}`);
+      return admission;
+    },
+    async cancel(account, ids) {
+      const named = sql`select jsonb_array_elements_text(${asJson(ids)}::text::jsonb)`;
+      await db.ask((orm) =>
+        orm
+          .delete(idempotencyKeys)
+          .where(owned(idempotencyKeys, account, sql`${idempotencyKeys.sandbox} in (${named})`)),
+      );
+      // What has moved was there for a moment: its moves tell of it, and of its end.
+      const bare = sql`${sandboxes.id} in (${named}) and ${sandboxes.lastSequence} = 0 and ${sandboxes.info} is null`;
+      await db.ask((orm) => orm.delete(sandboxes).where(owned(sandboxes, account, bare)));
+    },
+    async describe(account, infos) {
+      if (infos.length === 0) return;
+      await db.rows(sql`
+        insert into ${sandboxes} as s (id, account, template, cpu, memory_mib, state, node, created_at, info)
+        select distinct on (i ->> 'id') i ->> 'id', ${account}, i ->> 'template', (i ->> 'cpu')::integer,
+          (i ->> 'memoryMb')::integer, 'creating', ${node}, (i ->> 'createdAt')::timestamptz, i
+        from jsonb_array_elements(${asJson(infos)}::text::jsonb) with ordinality as e(i, place)
+        order by i ->> 'id', place desc
+        on conflict (id) do update set info = excluded.info where s.account = excluded.account`);
+    },
+    async inUse(account) {
+      const [row] = await db.rows(sql`
+        select count(*)::integer, coalesce(sum(cpu) filter (where state <> 'hibernated'), 0)::double precision,
+          coalesce(sum(memory_mib) filter (where state <> 'hibernated'), 0)::double precision,
+          (select coalesce(sum(ceil(size_bytes / 1048576.0)), 0)::double precision from ${storedNow}
+            where ${owned(storedNow, account)})
+        from ${sandboxes} where ${owned(sandboxes, account, isNull(sandboxes.endedAt))}`);
+      const [open, vcpus, memoryMib, storageMib] = row as [number, number, number, number];
+      return { sandboxes: open, vcpus, memoryMib, storageMib };
+    },
+    async events(account, sandbox, tail) {
+      const rows = await db.ask((orm) =>
+        orm
+          .select()
+          .from(moves)
+          .where(owned(moves, account, eq(moves.sandbox, sandbox)))
+          .orderBy(desc(moves.sequence))
+          .limit(tail),
+      );
+      if (rows.length === 0) return (await has(db, account, sandbox)) ? [] : null;
+      return rows.reverse().map(({ sequence, at, event, fromState, toState, reason }) => ({
+        ...{ sequence, at: iso(at), type: event, from: fromState, to: toState, reason },
+      }));
+    },
+    async endedSandbox(account, sandbox) {
+      const [row] = await db.ask((orm) =>
+        orm
+          .select({ info: sandboxes.info, state: sandboxes.state, reason: sandboxes.reason })
+          .from(sandboxes)
+          .where(owned(sandboxes, account, eq(sandboxes.id, sandbox), isNotNull(sandboxes.endedAt))),
+      );
+      if (row === undefined || row.info === null) return null;
+      return { ...row.info, state: row.state === "deleted" ? "deleted" : "failed", reason: row.reason };
+    },
+    async labelPort(account, sandbox, port, label) {
+      await db.ask((orm) =>
+        orm
+          .insert(portLabels)
+          .values({ account, sandbox, port, label })
+          .onConflictDoUpdate({ target: [portLabels.account, portLabels.sandbox, portLabels.port], set: { label } }),
+      );
+    },
+    async unlabelPort(account, sandbox, port) {
+      const gone = await db.ask((orm) =>
+        orm
+          .delete(portLabels)
+          .where(owned(portLabels, account, eq(portLabels.sandbox, sandbox), eq(portLabels.port, port)))
+          .returning({ port: portLabels.port }),
+      );
+      return gone.length > 0;
+    },
+    async portLabels(account, sandbox) {
+      const rows = await db.ask((orm) =>
+        orm
+          .select()
+          .from(portLabels)
+          .where(owned(portLabels, account, eq(portLabels.sandbox, sandbox)))
+          .orderBy(asc(portLabels.port)),
+      );
+      return new Map(rows.map(({ port, label }) => [port, label]));
+    },
+  };
+}
+
+async function has(db: Database, account: string, sandbox: string): Promise<boolean> {
+  const mine = owned(sandboxes, account, eq(sandboxes.id, sandbox));
+  const rows = await db.ask((orm) => orm.select({ id: sandboxes.id }).from(sandboxes).where(mine));
+  return rows.length > 0;
+}

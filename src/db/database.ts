@@ -1,0 +1,50 @@
+/**
+ * The one way from the store to its driver: through `ask`, so that no failure tells of parameters, and through `owned` for
+ * what belongs to an account, so that no statement forgets whose it is.
+ */
+import { and, eq, type SQL, type SQLWrapper } from "drizzle-orm";
+import type { PgColumn, PgTable } from "drizzle-orm/pg-core";
+import { drizzle, type PgRemoteDatabase } from "drizzle-orm/pg-proxy";
+import type { Driver, Parameter } from "./driver.ts";
+import { hidden } from "./failure.ts";
+
+export type Orm = PgRemoteDatabase<Record<string, never>>;
+
+export class Database {
+  readonly #orm: Orm;
+
+  constructor(driver: Pick<Driver, "query">) {
+    this.#orm = drizzle(async (text, parameters: Parameter[]) => ({ rows: await driver.query({ text, parameters }) }));
+  }
+
+  /** @throws {WarrenError} `store_unavailable` – and what `job` throws of ours */
+  async ask<T>(job: (orm: Orm) => Promise<T>): Promise<T> {
+    try {
+      return await job(this.#orm);
+    } catch (cause) {
+      throw hidden(cause);
+    }
+  }
+
+  /** The rows of a statement that is written by hand, as arrays. */
+  rows(statement: SQLWrapper): Promise<unknown[][]> {
+    return this.ask(async (orm) => (await orm.execute(statement)) as unknown as unknown[][]);
+  }
+
+  /** The only value of a statement's only row. */
+  async value(statement: SQLWrapper): Promise<unknown> {
+    const [row] = await this.rows(statement);
+    return row?.[0] ?? null;
+  }
+}
+
+/** Rows of a table that are this account's, and fulfil the rest. */
+export function owned(table: PgTable & { readonly account: PgColumn }, account: string, ...rest: SQL[]): SQL {
+  const mine = eq(table.account, account);
+  return and(mine, ...rest) ?? mine;
+}
+
+/** A value as one parameter: rows of any number in a statement whose text stays the same. */
+export function asJson(value: unknown): string {
+  return JSON.stringify(value);
+}
