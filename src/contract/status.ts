@@ -102,12 +102,6 @@ export const ExecTimeoutBody = Type.Composite([
 const keyed = (entries: Readonly<Record<string, unknown>>, name: (key: string) => string): Record<string, unknown> =>
   Object.fromEntries(Object.entries(entries).map(([key, value]) => [name(key), value]));
 
-/** On the wire, `details.field` names what the caller sent: `ttl_seconds`. */
-function detailsOf(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const { field } = details;
-  return { ...keyed(details, snake), ...(typeof field === "string" ? { field: snake(field) } : {}) };
-}
-
 /** Details of a failure that is ours are about this server, and for its log alone. */
 export function errorBody(error: WarrenError, requestId?: string): ErrorBody {
   const head = {
@@ -116,7 +110,7 @@ export function errorBody(error: WarrenError, requestId?: string): ErrorBody {
     ...(requestId === undefined ? {} : { request_id: requestId }),
   };
   if (error.code === "exec_timeout") return { ...keyed(error.details, snake), timed_out: true, ...head };
-  const details = error.fault === "ours" ? {} : detailsOf(error.details);
+  const details = error.fault === "ours" ? {} : keyed(error.details, snake);
   return Object.keys(details).length === 0 ? head : { ...head, details };
 }
 
@@ -148,11 +142,9 @@ export function errorOf(status: number | null, body: unknown): WarrenError {
   const { error, code, request_id, details, ...rest } = body;
   const known = typeof code === "string" && Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : codeOf(status);
   const facts = known === "exec_timeout" ? keyed(rest, camel) : isRecord(details) ? keyed(details, camel) : {};
-  const { field } = facts;
   return new WarrenError(known, typeof error === "string" && error !== "" ? error : `the server answered ${status}`, {
     details: {
       ...facts,
-      ...(typeof field === "string" ? { field: camel(field) } : {}),
       ...(typeof request_id === "string" ? { requestId: request_id } : {}),
     },
   });

@@ -42,7 +42,7 @@ function inputs(name: RowName): fc.Arbitrary<Record<string, unknown>> {
 /** What an input means: two that are settled alike are the same. */
 function settled(name: RowName, input: Record<string, unknown>): Record<string, unknown> {
   const { template, metadata, ...rest } = input;
-  const noEntries = metadata === undefined || Object.keys(metadata).length === 0;
+  const noEntries = Object.keys(metadata ?? {}).length === 0;
   if (name === "list") return { ...rest, template, ...(noEntries ? {} : { metadata }) };
   return name === "create" && input["snapshot"] !== undefined ? { ...rest, metadata } : input;
 }

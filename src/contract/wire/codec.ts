@@ -18,8 +18,11 @@ export interface Codec {
   decode(wire: unknown): unknown;
 }
 
-export interface InputCodec extends Codec {
+/** Of an object. */
+export interface ObjectCodec extends Codec {
   readonly schema: TObject;
+  /** Key in the contract → key on the wire. */
+  readonly names: Readonly<Record<string, string>>;
 }
 
 /** One block of server-sent events. */
@@ -51,7 +54,7 @@ export interface EventCodec {
 
 export interface WireRow {
   /** Path, query and body together; which field travels where is the row's `placeOf`. Without the bytes of an upload. */
-  readonly input: InputCodec;
+  readonly input: ObjectCodec;
   readonly output: Codec | null;
   readonly events: EventCodec | null;
 }

@@ -2,7 +2,7 @@
 import { type TSchema, Type } from "@sinclair/typebox";
 import { callRoutes } from "../routes/api/calls.ts";
 import { CellEvent, CellRun, ContextCreate, ContextInfo } from "../routes/contexts.ts";
-import type { Codec, EventCodec, InputCodec } from "./codec.ts";
+import type { Codec, EventCodec, ObjectCodec } from "./codec.ts";
 import { array, object } from "./derive.ts";
 import { events } from "./events.ts";
 import { refuse, widened } from "./sandbox.ts";
@@ -18,27 +18,27 @@ function language(others: readonly string[]): Codec {
   };
 }
 
-export const create: InputCodec = object(ContextCreate, "input", { fields: { language: language([]) } });
+export const create: ObjectCodec = object(ContextCreate, "input", { fields: { language: language([]) } });
 
 const number: Codec = {
   schema: Type.String({ pattern: "^\\d+$", description: "The same in every fork of the sandbox" }),
   encode: String,
   decode: Number,
 };
-export const info: InputCodec = object(ContextInfo, "result", {
+export const info: ObjectCodec = object(ContextInfo, "result", {
   rename: { context: "id" },
   fields: { context: number },
 });
 export const infos: Codec = array(info);
 
 /** One of the two, since a cell's time is said in either. */
-function bothUnits(base: InputCodec, sent: "timeout_ms" | "timeout_seconds"): InputCodec {
+function bothUnits(base: ObjectCodec, sent: "timeout_ms" | "timeout_seconds"): ObjectCodec {
   const other = sent === "timeout_ms" ? "timeout_seconds" : "timeout_ms";
   const factor = sent === "timeout_ms" ? 1000 : 1 / 1000;
   const { maximum, ...rest } = base.schema.properties[sent] as TSchema;
   const schema = { ...rest, maximum: Number(maximum) / factor } as unknown as TSchema;
   return {
-    schema: widened(base, { [other]: schema }),
+    ...widened(base, { [other]: schema }),
     encode: base.encode,
     decode(wire) {
       const { [other]: given, ...asked } = wire as Record<string, unknown>;

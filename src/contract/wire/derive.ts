@@ -6,7 +6,7 @@
 import { Kind, OptionalKind, type TObject, type TSchema, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { fromBase64, toBase64 } from "./base64.ts";
-import type { Codec, InputCodec } from "./codec.ts";
+import type { Codec, ObjectCodec } from "./codec.ts";
 
 /** `input` refuses fields that are not known, `result` drops them. */
 export type Direction = "input" | "result";
@@ -74,7 +74,7 @@ function renamed(
 }
 
 /** Of an object. `shape` is for its own keys, not for those of objects in it. */
-export function object(schema: TObject, direction: Direction, shape: Shape = {}): InputCodec {
+export function object(schema: TObject, direction: Direction, shape: Shape = {}): ObjectCodec {
   const fields = Object.entries(schema.properties).map(([key, value]): Field => {
     const codec = shape.fields?.[key] ?? derive(value, direction);
     return { key, wire: shape.rename?.[key] ?? snake(key), codec };
@@ -87,6 +87,7 @@ export function object(schema: TObject, direction: Direction, shape: Shape = {})
   const options = direction === "input" ? { additionalProperties: false } : {};
   return {
     schema: Type.Object(Object.fromEntries(properties), options),
+    names: Object.fromEntries(fields.map(({ key, wire }) => [key, wire])),
     encode: (value) => {
       const given = value as Record<string, unknown>;
       const entries = renamed(given, fields, "encode");

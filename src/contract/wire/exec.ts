@@ -2,14 +2,14 @@
  * Commands on the wire: `cmd` alone is for a shell, and with `args` it is a program; bytes that are not text are in base64.
  * Output is text unless `encoding` asks for base64, and never cut inside a character.
  */
-import { type TObject, Type } from "@sinclair/typebox";
+import { Type } from "@sinclair/typebox";
 import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import { callRoutes } from "../routes/api/calls.ts";
 import { Exec, type ExecEvent, ProcessRef } from "../routes/exec.ts";
 import { errorOf } from "../status.ts";
 import { fromBase64, toBase64 } from "./base64.ts";
-import type { Codec, EventCodec, EventEncoder, InputCodec, WireEvent } from "./codec.ts";
+import type { Codec, EventCodec, EventEncoder, ObjectCodec, WireEvent } from "./codec.ts";
 import { derive, isRecord, object } from "./derive.ts";
 import { refuse, widened } from "./sandbox.ts";
 
@@ -37,7 +37,7 @@ const { argv: _argv, stdin: _stdin, ...execProperties } = Exec.properties;
 const execBase = object(Type.Object(execProperties, { additionalProperties: false }), "input");
 const Base64 = derive(Type.Uint8Array(), "input").schema;
 
-const execSchema: TObject = widened(execBase, {
+const wide = widened(execBase, {
   args: Type.Optional(
     Type.Array(Type.String({ pattern: "^[^\\u0000]*$" }), {
       description: "With it, even empty, cmd is a program and no shell is in between",
@@ -47,6 +47,7 @@ const execSchema: TObject = widened(execBase, {
   stdin_base64: Type.Optional(Base64),
   encoding: Type.Optional(Encoding),
 });
+const execWide = { ...wide, names: { ...wide.names, argv: "args", stdin: "stdin" } };
 
 function encodeExec(value: unknown, encoding: string | undefined): Record<string, unknown> {
   const { argv, stdin, encoding: _, ...rest } = value as Exec & { encoding?: string };
@@ -77,15 +78,15 @@ function decodeExec(value: unknown): Exec {
 }
 
 /** Of a stream: our client wants every byte. */
-export const exec: InputCodec = {
-  schema: execSchema,
+export const exec: ObjectCodec = {
+  ...execWide,
   encode: (value) => encodeExec(value, "base64"),
   decode: decodeExec,
 };
 
 /** Of a command that is waited for: who calls says how its output is to come. */
-export const run: InputCodec = {
-  schema: execSchema,
+export const run: ObjectCodec = {
+  ...execWide,
   encode: (value) => encodeExec(value, (value as { encoding?: string }).encoding),
   decode(wire) {
     const { encoding } = wire as { encoding?: string };
@@ -95,8 +96,8 @@ export const run: InputCodec = {
 };
 
 const refBase = object(ProcessRef, "input");
-export const attach: InputCodec = {
-  schema: widened(refBase, { encoding: Type.Optional(Encoding) }),
+export const attach: ObjectCodec = {
+  ...widened(refBase, { encoding: Type.Optional(Encoding) }),
   encode: (value) => ({ ...(refBase.encode(value) as object), encoding: "base64" }),
   decode: refBase.decode,
 };

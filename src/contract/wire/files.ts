@@ -1,7 +1,7 @@
 /** Files on the wire: permission bits are octal text, and directories say so. */
 import { type TObject, type TSchema, Type } from "@sinclair/typebox";
 import { FileInfo, fileRoutes } from "../routes/files.ts";
-import type { Codec, InputCodec } from "./codec.ts";
+import type { Codec, ObjectCodec } from "./codec.ts";
 import { array, isRecord, object } from "./derive.ts";
 import { refuse, widened } from "./sandbox.ts";
 
@@ -16,16 +16,16 @@ const mode: Codec = {
 };
 const modeOut: Codec = { ...mode, schema: Type.String({ pattern: "^[0-7]{4,}$" }) };
 
-export function withMode(schema: TObject): InputCodec {
+export function withMode(schema: TObject): ObjectCodec {
   return object(schema, "input", { fields: { mode } });
 }
 
 const infoBase = object(FileInfo, "result", { fields: { mode: modeOut } });
 const isDirectory = { is_dir: Type.Boolean() };
 
-function entry(more: Readonly<Record<string, TSchema>>, beside: (info: FileInfo) => object): InputCodec {
+function entry(more: Readonly<Record<string, TSchema>>, beside: (info: FileInfo) => object): ObjectCodec {
   return {
-    schema: widened(infoBase, { ...isDirectory, ...more }),
+    ...widened(infoBase, { ...isDirectory, ...more }),
     encode: (value) => {
       const info = value as FileInfo;
       return { ...(infoBase.encode(info) as object), is_dir: info.type === "directory", ...beside(info) };
@@ -46,8 +46,8 @@ export const directory: Codec = {
 
 const renameBase = object(fileRoutes.rename.input, "input");
 /** What is renamed is `path`, or `from` beside `to`. */
-export const rename: InputCodec = {
-  schema: widened(renameBase, {
+export const rename: ObjectCodec = {
+  ...widened(renameBase, {
     path: Type.Optional(fileRoutes.rename.input.properties.path),
     from: Type.Optional({ ...fileRoutes.rename.input.properties.path, description: "The same as path" }),
   }),

@@ -3,13 +3,13 @@ import { Type } from "@sinclair/typebox";
 import { ForkResult, ForkTreeResult } from "../routes/forks.ts";
 import { SnapshotInfo } from "../routes/snapshots.ts";
 import { TemplateInfo } from "../routes/templates.ts";
-import type { Codec, InputCodec } from "./codec.ts";
+import type { Codec, ObjectCodec } from "./codec.ts";
 import { array, object } from "./derive.ts";
 import { sandboxes, widened } from "./sandbox.ts";
 
-function forked(base: InputCodec): Codec {
+function forked(base: ObjectCodec): Codec {
   return {
-    schema: widened(base, {
+    ...widened(base, {
       snapshot_id: Type.Null({ description: "A fork leaves no snapshot" }),
       at: Type.String({ description: "When the first child was made" }),
     }),
@@ -54,8 +54,8 @@ function beside(info: TemplateInfo): object {
   };
 }
 
-export const template: InputCodec = {
-  schema: widened(templateBase, {
+export const template: ObjectCodec = {
+  ...widened(templateBase, {
     size_bytes: Type.Integer({ description: "On the host's disk: root disk and every baked size" }),
     cpu: Type.Optional(Type.Integer({ description: "Of the first size that is baked" })),
     memory_mb: Type.Optional(Type.Integer({ description: "Of the first size that is baked" })),

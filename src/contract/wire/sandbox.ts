@@ -2,7 +2,7 @@
  * A sandbox on the wire: all of `SandboxInfo`, with what other clients look for beside it. Create and list take their words
  * for the same things too: `from_snapshot`, `persistent`, `idle_timeout_seconds`, `cursor`.
  */
-import { type TObject, type TSchema, Type } from "@sinclair/typebox";
+import { type TSchema, Type } from "@sinclair/typebox";
 import { WarrenError } from "../../errors.ts";
 import {
   type SandboxCreate,
@@ -10,7 +10,7 @@ import {
   SandboxInfo,
   SandboxList,
 } from "../routes/sandboxes.ts";
-import type { Codec, InputCodec } from "./codec.ts";
+import type { Codec, ObjectCodec } from "./codec.ts";
 import { array, isRecord, object, plain } from "./derive.ts";
 
 /** Other systems' names for templates of ours. */
@@ -31,11 +31,14 @@ export function refuse(field: string, says: string): never {
   throw new WarrenError("invalid_request", `${field}: ${says}`, { details: { field } });
 }
 
-/** Schema of `base` with more fields. */
-export function widened(base: InputCodec, more: Readonly<Record<string, TSchema>>): TObject {
+/** `base` with more fields on the wire. */
+export function widened(
+  base: ObjectCodec,
+  more: Readonly<Record<string, TSchema>>,
+): Pick<ObjectCodec, "schema" | "names"> {
   const { additionalProperties } = base.schema;
   const options = additionalProperties === undefined ? {} : { additionalProperties };
-  return Type.Object({ ...base.schema.properties, ...more }, options);
+  return { schema: Type.Object({ ...base.schema.properties, ...more }, options), names: base.names };
 }
 
 /** The address that every guest has on its own side of its network. */
@@ -58,8 +61,8 @@ function beside(info: SandboxInfo): Record<string, unknown> {
   };
 }
 
-export const sandbox: InputCodec = {
-  schema: widened(base, {
+export const sandbox: ObjectCodec = {
+  ...widened(base, {
     from_snapshot: Type.Optional(Type.String({ description: "The same as snapshot_id, when there is one" })),
     persistent: Type.Boolean({ description: "It has no end of its own, or hibernates instead" }),
     guest_ip: Type.Union([Type.String(), Type.Null()], { description: "Its own address, which is the same in each" }),
@@ -101,8 +104,8 @@ function created(wire: Record<string, unknown>): SandboxCreate {
 }
 
 /** `persistent` alone leaves `idleAction` without `idleSeconds`: after how long is the server's to say. */
-export const create: InputCodec = {
-  schema: widened(createBase, {
+export const create: ObjectCodec = {
+  ...widened(createBase, {
     persistent: Type.Optional(
       Type.Boolean({ description: "It hibernates when idle, and has no end of its own unless given one" }),
     ),
@@ -115,7 +118,7 @@ export const create: InputCodec = {
   decode: (wire) => created(wire as Record<string, unknown>),
 };
 
-export const list: InputCodec = object(SandboxList, "input", {
+export const list: ObjectCodec = object(SandboxList, "input", {
   rename: { state: "status", after: "cursor" },
   fields: { template: named(SandboxList.properties.template) },
 });

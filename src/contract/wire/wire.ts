@@ -5,7 +5,7 @@
 import type { TSchema } from "@sinclair/typebox";
 import type { Route } from "../route.ts";
 import { type RowName, table } from "../table.ts";
-import type { InputCodec, WireRow } from "./codec.ts";
+import type { ObjectCodec, WireRow } from "./codec.ts";
 import * as contexts from "./contexts.ts";
 import { derive, object } from "./derive.ts";
 import { events } from "./events.ts";
@@ -54,7 +54,7 @@ const SPECIAL: { readonly [K in RowName]?: Partial<WireRow> } = {
 };
 
 /** The bytes of an upload are no field. */
-function withoutBody(codec: InputCodec): InputCodec {
+function withoutBody(codec: ObjectCodec): ObjectCodec {
   return {
     ...codec,
     encode: (value) => {
