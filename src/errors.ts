@@ -49,6 +49,8 @@ export const ERRORS = {
   template_baking: { fault: "capacity", retry: true },
   store_unavailable: { fault: "host", retry: true },
   shutting_down: { fault: "capacity", retry: true },
+  /** Of a client alone: the server could not be reached, or was lost in the middle. What it did meanwhile is not known. */
+  connection_failed: { fault: "host", retry: true },
 } as const satisfies Record<string, { fault: Fault; retry: boolean }>;
 
 export type ErrorCode = keyof typeof ERRORS;

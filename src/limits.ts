@@ -235,7 +235,27 @@ export const LIMITS = {
   drainRowsMs: 10_000,
   /** Between two looks whether the database answers, and at what is older than the configuration wants kept. */
   storeLookMs: 5_000,
+  /** Between two looks at sandboxes of an earlier server: nobody tells when they end. */
+  inheritedLookMs: 5_000,
+  /** A template that could not be baked is tried again after so long. */
+  bakeRetryMs: 30_000,
   retentionMs: 3_600_000,
+
+  /** A client waits this long for an answer to begin: no less than a create waits for its turn. */
+  clientAnswerMs: 3_660_000,
+  /** A stream of events without even a comment for so long is dead: four of the server's are missing. */
+  clientSilenceMs: 60_000,
+  /** What a client does again by itself: tries in all, the wait before the second, the longest that a server may ask for. */
+  clientTries: 4,
+  clientRetryMs: 200,
+  clientRetryMsMax: 30_000,
+  /** Where a request cannot be streamed, as in browsers, its body is collected first. */
+  clientUploadBytes: 64 * MIB,
+  /** Of a WebSocket: bytes of one frame, bytes that wait to be sent, how often that is looked at, bytes that wait to be read. */
+  clientFrameBytes: 64 * KIB,
+  clientUnsentBytes: 512 * KIB,
+  clientUnsentLookMs: 2,
+  clientUnreadBytes: 64 * MIB,
 
   /** Halves of packets that wait in the kernel for their other half are gone after 60 s (IPv6; IPv4: 30 s). */
   networkRestMs: 60_000,
@@ -255,4 +275,6 @@ assert(LIMITS.artifactBytes >= LIMITS.batchOutputBytes, "an artifact may be as l
 assert(LIMITS.diskReserveBytes < LIMITS.dataLowBytes, "an image grows before clones are refused");
 assert(LIMITS.networkIdleMs < LIMITS.networkUnusedMs, "networks are built before they are let go");
 assert(LIMITS.networkReserve <= LIMITS.networkKept, "networks that are ready fit among those that are kept");
+assert(LIMITS.clientAnswerMs > LIMITS.createWaitMs, "a client waits longer than a create does for room");
+assert(LIMITS.clientFrameBytes <= LIMITS.clientUnsentBytes, "a frame fits among those that wait");
 assert(LIMITS.slotUidBase + 2 * LIMITS.slots < 2 ** 31, "slot uids stay positive in signed tools");

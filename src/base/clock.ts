@@ -18,14 +18,15 @@ export interface Clock {
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
-  monotonicMs: () => Bun.nanoseconds() / 1e6,
+  monotonicMs: () => performance.now(),
   wallMs: () => Date.now(),
   after(delayMs, job, options) {
     let timer: ReturnType<typeof setTimeout>;
     const arm = (leftMs: number) => {
       const partMs = Math.min(leftMs, TIMER_MAX_MS);
       timer = setTimeout(partMs === leftMs ? job : () => arm(leftMs - partMs), partMs);
-      if (options?.background === true) timer.unref();
+      // A browser's timers are numbers, and keep nothing alive.
+      if (options?.background === true && typeof timer === "object") timer.unref();
     };
     arm(delayMs);
     return () => clearTimeout(timer);

@@ -53,6 +53,8 @@ export const STATUS = {
   template_baking: 503,
   store_unavailable: 503,
   shutting_down: 503,
+  /** Of a server that is itself a client of another. */
+  connection_failed: 503,
 } as const satisfies Record<ErrorCode, HttpStatus>;
 
 /** Codes of something that a caller names. */
