@@ -72,9 +72,9 @@ const SERVING = {
   },
   WARREN_ADMIN_KEY: {
     key: "adminKey",
-    schema: Type.String({ pattern: "^[A-Za-z0-9_-]{32,256}$" }),
+    schema: Type.String({ pattern: "^wrn_[A-Za-z0-9_-]{43}$" }),
     fallback: null,
-    says: "the first administrator's key, of 32 characters or more; default a new one, printed once",
+    says: "the administrator's key: wrn_ and 43 characters of base64url; default a new one, printed once",
   },
   WARREN_LISTEN: {
     key: "listen",

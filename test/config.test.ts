@@ -88,7 +88,7 @@ test("Config of a caller knows where a login is kept", () => {
 
 test("Config tells no other process of secrets", () => {
   const environment = {
-    WARREN_ADMIN_KEY: "k".repeat(40),
+    WARREN_ADMIN_KEY: `wrn_${"k".repeat(43)}`,
     DATABASE_URL: "postgres://u:secret@db.test/w",
     WARREN_API_KEY: "s",
   };

@@ -1,0 +1,14 @@
+/** What a sandbox costs while it runs, for people and clients. Bills are folded from moves, with the same rates. */
+import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
+import { formatUsd, roundUsd } from "../meter/money.ts";
+import { price, ratesOf } from "../meter/rates.ts";
+
+const SECOND_MS = 1000n;
+/** A ten-thousandth of the price of a vCPU-second. */
+const DECIMALS = 9;
+
+/** US dollars for each second. */
+export function pricePerSecondUsd({ cpu, memoryMb }: Pick<SandboxInfo, "cpu" | "memoryMb">): string {
+  const usage = { vcpuMs: BigInt(cpu) * SECOND_MS, memoryMibMs: BigInt(memoryMb) * SECOND_MS, egressBytes: 0n };
+  return formatUsd(roundUsd(price(usage, ratesOf()), DECIMALS));
+}

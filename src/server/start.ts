@@ -1,0 +1,214 @@
+/**
+ * A running server out of its parts: what stands on what, what runs beside requests, and the order in which it ends. Nothing
+ * here knows which engine, store or app it is.
+ */
+import { ADMIN, ensureAdmin } from "../api/access/admin.ts";
+import type { ApiServer, ApiSettings, AppParts, Health, SocketEnd } from "../api/parts.ts";
+import type { Store } from "../api/store.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Move } from "../contract/move.ts";
+import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
+import type { SandboxHost } from "../contract/routes.ts";
+import type { Stored } from "../contract/stored.ts";
+import { isWarrenError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { bakeShipped } from "./bakes.ts";
+import { forgetOld, watchStore } from "./chores.ts";
+import { HealthBoard } from "./health.ts";
+import { hostsOf } from "./hosts.ts";
+import { inheritAll } from "./inherit.ts";
+import { type Listen, urlOf } from "./listen.ts";
+import { ServerMoves, type Source } from "./moves.ts";
+import { pricePerSecondUsd } from "./price.ts";
+import { guarded, refuseSharing, TCG_NOTE } from "./tenants.ts";
+import { WriteBehind } from "./write-behind.ts";
+
+/** The engine and the machine under it. */
+export interface ServerGround {
+  as(account: string): SandboxHost;
+  readonly moves: Source<Move>;
+  readonly storage: Source<Stored>;
+  /** True without KVM; a guest may be booted to find out. */
+  isEmulated(): Promise<boolean>;
+  /** The size of a template's sandboxes when nobody says; null: there is no such template. */
+  templateSize(name: string): { readonly cpu: number; readonly memoryMib: number } | null;
+  /** The account of a sandbox that has not ended; null when there is none. */
+  ownerOf(sandbox: string): Promise<string | null>;
+  /** Makes a baked template quick to use. */
+  warm(template: string, signal: AbortSignal): Promise<void>;
+  /** Ends all but what outlives a server. */
+  close(): Promise<void>;
+}
+
+export interface App {
+  fetch(request: Request, server: ApiServer): Response | Promise<Response | undefined> | undefined;
+  readonly websocket: Bun.WebSocketHandler<SocketEnd>;
+  /** Refuses what comes, waits for what is under way, ends the rest at its deadline. */
+  close(): Promise<void>;
+}
+
+/** What a person or a program that started the server is told. */
+export type ServerNews =
+  | { readonly kind: "listening"; readonly url: string }
+  /** Once, at the first start. */
+  | { readonly kind: "admin-key"; readonly key: string }
+  | { readonly kind: "note"; readonly says: string }
+  | {
+      readonly kind: "baking";
+      readonly template: string;
+      readonly step: number;
+      readonly steps: number;
+      readonly says: string;
+    }
+  | { readonly kind: "ready" }
+  | { readonly kind: "stopping" };
+
+export interface StartOptions {
+  readonly ground: ServerGround;
+  /** Closed by the server. */
+  readonly store: Store;
+  readonly createApp: (parts: AppParts) => App;
+  readonly settings: ApiSettings;
+  readonly listen: Listen;
+  /** PEM text. */
+  readonly tls: { readonly cert: string; readonly key: string } | null;
+  readonly adminKey: string | null;
+  readonly allowEmulation: boolean;
+  readonly eventsKeepDays: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly onNews: (news: ServerNews) => void;
+}
+
+export interface RunningServer {
+  readonly url: string;
+  health(): Health;
+  /** Resolves once it is ready for the first time, or is closed. */
+  readonly ready: Promise<void>;
+  /**
+   * Takes no more requests, lets those under way end within a deadline, writes down what waits and lets go of everything.
+   * Detached sandboxes stay. @returns how many rows could not be written
+   */
+  close(): Promise<number>;
+}
+
+/** A header that never ends, or a connection that says nothing, is given up after so many seconds; a request under way never is. */
+const IDLE_SECONDS = 60;
+/** Uploads are streamed: the app bounds what it holds. */
+const BODY_BYTES_MAX = 2 ** 50;
+
+/**
+ * Starts a server; returns when it listens, which is before it is ready.
+ * @throws {WarrenError} `host_unsupported` – several accounts, and no KVM; `store_unavailable`; `invalid_request` – the address
+ */
+export async function startServer(options: StartOptions): Promise<RunningServer> {
+  const { ground, clock, log, settings, onNews } = options;
+  await using undo = new AsyncDisposableStack();
+  const isEmulated = async () => !options.allowEmulation && (await ground.isEmulated());
+  undo.use(options.store);
+  const store = guarded(options.store, isEmulated);
+  await refuseSharing(store, isEmulated);
+  const key = await ensureAdmin(store, options.adminKey ?? undefined, clock);
+  undo.defer(() => ground.close());
+
+  const infoOf = (account: string, id: string) => known(ground.as(account), id);
+  const moves = undo.use(new ServerMoves({ moves: ground.moves, storage: ground.storage, infoOf, clock, log }));
+  const behind = new WriteBehind({ books: store, infoOf, clock, log });
+  moves.subscribe((move) => behind.moved(move));
+  moves.subscribeStored((row) => behind.stored(row));
+  await inheritAll({ store, as: (account) => ground.as(account), moves, clock, log });
+
+  const health = new HealthBoard();
+  if (store.note !== null) health.note("store", store.note);
+  const app = options.createApp({
+    hostFor: hostsOf((account) => ground.as(account), {
+      looked: (id) => moves.look(id),
+      touched: (account, id) => behind.touched(account, id),
+    }),
+    store,
+    clock,
+    log,
+    moves,
+    settings,
+    health: () => health.get(),
+    templateSize: (name) => ground.templateSize(name),
+    ownerOf: (sandbox) => ground.ownerOf(sandbox),
+    pricePerSecondUsd,
+  });
+  const server = listen(options, app);
+  const url = urlOf({ ...options.listen, port: server.port ?? options.listen.port }, options.tls !== null);
+  if (key !== null) onNews({ kind: "admin-key", key });
+  onNews({ kind: "listening", url });
+
+  const over = new AbortController();
+  const ready = getReady(options, health, over.signal);
+  const background = Promise.all([
+    ready,
+    watchStore({ store, health, behind, clock, log }, over.signal),
+    forgetOld({ store, clock, log }, options.eventsKeepDays, over.signal),
+  ]);
+  const stack = undo.move();
+  let closed: Promise<number> | null = null;
+  const close = async (): Promise<number> => {
+    onNews({ kind: "stopping" });
+    health.draining();
+    over.abort();
+    void server.stop(false); // connections that wait for nothing would keep it: they are cut below
+    await app.close();
+    await server.stop(true);
+    await background;
+    await ground.close(); // its last moves are written down too
+    const left = await behind.drain(LIMITS.drainRowsMs);
+    await stack.disposeAsync();
+    return left;
+  };
+  return {
+    url,
+    health: () => health.get(),
+    ready,
+    close: () => {
+      closed ??= close();
+      return closed;
+    },
+  };
+}
+
+async function known(host: SandboxHost, id: string): Promise<SandboxInfo | null> {
+  try {
+    return await host.get({ id });
+  } catch (cause) {
+    if (isWarrenError(cause, "not_found")) return null;
+    throw cause;
+  }
+}
+
+function listen({ listen: at, tls }: StartOptions, app: App): ApiServer {
+  return Bun.serve<SocketEnd>({
+    hostname: at.hostname,
+    port: at.port,
+    idleTimeout: IDLE_SECONDS,
+    maxRequestBodySize: BODY_BYTES_MAX,
+    development: false,
+    ...(tls === null ? {} : { tls }),
+    fetch: (request, server) => {
+      server.timeout(request, 0);
+      return app.fetch(request, server);
+    },
+    websocket: app.websocket,
+  });
+}
+
+async function getReady(options: StartOptions, health: HealthBoard, signal: AbortSignal): Promise<void> {
+  const { ground, clock, log, onNews } = options;
+  const onStep = (template: string, step: number, steps: number, says: string): void =>
+    onNews({ kind: "baking", template, step, steps, says });
+  const warm = (template: string) => ground.warm(template, signal);
+  await bakeShipped({ host: ground.as(ADMIN), warm, health, clock, log, onStep, signal });
+  if (signal.aborted) return;
+  if (await ground.isEmulated().catch(() => false)) {
+    health.note("acceleration", TCG_NOTE);
+    onNews({ kind: "note", says: TCG_NOTE });
+  }
+  onNews({ kind: "ready" });
+}
