@@ -14,7 +14,9 @@ export class Database {
   readonly #orm: Orm;
 
   constructor(driver: Pick<Driver, "query">) {
-    this.#orm = drizzle(async (text, parameters: Parameter[]) => ({ rows: await driver.query({ text, parameters }) }));
+    this.#orm = drizzle(async (text, parameters: Parameter[]) => ({
+      rows: await driver.query({ text, parameters: parameters.map(storable) }),
+    }));
   }
 
   /** @throws {WarrenError} `store_unavailable` – and what `job` throws of ours */
@@ -44,7 +46,14 @@ export function owned(table: PgTable & { readonly account: PgColumn }, account: 
   return and(mine, ...rest) ?? mine;
 }
 
-/** A value as one parameter: rows of any number in a statement whose text stays the same. */
+/** PostgreSQL's text has no NUL: what a caller sends with one is found nowhere, and kept with a mark in its place. */
+function storable(value: Parameter): Parameter {
+  return typeof value === "string" ? value.replaceAll("\0", "\ufffd") : value;
+}
+
+/** A value as one parameter: rows of any number in a statement whose text stays the same. NULs and lone surrogates become marks. */
 export function asJson(value: unknown): string {
-  return JSON.stringify(value);
+  return JSON.stringify(value).replace(/\\(?:\\|u(?:0000|d[89a-f][0-9a-f]{2}))/g, (found) =>
+    found === "\\\\" ? found : "\\ufffd",
+  );
 }

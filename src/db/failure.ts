@@ -1,9 +1,12 @@
 /**
- * What is told of a database's failure: `store_unavailable`, and as cause its SQLSTATE and its words where those hold no
- * values. Statements and parameters have customers' environments and secrets in them: they go nowhere.
+ * What is told of a database's failure: `store_unavailable` when it may do later what it could not now, `internal` when it
+ * refuses what it was asked; and as cause its SQLSTATE, with its words where those hold no values. Statements and
+ * parameters have customers' environments and secrets in them: they go nowhere.
  */
 import { isWarrenError, WarrenError } from "../errors.ts";
 
+/** Classes of SQLSTATE that the same statement meets every time: values, constraints, a statement or a schema of another version. */
+const REFUSED = /^(0A|21|22|23|42|54)[0-9A-Z]{3}$/;
 /** Classes of SQLSTATE whose messages name objects and conditions, never values: connections, syntax and names, resources, operators, systems. */
 const TOLD = /^(08|25|28|3D|40|42|53|54|55|57|58|XX)/;
 
@@ -24,15 +27,18 @@ export function failureOf(thrown: unknown): Failure {
   return { code, message: told && error instanceof Error ? error.message : "not told, as it may hold values" };
 }
 
-/** `does` is what could not be done, for people: `the database does not answer`. */
-export function unavailable(does: string, failure: Failure): WarrenError {
-  return new WarrenError("store_unavailable", `${does}; try again`, {
-    cause: new Error(`${failure.code}: ${failure.message}`),
+/** What a caller is told of it. */
+export function toldOf(failure: Failure): WarrenError {
+  const cause = new Error(`${failure.code}: ${failure.message}`);
+  if (REFUSED.test(failure.code))
+    return new WarrenError("internal", "the database refused what it was asked", { cause });
+  return new WarrenError("store_unavailable", "the database cannot be reached, or does not answer; try again", {
+    cause,
   });
 }
 
 /** The error of ours in whatever was thrown, or one that hides it. */
 export function hidden(thrown: unknown): WarrenError {
   for (let error = thrown; error instanceof Error; error = error.cause) if (isWarrenError(error)) return error;
-  return unavailable("the database could not do what was asked of it", failureOf(thrown));
+  return toldOf(failureOf(thrown));
 }

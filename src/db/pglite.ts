@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import { WarrenError } from "../errors.ts";
 import type { Driver, Statement } from "./driver.ts";
-import { unavailable } from "./failure.ts";
+import { toldOf } from "./failure.ts";
 import type { Answer, Ask } from "./pglite/messages.ts";
 
 /** A first start makes the database: 4 s measured, twice that on a busy host. */
@@ -15,7 +15,6 @@ const COMPILED = "/$bunfs/root/src/db/pglite/worker.js";
 const NOTE =
   "the database is embedded: it survives a crash of this process, but PGlite does not wait for the disk, so a power cut or a " +
   "crash of the host may lose or damage what it holds. Set DATABASE_URL to a PostgreSQL for data that must last";
-const GONE = "the embedded database has ended or does not answer";
 
 interface Waiting {
   readonly resolve: (rows: unknown[][]) => void;
@@ -98,7 +97,7 @@ class PgliteDriver implements Driver {
     return new Promise((resolve, reject) => {
       const late = () => {
         this.#waiting.delete(number);
-        reject(unavailable(GONE, { code: "deadline", message: `no answer within ${deadlineMs} ms` }));
+        reject(toldOf({ code: "deadline", message: `no answer within ${deadlineMs} ms` }));
       };
       const cancel = this.#clock.after(deadlineMs, late, { background: true });
       this.#waiting.set(number, { resolve, reject, cancel });
@@ -113,7 +112,7 @@ class PgliteDriver implements Driver {
     waiting.cancel();
     if (answer.kind === "rows") waiting.resolve(answer.rows);
     else if (answer.kind === "taken") waiting.reject(this.#taken());
-    else waiting.reject(unavailable("the database could not do what was asked of it", answer));
+    else waiting.reject(toldOf(answer));
   }
 
   #taken(): WarrenError {
@@ -122,7 +121,7 @@ class PgliteDriver implements Driver {
   }
 
   #broke(message: string): void {
-    this.#ended ??= unavailable(GONE, { code: "ended", message });
+    this.#ended ??= toldOf({ code: "ended", message });
     for (const { reject, cancel } of this.#waiting.values()) {
       cancel();
       reject(this.#ended);

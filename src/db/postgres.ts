@@ -7,7 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { WarrenError } from "../errors.ts";
 import type { Driver, Parameter, Statement } from "./driver.ts";
-import { failureOf, unavailable } from "./failure.ts";
+import { failureOf, toldOf } from "./failure.ts";
 
 /** Statements are short: more connections than these only wait for the same locks. */
 const CONNECTIONS = 8;
@@ -24,8 +24,6 @@ const LISTEN_RETRY_MAX_MS = 5_000;
 /** Any number: it only has to be the same in every Warren. */
 const MIGRATION_LOCK = 7_287_036_221;
 const CHANNEL = "warren_keys";
-
-const GONE = "the database cannot be reached, or does not answer";
 
 /** `timestamptz`, `date`, `time`, `interval`, `numeric`, `bigint`, `json`, `jsonb` and arrays of text stay as they are written. */
 const AS_WRITTEN = [1082, 1083, 1114, 1184, 1186, 1700, 20, 114, 3802, 1009];
@@ -153,7 +151,7 @@ class PostgresDriver implements Driver {
         deadlineMs,
         () => {
           giveUp();
-          reject(unavailable(GONE, { code: "deadline", message: `no answer within ${deadlineMs} ms` }));
+          reject(toldOf({ code: "deadline", message: `no answer within ${deadlineMs} ms` }));
         },
         { background: true },
       );
@@ -164,7 +162,7 @@ class PostgresDriver implements Driver {
         },
         (cause) => {
           cancel();
-          reject(unavailable(GONE, failureOf(cause)));
+          reject(toldOf(failureOf(cause)));
         },
       );
     });

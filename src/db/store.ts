@@ -52,13 +52,16 @@ async function openDriver({ url, dir, clock, log }: StoreParts): Promise<Driver>
   return (await import("./postgres.ts")).openPostgres(url, { clock, log });
 }
 
-async function storeOver(driver: Driver, { clock, log, node }: StoreParts): Promise<Store> {
+/** The store over a database that is up to date. */
+export async function storeOver(
+  driver: Driver,
+  { clock, log, node }: Pick<StoreParts, "clock" | "log" | "node">,
+): Promise<Store> {
   const db = new Database(driver);
   const listeners = new Set<() => void>();
   const changed = () => {
     for (const listener of [...listeners]) listener();
   };
-  const moved = await moveCalls({ db, clock, log, node });
   await driver.onKeysChanged(changed);
   return {
     kind: driver.kind,
@@ -73,7 +76,7 @@ async function storeOver(driver: Driver, { clock, log, node }: StoreParts): Prom
     ...accountCalls(db, changed),
     ...keyCalls(db, clock, changed),
     ...sandboxCalls(db, node),
-    ...moved,
+    ...moveCalls({ db, log, node }),
     ...auditCalls(db),
     ...webhookCalls(db),
     async [Symbol.asyncDispose]() {

@@ -4,7 +4,6 @@
  */
 import { and, eq, isNull, sql } from "drizzle-orm";
 import type { Store } from "../../api/store.ts";
-import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { Move } from "../../contract/move.ts";
 import type { SandboxState } from "../../contract/routes/sandboxes.ts";
@@ -31,25 +30,13 @@ const RULES = asJson({
   memory_mib_ms_usd: formatUsd(price({ ...NOTHING, memoryMibMs: 1n }, ratesOf())),
 });
 
-/**
- * Where the log of a sandbox goes on that an earlier process has left: that process counted from 1, and so does this one,
- * each by a clock of its own. Their wall clocks are what they have in common.
- */
-interface Continued {
-  readonly sequence: number;
-  readonly shiftMs: number;
-}
-
 interface Parts {
   readonly db: Database;
-  readonly clock: Clock;
   readonly log: Log;
   readonly node: string;
 }
 
-/** Reads what earlier processes of this node have left open, so it has to be called before anything is recorded. */
-export async function moveCalls({ db, clock, log, node }: Parts): Promise<Calls> {
-  const continued = await leftOpen(db, clock, node);
+export function moveCalls({ db, log, node }: Parts): Calls {
   const write = async (rows: readonly unknown[]): Promise<void> => {
     for (let at = 0; at < rows.length; at += ROWS) {
       const part = asJson(rows.slice(at, at + ROWS));
@@ -62,7 +49,7 @@ export async function moveCalls({ db, clock, log, node }: Parts): Promise<Calls>
   };
   return {
     async record(given) {
-      await write(given.map((move) => toRow(move, continued.get(move.sandbox))));
+      await write(given.map(toRow));
     },
     async recordStored(rows) {
       for (let at = 0; at < rows.length; at += ROWS) {
@@ -92,12 +79,12 @@ function iso(ms: number): string {
   return new Date(ms).toISOString().replace("Z", `${String(micros).padStart(3, "0")}Z`);
 }
 
-function toRow(move: Move, before: Continued | undefined) {
-  const { sandbox, account, template, cpu, memoryMib, from, to, event, reason, network } = move;
+function toRow(move: Move) {
+  const { sandbox, account, template, cpu, memoryMib, from, to, event, reason, network, sequence } = move;
   return {
     ...{ sandbox, account, template, cpu, memory_mib: memoryMib, from_state: from, to_state: to, event, reason },
-    sequence: move.sequence + (before?.sequence ?? 0),
-    monotonic_ms: move.monotonicMs + (before?.shiftMs ?? 0),
+    sequence,
+    monotonic_ms: move.monotonicMs,
     at: iso(move.wallMs),
     ...(network !== undefined && {
       ...{
@@ -131,16 +118,6 @@ async function openRows(db: Database, node: string): Promise<OpenRow[]> {
     ...{ id, account, template, cpu, memoryMib, state },
     last: move && { sequence: move.sequence, monotonicMs: move.monotonicMs, wallMs: move.at },
   }));
-}
-
-async function leftOpen(db: Database, clock: Clock, node: string): Promise<ReadonlyMap<string, Continued>> {
-  const startMs = clock.wallMs() - clock.monotonicMs();
-  const rows = await openRows(db, node);
-  return new Map(
-    rows.flatMap(({ id, last }): [string, Continued][] =>
-      last === null ? [] : [[id, { sequence: last.sequence, shiftMs: startMs - (last.wallMs - last.monotonicMs) }]],
-    ),
-  );
 }
 
 /** The last row of a sandbox whose end nobody has seen: charged to `atMs` by the wall clock, which is all there is. */
