@@ -1,0 +1,71 @@
+/** Any request for a program in a sandbox, HTTP or WebSocket, whoever let it in. */
+import type { Clock } from "../../../base/clock.ts";
+import { WarrenError } from "../../../errors.ts";
+import { hostOf } from "../../../sandbox/ports/address.ts";
+import type { PortTarget } from "../../../sandbox/ports/splice.ts";
+import type { ApiContext } from "../../parts.ts";
+import { openRelay } from "../websocket/relay.ts";
+import type { Exchanges } from "./exchanges.ts";
+import { asSeenThrough, forward } from "./forward.ts";
+import { type Front, inward } from "./headers.ts";
+
+export interface Passage {
+  readonly target: PortTarget;
+  readonly origin: string;
+  readonly prefix: string;
+  readonly isAlone: boolean;
+  /** Path and query for the program. */
+  readonly path: string;
+  readonly prefixOf: (port: number) => string | null;
+  readonly signal: AbortSignal;
+}
+
+export type Serve = (context: ApiContext, passage: Passage) => Promise<Response>;
+
+const PROTOCOL = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
+
+/** @throws {WarrenError} `guest_protocol` – nothing listens there, or it did not answer; `rate_limited`; as the contract's `dial` says */
+export function serveOf(clock: Clock, exchanges: Exchanges): Serve {
+  return async (context, passage) => {
+    const request = context.req.raw;
+    const { server } = context.env;
+    const { target, origin, prefix, isAlone } = passage;
+    const inner = `http://${hostOf(target.port)}`;
+    const front: Front = { origin, prefix, isAlone, inner, peer: server?.requestIP(request)?.address ?? null };
+    const over = exchanges.begin(target.id);
+    try {
+      if (request.headers.get("upgrade")?.toLowerCase() === "websocket") {
+        return await upgraded(context, passage, front, clock, over);
+      }
+      // Silence is for the two ends to judge: an event stream may have long ones.
+      server?.timeout(request, 0);
+      return await forward({ ...passage, front, request, clock, over });
+    } catch (cause) {
+      over();
+      throw asSeenThrough(cause);
+    }
+  };
+}
+
+async function upgraded(
+  context: ApiContext,
+  passage: Passage,
+  front: Front,
+  clock: Clock,
+  over: () => void,
+): Promise<Response> {
+  const request = context.req.raw;
+  const { server } = context.env;
+  const offered = (request.headers.get("sec-websocket-protocol") ?? "").split(",").map((name) => name.trim());
+  const protocols = offered.filter((name) => PROTOCOL.test(name));
+  const { target, path, signal } = passage;
+  if (server === null) throw new WarrenError("unsupported", "there is no server here that could open a WebSocket");
+  const ask = { target, path, protocols, headers: inward(request.headers, front), clock, signal, over };
+  const { end, protocol, abandon } = await openRelay(ask);
+  const headers = protocol === null ? {} : { "Sec-WebSocket-Protocol": protocol };
+  if (!server.upgrade(request, { data: end, headers })) {
+    abandon();
+    throw new WarrenError("invalid_request", "this is no request for a WebSocket");
+  }
+  return new Response(null);
+}

@@ -1,0 +1,151 @@
+/**
+ * Sends what the store's queue holds, several at a time, each with a deadline, until it is taken or given up. All that there is to
+ * remember is in the store, so another server or this one after a restart goes on with it: at least once each, in no order.
+ */
+import type { Clock } from "../../../base/clock.ts";
+import type { Log } from "../../../base/log.ts";
+import type { Delivery, Store } from "../../store.ts";
+import { BOUNDS } from "../bounds.ts";
+import { publicAddress, type Resolve, webhookUrl } from "./address.ts";
+import { post } from "./post.ts";
+import { signed } from "./sign.ts";
+
+/** Seconds before each further try; a day all in all. */
+const BACKOFF_SECONDS = [5, 30, 120, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600];
+/** The receiver says that it is gone for good. */
+const GONE = 410;
+
+export interface WorkerParts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly resolve: Resolve;
+  readonly allowPrivate: boolean;
+  /** Told of each try's outcome: `delivered`, `failed` or `given_up`. */
+  readonly tried: (outcome: string) => void;
+  /** False: nothing is ever sent. */
+  readonly isOn: boolean;
+  readonly ca?: string;
+}
+
+/** After the try that failed; null: no more. */
+export function nextTryMs(tries: number, nowMs: number): number | null {
+  const seconds = BACKOFF_SECONDS[tries];
+  return tries + 1 >= BOUNDS.deliveryTries || seconds === undefined ? null : nowMs + seconds * 1000;
+}
+
+export class WebhookWorker {
+  readonly #parts: WorkerParts;
+  readonly #over = new AbortController();
+  readonly #sending = new Set<Promise<void>>();
+  #isLooking = false;
+  #isAsked = false;
+  #stopTimer: () => void = () => undefined;
+
+  constructor(parts: WorkerParts) {
+    this.#parts = parts;
+    if (parts.isOn) this.#arm();
+  }
+
+  /** Something may be due. */
+  wake(): void {
+    if (!this.#parts.isOn) return;
+    this.#isAsked = true;
+    void this.#look();
+  }
+
+  /** What is under way is cut off, and is sent again when its lease is over. */
+  async close(): Promise<void> {
+    this.#over.abort(new Error("the server ends"));
+    this.#stopTimer();
+    await Promise.allSettled([...this.#sending]);
+  }
+
+  #arm(): void {
+    const look = (): void => {
+      this.wake();
+      this.#arm();
+    };
+    this.#stopTimer = this.#parts.clock.after(BOUNDS.deliveryPollMs, look, { background: true });
+  }
+
+  async #look(): Promise<void> {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    const { store, clock, log } = this.#parts;
+    try {
+      while (this.#isAsked && !this.#over.signal.aborted) {
+        this.#isAsked = false;
+        const room = BOUNDS.deliveriesAtOnce - this.#sending.size;
+        if (room <= 0) break; // each that ends looks again
+        const due = await store.due(clock.wallMs(), room, BOUNDS.deliveryLeaseMs);
+        for (const delivery of due) this.#begin(delivery);
+        if (due.length === room) this.#isAsked = true;
+      }
+    } catch (cause) {
+      log.warn("webhooks wait for the store", { cause: String(cause) });
+    } finally {
+      this.#isLooking = false;
+    }
+  }
+
+  #begin(delivery: Delivery): void {
+    const sending = this.#send(delivery).catch((cause: unknown) =>
+      this.#parts.log.warn("a webhook's outcome could not be written down", { cause: String(cause) }),
+    );
+    this.#sending.add(sending);
+    void sending.then(() => {
+      this.#sending.delete(sending);
+      this.wake();
+    });
+  }
+
+  async #send(delivery: Delivery): Promise<void> {
+    const { store, clock, log, tried } = this.#parts;
+    const status = await this.#try(delivery).catch((cause: unknown) => {
+      log.debug("a webhook was not delivered", { webhook: delivery.webhook, cause: String(cause) });
+      return null;
+    });
+    // Cut off by the end of the server: it is nobody's failure.
+    if (this.#over.signal.aborted && status === null) return;
+    const isTaken = status !== null && status >= 200 && status < 300;
+    const nextAtMs = isTaken || status === GONE ? null : nextTryMs(delivery.tries, clock.wallMs());
+    tried(isTaken ? "delivered" : nextAtMs === null ? "given_up" : "failed");
+    await store.settle(delivery.id, { status, nextAtMs, atMs: clock.wallMs() });
+  }
+
+  /** The answer's status. @throws when there was none in time, or nowhere to send it */
+  async #try({ url: text, secret, body }: Delivery): Promise<number> {
+    const { clock, resolve, allowPrivate, ca } = this.#parts;
+    const late = new AbortController();
+    const says = new Error(`no answer within ${BOUNDS.deliveryMs / 1000} s`);
+    const cancel = clock.after(BOUNDS.deliveryMs, () => late.abort(says), { background: true });
+    const signal = AbortSignal.any([late.signal, this.#over.signal]);
+    try {
+      const url = webhookUrl(text);
+      const address = await before(publicAddress(url, resolve, allowPrivate), signal);
+      const headers = signed(secret, idOf(body), clock.wallMs(), body);
+      return await post({ url, address, headers, body, signal, ...(ca === undefined ? {} : { ca }) });
+    } finally {
+      cancel();
+    }
+  }
+}
+
+/** As the body says; every one was made here. */
+function idOf(body: string): string {
+  const { id } = JSON.parse(body) as { readonly id: string };
+  return id;
+}
+
+async function before<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const stop = (): void => reject(signal.reason);
+  if (signal.aborted) stop();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
