@@ -38,7 +38,7 @@ export interface EventEncoder {
 }
 
 export interface EventCodec {
-  /** Name of each event → what its data is. `error` is not among them: any stream may end with one, of the error's shape. */
+  /** Name of each event → what its data is. `error` is not among them, as every stream may end with one, of the error's shape. */
   readonly schemas: Readonly<Record<string, TSchema>>;
   /**
    * A new one for each stream: text that is cut between two bytes of a character is put together.
