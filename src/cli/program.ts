@@ -13,6 +13,7 @@ import { defineAccounts } from "./verbs/api/accounts.ts";
 import { defineKeys } from "./verbs/api/keys.ts";
 import { defineLogin } from "./verbs/api/login.ts";
 import { definePreview } from "./verbs/api/preview.ts";
+import { defineServe } from "./verbs/api/serve.ts";
 import { defineWatch } from "./verbs/api/watch.ts";
 import { defineBatch } from "./verbs/batch.ts";
 import { defineBench } from "./verbs/bench.ts";
@@ -52,6 +53,7 @@ const VERBS: readonly Define[] = [
   defineSnapshots,
   defineVolumes,
   defineNetwork,
+  defineServe,
   definePreview,
   defineWatch,
   defineLogin,
