@@ -1,5 +1,5 @@
 /** The real agent, compiled, as an ordinary process of this machine, behind a `Link`; everything it made is gone after `end`. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket } from "bun";
@@ -21,6 +21,7 @@ export async function compile(args: readonly string[]): Promise<void> {
 export const BUILD_MS = 180_000;
 
 /** Outlives the run: the next one compiles only what has changed. */
+const KEPT_MS = 24 * 60 * 60 * 1000;
 const CACHE = join(import.meta.dir, "../../node_modules/.cache/warren-agent");
 
 let built: Promise<string> | null = null;
@@ -45,8 +46,11 @@ async function build(): Promise<string> {
   await compile([...SANITIZE, ...agent, "-o", join(partial, "agent")]);
   await compile([own[0], "-o", join(partial, "dial")]);
   await compile([...SANITIZE, ...linked, own[1], "-o", join(partial, "golden")]);
-  for (const old of readdirSync(CACHE))
-    if (!old.includes(".")) rmSync(join(CACHE, old), { recursive: true, force: true });
+  for (const old of readdirSync(CACHE)) {
+    const path = join(CACHE, old);
+    // What is young may be in use by a run on other sources.
+    if (systemClock.wallMs() - statSync(path).mtimeMs > KEPT_MS) rmSync(path, { recursive: true, force: true });
+  }
   renameSync(partial, dir);
   return dir;
 }
@@ -144,7 +148,11 @@ export async function startAgent(
     env: { PATH: process.env["PATH"] ?? "", ASAN_OPTIONS: `${sanitizers}:abort_on_error=0` },
   });
   const stderr = new Response(child.stderr).text();
-  const socket = await accepted.promise;
+  const ended = child.exited.then(async (code) => {
+    throw new Error(`the agent ended with ${code} before it was connected:\n${await stderr}`);
+  });
+  ended.catch(() => undefined); // later its end is waited for by whoever started it
+  const socket = await Promise.race([accepted.promise, ended]);
   listener.stop();
   rmSync(home, { recursive: true, force: true });
   return {

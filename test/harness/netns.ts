@@ -10,6 +10,11 @@ import { type SlotAddresses, slotAddresses } from "../../src/host/net/plan.ts";
 import type { Actions } from "./netns-agent.ts";
 import { until } from "./until.ts";
 
+/** For how long nothing comes of what is silent. */
+export const SILENCE_MS = 300;
+/** For how long an answer is waited for that has to come: on a busy machine it takes its time. */
+export const ANSWER_MS = 10_000;
+
 type Returned<A extends keyof Actions> = Awaited<ReturnType<Actions[A]>>;
 
 /** A process in a namespace of its own. */

@@ -9,10 +9,9 @@ import { installRules } from "../../src/host/net/nft/rules.ts";
 import { resetTable, tableIsWhole } from "../../src/host/net/nft/table.ts";
 import type { EgressLimits, EgressRules, NetworkUsage } from "../../src/host/network.ts";
 import { gate } from "../harness/gates.ts";
-import { type Lab, lab } from "../harness/netns.ts";
+import { ANSWER_MS, type Lab, lab, SILENCE_MS } from "../harness/netns.ts";
 import { until } from "../harness/until.ts";
 
-const WAIT_MS = 300;
 const HOSTS = ["1.2.3.4", "2600::4"];
 const LIMITS: EgressLimits = { bytesPerSecond: null, newConnectionsPerSecond: 1000, connections: 1000 };
 const OPEN: EgressRules = {
@@ -50,13 +49,13 @@ if (gate("root"))
       install();
       expect(usage()).toEqual({ bytesOut: 0, bytesIn: 0, connections: 0, refused: 0 });
       const flow = { port: 4100 };
-      for (let i = 0; i < 3; i++) expect(await net.guest.do("udp", "1.2.3.4", 7000, WAIT_MS, flow)).toBe("ok");
+      for (let i = 0; i < 3; i++) expect(await net.guest.do("udp", "1.2.3.4", 7000, ANSWER_MS, flow)).toBe("ok");
       const [ip, udp, data] = [20, 8, 8];
       const bytes = 3 * (ip + udp + data);
       expect(usage()).toEqual({ bytesOut: bytes, bytesIn: bytes, connections: 1, refused: 0 });
-      expect(await net.guest.do("tcp", "10.20.30.40", 80, WAIT_MS)).toBe("refused");
+      expect(await net.guest.do("tcp", "10.20.30.40", 80, ANSWER_MS)).toBe("refused");
       install({ mode: "none" }); // counters outlive a policy
-      expect(await net.guest.do("udp", "2600::4", 7000, WAIT_MS, {})).toBe("refused");
+      expect(await net.guest.do("udp", "2600::4", 7000, ANSWER_MS, {})).toBe("refused");
       expect(usage()).toEqual({ bytesOut: bytes, bytesIn: bytes, connections: 1, refused: 2 });
       resetTable(net.nl, net.at);
       expect(usage()).toEqual({ bytesOut: 0, bytesIn: 0, connections: 0, refused: 0 });
@@ -72,14 +71,14 @@ if (gate("root"))
         return rows.map((row) => `${row.verdict} ${row.protocol} ${formatAddress(row.address)} ${row.port}`);
       };
       expect(read()).toEqual([]);
-      for (let i = 0; i < 3; i++) await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS);
-      await net.guest.do("udp", "2600::4", 7000, WAIT_MS, {});
+      for (let i = 0; i < 3; i++) await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS);
+      await net.guest.do("udp", "2600::4", 7000, ANSWER_MS, {});
       expect(read()).toEqual(["allowed tcp 1.2.3.4 80", "allowed udp 2600::4 7000"]);
-      await net.guest.do("tcp", "10.20.30.40", 81, WAIT_MS);
-      await net.guest.do("ping", "1.2.3.4", WAIT_MS, undefined);
-      await net.guest.do("ping", "fd00::1", WAIT_MS, undefined);
+      await net.guest.do("tcp", "10.20.30.40", 81, ANSWER_MS);
+      await net.guest.do("ping", "1.2.3.4", ANSWER_MS, undefined);
+      await net.guest.do("ping", "fd00::1", ANSWER_MS, undefined);
       await net.guest.do("rawSend", "1.2.3.4", 99);
-      await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS);
+      await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS);
       expect(read().sort()).toEqual([
         "allowed icmp 1.2.3.4 0",
         "refused icmp fd00::1 0",
@@ -88,7 +87,7 @@ if (gate("root"))
       ]);
       expect(read()).toEqual([]);
       install({ mode: "none" });
-      await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS);
+      await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS);
       expect(read()).toEqual(["refused tcp 1.2.3.4 80"]);
     });
 
@@ -113,7 +112,7 @@ if (gate("root"))
       expect(answered).toBeGreaterThan(0);
       expect(answered).toBeLessThan(150 + tookMs / 10);
       install();
-      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("ok");
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS)).toBe("ok");
     });
 
     test("bound how many connections begin in a second; what is refused for another reason does not count", async () => {
@@ -127,16 +126,16 @@ if (gate("root"))
       // A port of the sender's that is drawn twice is the same connection again: one in six times for a hundred draws.
       expect(connections + refused).toBeWithin(195, 201);
       await until("a second later more begin", async () => {
-        return (await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)) === "ok";
+        return (await net.guest.do("tcp", "1.2.3.4", 80, SILENCE_MS)) === "ok";
       });
     });
 
     test("bound how many connections are open, and one that ends makes room", async () => {
       install({ limits: { ...LIMITS, connections: 3 } });
       for (let i = 0; i < 3; i++) await net.guest.do("open", `held ${i}`, "1.2.3.4", 80);
-      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("refused");
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS)).toBe("refused");
       await net.guest.do("close", "held 0");
-      await until("there is room", async () => (await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)) === "ok");
+      await until("there is room", async () => (await net.guest.do("tcp", "1.2.3.4", 80, SILENCE_MS)) === "ok");
       await net.guest.do("open", "held 3", "1.2.3.4", 80);
       install({ limits: { ...LIMITS, connections: 3 } });
       for (const name of ["held 1", "held 2", "held 3"]) {
@@ -144,13 +143,13 @@ if (gate("root"))
         await net.guest.do("say", name);
         await until(`${name} goes on`, async () => (await net.guest.do("seen", name)).bytes > before);
       }
-      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("refused");
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS)).toBe("refused");
       for (const name of ["held 1", "held 2", "held 3"]) await net.guest.do("close", name);
       expect(tableIsWhole(net.nl)).toBe(true);
       install({ limits: { ...LIMITS, connections: 1 } });
       expect(tableIsWhole(net.nl)).toBe(true);
       await net.guest.do("open", "held alone", "1.2.3.4", 80);
-      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("refused");
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS)).toBe("refused");
       await net.guest.do("close", "held alone");
     });
 
@@ -177,7 +176,7 @@ if (gate("root"))
       // 36 bytes each; the bucket holds a second's worth and 256 KiB.
       await net.guest.do("flood", "1.2.3.4", 7000, 900, false);
       expect(usage().bytesOut).toBeGreaterThan(20_000);
-      await net.guest.do("upload", "1.2.3.4", 7000, 1000, 1000, WAIT_MS);
+      await net.guest.do("upload", "1.2.3.4", 7000, 1000, 1000, SILENCE_MS);
       expect(usage().bytesOut).toBeLessThan(400_000);
     });
 
@@ -189,23 +188,23 @@ if (gate("root"))
         ["2600::4", "fd57:5752::9"],
       ] as const) {
         const before = usage();
-        expect(await net.guest.do("udp", to, 7000, WAIT_MS, { host: from })).toBe("silent");
+        expect(await net.guest.do("udp", to, 7000, SILENCE_MS, { host: from })).toBe("silent");
         expect(usage()).toEqual({ ...before, refused: before.refused + 1 });
         const own = to === "1.2.3.4" ? net.at.guestAddress : net.at.guestAddress6;
-        expect(await net.guest.do("udp", to, 7000, WAIT_MS, { host: own })).toBe("ok");
+        expect(await net.guest.do("udp", to, 7000, ANSWER_MS, { host: own })).toBe("ok");
       }
       await net.guest.do("ip", ["addr del 10.98.0.9/32 dev eth0", "addr del fd57:5752::9/128 dev eth0"]);
       await net.guest.do("ip", ["link set eth0 address 02:57:52:00:00:03"]);
       const { bytesOut, refused } = usage();
-      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("silent");
-      expect(await net.guest.do("udp", "2600::4", 7000, WAIT_MS, {})).toBe("silent");
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, SILENCE_MS)).toBe("silent");
+      expect(await net.guest.do("udp", "2600::4", 7000, SILENCE_MS, {})).toBe("silent");
       expect(usage().bytesOut).toBe(bytesOut);
       expect(usage().refused).toBeGreaterThan(refused);
       // A new address of its own makes a kernel forget all neighbours.
       const gateways = [net.at.tapAddress, net.at.tapAddress6];
       const known = gateways.map((address) => `neigh replace ${address} lladdr ${net.at.tapMac} dev eth0`);
       await net.guest.do("ip", [`link set eth0 address ${net.at.guestMac}`, ...known]);
-      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("ok");
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS)).toBe("ok");
     });
 
     test("keep a guest from filling the host's one list of neighbours", async () => {
@@ -222,7 +221,7 @@ if (gate("root"))
       expect(await neighbours()).toBe(0);
       install();
       await net.guest.do("arpFlood", net.at.tapAddress, 200);
-      expect(await net.guest.do("tcp", "1.2.3.4", 80, WAIT_MS)).toBe("ok");
+      expect(await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS)).toBe("ok");
       expect(await neighbours()).toBe(0);
     });
 
@@ -233,19 +232,19 @@ if (gate("root"))
       const guest = [net.at.guestAddress, net.at.guestAddress6];
       const pinged = [...guest, net.at.slotAddress, net.at.slotAddress6];
       const tries = [
-        ...guest.map((to) => net.host.do("tcp", to, 8000, WAIT_MS)),
-        ...pinged.map((to) => net.host.do("ping", to, WAIT_MS, undefined)),
+        ...guest.map((to) => net.host.do("tcp", to, 8000, SILENCE_MS)),
+        ...pinged.map((to) => net.host.do("ping", to, SILENCE_MS, undefined)),
       ];
       expect([...new Set(await Promise.all(tries))]).toEqual(["silent"]);
     });
 
     test("let fragments pass as the whole that they are", async () => {
       install();
-      expect(await net.guest.do("upload", "1.2.3.4", 7000, 1, 4000, WAIT_MS)).toBe(1);
-      expect(await net.guest.do("upload", "2600::4", 7000, 1, 4000, WAIT_MS)).toBe(1);
+      expect(await net.guest.do("upload", "1.2.3.4", 7000, 1, 4000, ANSWER_MS)).toBe(1);
+      expect(await net.guest.do("upload", "2600::4", 7000, 1, 4000, ANSWER_MS)).toBe(1);
       install({ mode: "none" });
       const before = usage().bytesOut;
-      expect(await net.guest.do("upload", "1.2.3.4", 7000, 1, 4000, WAIT_MS)).toBe(0);
+      expect(await net.guest.do("upload", "1.2.3.4", 7000, 1, 4000, SILENCE_MS)).toBe(0);
       expect(usage().bytesOut).toBe(before);
     });
 
