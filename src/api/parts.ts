@@ -42,6 +42,8 @@ export interface ApiSettings {
   readonly terminalKeepMs: number;
   /** Between two comments that keep an idle event stream open. */
   readonly pingMs: number;
+  /** What is under way when the server is told to end has this long. */
+  readonly drainMs: number;
   /** Accounts may have webhooks. */
   readonly webhooks: boolean;
   /** Webhooks may go to private and loopback addresses. */
@@ -76,6 +78,8 @@ export interface AppParts {
   health(): Health;
   /** The size of a template's sandboxes when a create does not say; null: there is no such template. */
   templateSize(name: string): { readonly cpu: number; readonly memoryMib: number } | null;
+  /** The account of a sandbox that has not ended; null: there is none. Left out: only of those that this server has moved. */
+  ownerOf?(sandbox: string): Promise<string | null>;
   /** US dollars, exact; what a second of it costs while it runs. Left out: nothing is charged. */
   pricePerSecondUsd?(info: SandboxInfo): string | null;
 }
@@ -112,11 +116,30 @@ export interface SocketEnd {
 export type ApiSocket = Bun.ServerWebSocket<SocketEnd>;
 export type ApiServer = Bun.Server<SocketEnd>;
 
+/** A request that is being answered. What is held is waited for when the server ends, and then told to end. */
+export interface UnderWay {
+  readonly signal: AbortSignal;
+  abort(why: unknown): void;
+  /** It goes on after its handler, as a stream or a socket, until the result is called. */
+  hold(): () => void;
+}
+
+/** What the access log and the audit say of a request; filled in as it becomes known. */
+export interface Entry {
+  row: string | null;
+  account: string | null;
+  /** Prefix of the key. */
+  key: string | null;
+  target: string | null;
+  /** It changes something, and so is in the audit. */
+  changes: boolean;
+}
+
 /** Of each Hono context of this app. */
 export interface ApiEnv {
   /** Null: called without a server, so that nothing can be upgraded. */
   readonly Bindings: { readonly server: ApiServer | null };
-  readonly Variables: { readonly requestId: string };
+  readonly Variables: { readonly requestId: string; readonly under: UnderWay; readonly entry: Entry };
 }
 export type ApiHono = Hono<ApiEnv>;
 export type ApiContext = Context<ApiEnv>;
@@ -140,6 +163,12 @@ export type EdgeRow =
 export interface Edge {
   readonly calls: RowCalls<EdgeRow>;
   mount(hono: ApiHono, gate: Gate): void;
+  /** The same host; what its commands print is kept for `logs`, its creates count for `stats/boot` and `/metrics`. */
+  watched(host: SandboxHost, account: string): SandboxHost;
+  /** A request was answered, for `/metrics`; `row` is its operation's name. */
+  answered(row: string, status: number, durationMs: number): void;
+  /** A stream of this kind is open until the result is called; twice is fine. */
+  opened(kind: string): () => void;
   /** Ends what it has in the background. */
   close(): Promise<void>;
 }

@@ -16,6 +16,7 @@ export const DEFAULT_SETTINGS: ApiSettings = {
   socketCommands: 64,
   terminalKeepMs: 60_000,
   pingMs: 15_000,
+  drainMs: 10_000,
   webhooks: true,
   webhooksToPrivate: false,
   openMetrics: false,

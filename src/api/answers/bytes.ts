@@ -1,0 +1,62 @@
+/** What is answered piece by piece: nothing is told before the first piece or the first failure, and it is read no faster than it is taken. */
+import type { RowName } from "../../contract/table.ts";
+import type { ApiContext, AppParts, RequestContext } from "../parts.ts";
+import type { Fields } from "../request.ts";
+import { type PullOptions, pulled, within } from "../streams/pull.ts";
+import { type HeaderFields, stream } from "./answer.ts";
+
+export type AnswerParts = Pick<AppParts, "clock" | "settings" | "pricePerSecondUsd" | "log">;
+export type Answer = (
+  context: ApiContext,
+  asked: RequestContext,
+  fields: Fields,
+  call: () => Promise<unknown>,
+) => Promise<Response>;
+
+/** Calls, and waits for the first piece a while: a failure until then has its own status. */
+export async function begun<T>(
+  call: () => Promise<unknown>,
+  { clock }: AnswerParts,
+  waitMs: number | null,
+): Promise<AsyncIterableIterator<T>> {
+  const source = ((await call()) as AsyncIterable<T>)[Symbol.asyncIterator]();
+  const first = source.next();
+  first.catch(() => undefined); // told below, or by who reads on
+  if (waitMs === null) await first;
+  else await within(clock, waitMs, first);
+  let given = false;
+  const next = () => {
+    if (given) return source.next();
+    given = true;
+    return first;
+  };
+  const leave = async (): Promise<IteratorResult<T>> => (await source.return?.()) ?? { done: true, value: undefined };
+  const all = { next, return: leave, [Symbol.asyncIterator]: () => all };
+  return all;
+}
+
+/** Options of a body that is under way until it is over. */
+export function held(
+  { var: { under } }: ApiContext,
+  { clock }: AnswerParts,
+): Pick<PullOptions, "clock" | "abort" | "done"> {
+  return { clock, abort: (why) => under.abort(why), done: under.hold() };
+}
+
+export const DOWNLOAD: HeaderFields = { "content-disposition": "attachment", "content-security-policy": "sandbox" };
+
+export function bytesBody(
+  source: AsyncIterator<Uint8Array>,
+  context: ApiContext,
+  parts: AnswerParts,
+): ReadableStream<Uint8Array> {
+  return pulled(source, held(context, parts));
+}
+
+export function bytesAnswer(name: RowName, parts: AnswerParts): Answer {
+  const type = name === "archiveOut" ? "application/x-tar" : "application/octet-stream";
+  return async (context, _asked, _fields, call) => {
+    const source = await begun<Uint8Array>(call, parts, null);
+    return stream(bytesBody(source, context, parts), type, DOWNLOAD);
+  };
+}

@@ -1,0 +1,90 @@
+/** Accounts, their keys and what they did: rows over the store alone. Nobody gives a key more than their own may do. */
+import { nonce } from "../../base/id.ts";
+import type { Input, Scope } from "../../contract/route.ts";
+import type { AccountInfo, accountRoutes, NewToken } from "../../contract/routes/api/accounts.ts";
+import { WarrenError } from "../../errors.ts";
+import { mayDo } from "../access/gate.ts";
+import { mintToken, newAccount, newKey } from "../access/tokens.ts";
+import type { AppParts, RequestContext, RowCalls } from "../parts.ts";
+
+type Rows = typeof accountRoutes;
+type Asked = Pick<Input<Rows["createToken"]>, "label" | "scopes" | "expiresInDays">;
+
+function noAccount(id: string): WarrenError {
+  return new WarrenError("not_found", `there is no account ${id}`, { details: { field: "account", account: id } });
+}
+
+export function accountCalls({ store, clock }: Pick<AppParts, "store" | "clock">): RowCalls<keyof Rows> {
+  const create = async (account: string, by: RequestContext, asked: Asked): Promise<NewToken> => {
+    const { scopes = by.key.scopes.filter((scope) => scope !== "admin"), label, expiresInDays } = asked;
+    refuseMore(by, scopes);
+    const { key, told } = newKey(
+      mintToken(),
+      {
+        scopes: scopes.length > 0 ? scopes : ALL,
+        ...(label === undefined ? {} : { label }),
+        ...(expiresInDays === undefined ? {} : { expiresInDays }),
+      },
+      clock.wallMs(),
+    );
+    await store.createKey(account, key);
+    return told;
+  };
+  const existing = async (id: string): Promise<AccountInfo> => {
+    const account = await store.account(id);
+    if (account === null) throw noAccount(id);
+    return account;
+  };
+  return {
+    me: async ({ account: id, key }) => {
+      const { sandboxes, vcpus, memoryMib } = await store.inUse(id);
+      const { prefix, label, scopes, account } = key;
+      return { account, key: { prefix, label, scopes: [...scopes] }, usage: { sandboxes, vcpus, memoryMb: memoryMib } };
+    },
+    tokens: async ({ account }) => ({ items: await store.keys(account) }),
+    createToken: (by, asked) => create(by.account, by, asked),
+    revokeToken: async ({ account }, { prefix }) => {
+      if (await store.revokeKey(account, prefix)) return;
+      throw new WarrenError("not_found", `there is no API key ${prefix}`, { details: { field: "prefix", prefix } });
+    },
+    audit: async ({ account, key }, { limit = 100, before = null }) => {
+      const whose = key.scopes.includes("admin") ? null : account;
+      return { items: await store.auditLog(whose, { limit, before }) };
+    },
+    accounts: async () => ({ items: await store.accounts() }),
+    createAccount: async (_by, { id = `a-${nonce()}`, name, quota = {}, creditUsd = null }) => {
+      const account = newAccount({ id, name, creditUsd }, quota, clock.wallMs());
+      await store.createAccount(account);
+      return account;
+    },
+    account: (_by, { account }) => existing(account),
+    updateAccount: async (_by, { account, ...change }) => {
+      const updated = await store.updateAccount(account, change);
+      if (updated === null) throw noAccount(account);
+      return updated;
+    },
+    createAccountToken: async (by, { account, ...asked }) => {
+      await existing(account);
+      return create(account, by, asked);
+    },
+  };
+}
+
+/** What a key of an administrator makes when nobody says what it may do. */
+const ALL: readonly Scope[] = [
+  "sandbox:read",
+  "sandbox:write",
+  "template:read",
+  "template:write",
+  "account:read",
+  "account:write",
+  "billing:read",
+];
+
+/** @throws {WarrenError} `forbidden` */
+function refuseMore({ key }: RequestContext, scopes: readonly Scope[]): void {
+  const scope = scopes.find((one) => !mayDo(key, one));
+  if (scope === undefined) return;
+  const says = `a key cannot give what it lacks: ${key.prefix}… has not the scope ${scope}`;
+  throw new WarrenError("forbidden", says, { details: { field: "scopes", scope } });
+}
