@@ -175,7 +175,7 @@ test("Closures: embedded use needs no web framework and no database, a client no
   for (const target of closure("src/index.ts")) {
     if (/^(hono|drizzle|postgres|@electric-sql)/.test(target)) offenders.push(`src/index.ts reaches ${target}`);
   }
-  for (const root of ["src/sandbox.ts", "src/sdk/client.ts"]) {
+  for (const root of ["src/sandbox.ts", "src/client.ts"]) {
     for (const target of closure(root)) {
       if (/^(bun$|bun:|node:)|^src\/(engine|host|driver)\//.test(target)) offenders.push(`${root} reaches ${target}`);
     }

@@ -40,6 +40,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   db: ["shared", "meter", "src/api/store.ts"],
   api: ["shared", "sandbox", "meter"],
   sdk: ["shared", "sandbox"],
+  client: ["shared", "sandbox", "sdk"],
   config: ["shared"],
   cli: ["*"],
   compose: ["*"],

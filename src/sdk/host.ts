@@ -1,0 +1,34 @@
+/** `SandboxHost` and `ApiHost` over HTTP: one call for each row of the table, and nothing that the table does not say. */
+import type { CallOptions, Route } from "../contract/route.ts";
+import type { SandboxHost } from "../contract/routes.ts";
+import { type ApiHost, type RowName, table } from "../contract/table.ts";
+import { answered } from "./answer.ts";
+import { dialed } from "./dial.ts";
+import { exchange, type Server } from "./exchange.ts";
+import { requestOf } from "./request.ts";
+
+type Call = (input: Readonly<Record<string, unknown>>, options?: CallOptions) => Promise<unknown>;
+
+function madeBy(name: RowName, value: unknown): string[] {
+  if (name === "create") return [(value as { id: string }).id];
+  if (name !== "fork" && name !== "forkTree") return [];
+  return (value as { children: { id: string }[] }).children.map(({ id }) => id);
+}
+
+function callOf(server: Server, name: RowName): Call {
+  const { upload, returns }: Route = table[name];
+  const isSocket = upload === true && returns === "bytes";
+  return async (input, { signal, began } = {}) => {
+    const request = requestOf(name, input);
+    if (isSocket) return dialed(server, request, signal);
+    const value = await answered(request, await exchange(server, request, signal), server.clock);
+    if (began !== undefined) for (const id of madeBy(name, value)) began(id); // no earlier than the answer
+    return value;
+  };
+}
+
+/** Rows that are WebSockets of their own kind are not among the calls: see their paths in the table. */
+export function hostOf(server: Server): SandboxHost & ApiHost {
+  const rows = (Object.entries(table) as [RowName, Route][]).filter(([, { returns }]) => returns !== "socket");
+  return Object.fromEntries(rows.map(([name]) => [name, callOf(server, name)])) as unknown as SandboxHost & ApiHost;
+}
