@@ -2,6 +2,7 @@
 
 import type { BakeEvent } from "../contract/routes/templates.ts";
 import type { SandboxHost } from "../contract/routes.ts";
+import { isWarrenError } from "../errors.ts";
 import type { Io } from "./ground/io.ts";
 import { escapeLine } from "./text/escape.ts";
 import { duration } from "./text/format.ts";
@@ -44,6 +45,7 @@ export async function showBake(
   return steps;
 }
 
+/** The same; a key of a server's that may not bake leaves that to the create. */
 export async function withTemplate(
   io: Io,
   host: SandboxHost,
@@ -51,5 +53,9 @@ export async function withTemplate(
   size: Size,
   signal: AbortSignal,
 ): Promise<void> {
-  await showBake(io, host, name, size, signal);
+  try {
+    await showBake(io, host, name, size, signal);
+  } catch (cause) {
+    if (!isWarrenError(cause, "forbidden")) throw cause;
+  }
 }

@@ -11,7 +11,7 @@ import type { Row } from "../../batch/row.ts";
 import { type Summary, Tally } from "../../batch/summary.ts";
 import { WarrenError } from "../../errors.ts";
 import { given } from "../arguments.ts";
-import { showBake } from "../bake-first.ts";
+import { withTemplate } from "../bake-first.ts";
 import { egressOf } from "../egress.ts";
 import { EXIT } from "../exits.ts";
 import type { Opened } from "../ground/ground.ts";
@@ -45,7 +45,7 @@ export async function runBatch(verb: Verb, items: string | null, flags: BatchFla
   const { template, cpu, memory: memoryMb, concurrency, ttl: ttlSeconds } = flags;
   return withHost(verb, true, (host, opened) =>
     interruptible(io, async (signal) => {
-      await showBake(io, host, template, given({ cpu, memoryMb }), signal);
+      await withTemplate(io, host, template, given({ cpu, memoryMb }), signal);
       const view = new BatchView(io.clock, source.total);
       await using progress = new Progress(io, () => view.status());
       const stopping = () => void progress.note("warren: stopping; finished rows are kept. Once more ends it at once");

@@ -5,14 +5,17 @@ import { given } from "../../arguments.ts";
 import type { Define, Verb } from "../../verb.ts";
 import { type NewKeyFlags, newKeyInput, newKeyOptions, tellNewKey } from "./keys.ts";
 
+/** Options cannot be null. */
+type Bound = number | "none";
+
 interface Options {
   readonly name?: string;
-  readonly sandboxes?: number | null;
-  readonly vcpus?: number | null;
-  readonly memory?: number | null;
-  readonly storage?: number | null;
-  readonly rate?: number | null;
-  readonly credit?: string | null;
+  readonly sandboxes?: Bound;
+  readonly vcpus?: Bound;
+  readonly memory?: Bound;
+  readonly storage?: Bound;
+  readonly rate?: Bound;
+  readonly credit?: string;
   readonly suspend?: boolean;
   readonly resume?: boolean;
   readonly json?: boolean;
@@ -28,15 +31,14 @@ Examples:
 
 Numbers that are \`none\` are without a bound.`;
 
-function bound(text: string): number | null {
-  if (text === "none") return null;
+function bound(text: string): Bound {
+  if (text === "none") return text;
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError("allowed is a whole number, or none.");
 }
 
-function credit(text: string): string | null {
-  if (text === "none") return null;
-  if (/^\d{1,12}(\.\d{1,12})?$/.test(text)) return text;
+function credit(text: string): string {
+  if (text === "none" || /^\d{1,12}(\.\d{1,12})?$/.test(text)) return text;
   throw new InvalidArgumentError("allowed is an amount of US dollars such as 25 or 0.50, or none.");
 }
 
@@ -80,8 +82,13 @@ export const defineAccounts: Define = (program, verb) => {
 };
 
 function quotaOf({ sandboxes, vcpus, memory, storage, rate }: Options): { quota?: Partial<Quota> } {
-  const quota = given({ sandboxes, vcpus, memoryMb: memory, storageMb: storage, requestsPerSecond: rate });
+  const asked = given({ sandboxes, vcpus, memoryMb: memory, storageMb: storage, requestsPerSecond: rate });
+  const quota = Object.fromEntries(Object.entries(asked).map(([name, of]) => [name, of === "none" ? null : of]));
   return Object.keys(quota).length === 0 ? {} : { quota };
+}
+
+function creditOf({ credit: of }: Options): { creditUsd?: string | null } {
+  return of === undefined ? {} : { creditUsd: of === "none" ? null : of };
 }
 
 function rowOf({ id, name, suspended, quota, creditUsd }: AccountInfo): string[] {
@@ -115,7 +122,7 @@ async function list(verb: Verb, isJson: boolean): Promise<void> {
 async function make(verb: Verb, id: string, options: Options): Promise<void> {
   const { print, printJson } = await import("../../ground/io.ts");
   const { withServer } = await import("../../verb.ts");
-  const input = { id, name: options.name ?? id, ...quotaOf(options), ...given({ creditUsd: options.credit }) };
+  const input = { id, name: options.name ?? id, ...quotaOf(options), ...creditOf(options) };
   const made = await withServer(verb, (api) => api.createAccount(input));
   return options.json === true ? printJson(verb.io, made) : print(verb.io, made.id);
 }
@@ -124,7 +131,7 @@ async function update(verb: Verb, account: string, options: Options): Promise<vo
   const { printJson } = await import("../../ground/io.ts");
   const { withServer } = await import("../../verb.ts");
   const suspended = options.suspend === true ? true : options.resume === true ? false : undefined;
-  const change = { ...quotaOf(options), ...given({ name: options.name, creditUsd: options.credit, suspended }) };
+  const change = { ...quotaOf(options), ...creditOf(options), ...given({ name: options.name, suspended }) };
   const now = await withServer(verb, (api) => api.updateAccount({ account, ...change }));
   return options.json === true ? printJson(verb.io, now) : tell(verb.io, [now]);
 }
