@@ -58,7 +58,7 @@ export const STATUS = {
 } as const satisfies Record<ErrorCode, HttpStatus>;
 
 /** Codes of something that a caller names. */
-const NAMES: ReadonlySet<ErrorCode> = new Set(["not_found", "template_not_found"]);
+export const NAMES: ReadonlySet<ErrorCode> = new Set(["not_found", "template_not_found"]);
 
 /**
  * What an error of this row is over HTTP. `details.field` says what was named, where a row names things both in its path and
