@@ -34,6 +34,7 @@ interface Waiting extends Delivery {
   tries: number;
 }
 
+const ENDED = /^(deleted|failed)$/;
 const iso = (ms: number) => new Date(ms).toISOString();
 
 export class MemoryStore implements Store {
@@ -177,7 +178,7 @@ export class MemoryStore implements Store {
     if (owner.suspended) return { kind: "suspended" };
     if (owner.creditUsd !== null && Number(owner.creditUsd) <= 0)
       return { kind: "no-credit", creditUsd: owner.creditUsd };
-    const now = this.#inUse(account);
+    const now = this.#inUse(account, bookings);
     const asked = {
       sandboxes: bookings.length,
       vcpus: bookings.reduce((sum, { cpu }) => sum + cpu, 0),
@@ -203,7 +204,10 @@ export class MemoryStore implements Store {
 
   async describe(account: string, infos: readonly SandboxInfo[]): Promise<void> {
     this.#called("describe");
-    for (const info of infos) this.#row(account, info.id, info.cpu, info.memoryMb).info = info;
+    for (const info of infos) {
+      const row = this.#row(account, info.id, info.cpu, info.memoryMb);
+      if (row.account === account) row.info = info;
+    }
   }
 
   #row(account: string, id: string, cpu: number, memoryMib: number): Row {
@@ -213,10 +217,10 @@ export class MemoryStore implements Store {
     return row;
   }
 
-  #inUse(account: string): InUse {
+  #inUse(account: string, but: readonly Booking[] = []): InUse {
     let [sandboxes, vcpus, memoryMib, storageMib] = [0, 0, 0, 0];
-    for (const row of this.#rows.values()) {
-      if (row.account !== account || row.endedAtMs !== null) continue;
+    for (const [id, row] of this.#rows) {
+      if (row.account !== account || row.endedAtMs !== null || but.some((one) => one.id === id)) continue;
       sandboxes += 1;
       if (last(row)?.to === "hibernated") continue;
       vcpus += row.cpu;
@@ -236,9 +240,10 @@ export class MemoryStore implements Store {
     this.#called("record");
     for (const move of moves) {
       const row = this.#row(move.account, move.sandbox, move.cpu, move.memoryMib);
+      if (row.account !== move.account) continue;
       row.moves.set(move.sequence, move);
       const end = last(row);
-      if (end !== undefined && /^(deleted|failed)$/.test(end.to)) row.endedAtMs ??= end.wallMs;
+      if (end !== undefined && ENDED.test(end.to)) row.endedAtMs ??= end.wallMs;
     }
   }
 
@@ -257,13 +262,8 @@ export class MemoryStore implements Store {
     if (row?.account !== account) return null;
     return sorted(row)
       .slice(-tail)
-      .map((m) => ({
-        sequence: m.sequence,
-        at: iso(m.wallMs),
-        type: m.event,
-        from: m.from,
-        to: m.to,
-        reason: m.reason,
+      .map(({ sequence, wallMs, event, from, to, reason }) => ({
+        ...{ sequence, at: iso(wallMs), type: event, from, to, reason },
       }));
   }
 
@@ -272,7 +272,8 @@ export class MemoryStore implements Store {
     const row = this.#rows.get(sandbox);
     if (row?.account !== account || row.endedAtMs === null || row.info === null) return null;
     const end = last(row);
-    if (end === undefined) return { ...row.info, state: "failed", reason: "its end was not seen" };
+    if (end === undefined || !ENDED.test(end.to))
+      return { ...row.info, state: "failed", reason: "its end was not seen" };
     return { ...row.info, state: end.to, reason: end.reason };
   }
 

@@ -1,0 +1,144 @@
+/** What is left of a sandbox: as it was last told of, closed when nobody saw its end, forgotten in time; what it keeps on disk. */
+import { describe, expect, test } from "bun:test";
+import type { Stored } from "../../../src/contract/stored.ts";
+import { account, booking, LIFE, movesOf, newId, type StoreForm, sandboxInfo, T0, UNLIMITED } from "./world.ts";
+
+export function endedCases(form: () => StoreForm, skips: { readonly meter?: string }): void {
+  const metered = test.skipIf(skips.meter !== undefined);
+  const because = skips.meter === undefined ? "" : ` [skipped: ${skips.meter}]`;
+
+  describe("what has ended", () => {
+    test("Store.endedSandbox is the sandbox as last described, with how it ended", async () => {
+      const { store } = form();
+      const mine = await account(store);
+      const one = booking();
+      await store.admit(mine, [one], null);
+      await store.describe(mine, [sandboxInfo(one.id), sandboxInfo(one.id, { notes: ["newer"] })]);
+      expect(await store.endedSandbox(mine, one.id)).toBeNull();
+      await store.record(movesOf(mine, one.id, LIFE));
+      const { reason } = { reason: "closed" };
+      const ended = sandboxInfo(one.id, { notes: ["newer"], state: "deleted", reason });
+      expect(await store.endedSandbox(mine, one.id)).toEqual(ended);
+      await store.describe(mine, [sandboxInfo(one.id, { metadata: {} })]);
+      expect(await store.endedSandbox(mine, one.id)).toEqual({ ...ended, notes: ["a note"], metadata: {} });
+      expect(await store.endedSandbox(mine, "sb_never")).toBeNull();
+    });
+
+    test("Store.describe before the first move, or without a booking, is kept too", async () => {
+      const { store } = form();
+      const mine = await account(store);
+      const id = newId();
+      await store.describe(mine, [sandboxInfo(id)]);
+      await store.describe(mine, []);
+      expect((await store.inUse(mine)).sandboxes).toBe(1);
+      await store.record(movesOf(mine, id, LIFE));
+      expect((await store.endedSandbox(mine, id))?.state).toBe("deleted");
+      expect((await store.inUse(mine)).sandboxes).toBe(0);
+    });
+
+    test("Store.reconcile closes what is open and does not live, and leaves the rest", async () => {
+      const { store } = form();
+      const mine = await account(store);
+      const [booked, ran, lives, ended] = [newId(), newId(), newId(), newId()];
+      await store.admit(mine, [booking({ id: booked })], null);
+      for (const id of [ran, lives]) await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
+      await store.record(movesOf(mine, ended, LIFE));
+      await store.describe(
+        mine,
+        [ran, lives, ended].map((id) => sandboxInfo(id)),
+      );
+      expect(await store.reconcile(new Set([lives]), T0 + 10_040)).toBeGreaterThanOrEqual(2);
+      expect((await store.inUse(mine)).sandboxes).toBe(1);
+      expect(await store.endedSandbox(mine, ran)).toMatchObject({ state: "failed", reason: "its end was not seen" });
+      expect(await store.endedSandbox(mine, lives)).toBeNull();
+      expect((await store.endedSandbox(mine, ended))?.reason).toBe("closed");
+      expect(await store.reconcile(new Set([lives]), T0 + 10_040)).toBe(0);
+      expect(await store.reconcile(new Set(), T0 + 10_040)).toBe(1);
+    });
+
+    metered(`Store.reconcile charges up to the instant that it is given, by the wall clock${because}`, async () => {
+      const { store, meter } = form();
+      const mine = await account(store);
+      const id = newId();
+      await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
+      expect((await meter?.(id))?.open).toEqual({ sinceMs: 40n, vcpus: 1, memoryMib: 512 });
+      await store.reconcile(new Set(), T0 + 10_040);
+      expect(await meter?.(id)).toEqual({
+        closed: { vcpuMs: 10_000n, memoryMibMs: 5_120_000n, egressBytes: 0n },
+        open: null,
+      });
+    });
+
+    test("Store.forget forgets what ended before, and what was asked and done before", async () => {
+      const { store } = form();
+      const mine = await account(store);
+      const [old, late, open] = [newId(), newId(), newId()];
+      const key = { key: "k", requestHash: "h" };
+      await store.admit(mine, [booking({ id: old })], key);
+      await store.record([...movesOf(mine, old, LIFE), ...movesOf(mine, open, LIFE.slice(0, 2))]);
+      await store.record(movesOf(mine, late, LIFE).map((move) => ({ ...move, wallMs: move.wallMs + 1e6 })));
+      const entry = {
+        at: new Date(T0).toISOString(),
+        account: mine,
+        actor: "a",
+        action: "x",
+        target: null,
+        status: 200,
+      };
+      await store.audit([
+        { ...entry, requestId: "old" },
+        { ...entry, at: new Date(T0 + 1e6).toISOString(), requestId: "late" },
+      ]);
+      expect(await store.forget(T0 + 1e6)).toBeGreaterThanOrEqual(1 + 4 + 1);
+      expect(await store.events(mine, old, 10)).toBeNull();
+      expect((await store.events(mine, late, 10))?.length).toBe(4);
+      expect((await store.events(mine, open, 10))?.length).toBe(2);
+      expect((await store.auditLog(mine, { limit: 10, before: null })).map(({ requestId }) => requestId)).toEqual([
+        "late",
+      ]);
+      expect(await store.forget(T0 + 1e6)).toBe(0);
+      expect((await store.admit(mine, [booking()], key)).kind).toBe("booked");
+    });
+
+    metered(`Store.forget keeps what was used, and counts nothing again that comes once more${because}`, async () => {
+      const { store, meter } = form();
+      const mine = await account(store, { creditUsd: "1" });
+      const id = newId();
+      const rows = movesOf(mine, id, LIFE);
+      await store.record(rows);
+      const [credit, used] = [(await store.account(mine))?.creditUsd, await meter?.(id)];
+      expect(used?.closed.vcpuMs).toBe(60_000n);
+      await store.forget(T0 + 1e6);
+      await store.record(rows);
+      expect(await meter?.(id)).toEqual(used ?? null);
+      expect((await store.account(mine))?.creditUsd).toBe(credit ?? null);
+      expect(await store.events(mine, id, 10)).toBeNull();
+    });
+  });
+
+  describe("recordStored", () => {
+    const MIB = 1024 * 1024;
+    const row = (mine: string, change: Partial<Stored>): Stored => ({
+      ...{ kind: "volume", id: "v", account: mine, sizeBytes: 0, monotonicMs: 0, wallMs: T0 },
+      ...change,
+    });
+
+    test("Store.recordStored counts the last size of each thing, in whole MiB, once", async () => {
+      const { store } = form();
+      const mine = await account(store, { quota: { ...UNLIMITED, storageMb: 1 } });
+      const rows = [
+        row(mine, { sizeBytes: 10 * MIB, wallMs: T0 + 1, monotonicMs: 1 }),
+        row(mine, { sizeBytes: 20 * MIB, wallMs: T0 + 2, monotonicMs: 2 }),
+        row(mine, { kind: "snapshot", id: "v", sizeBytes: MIB + 1, wallMs: T0 + 3, monotonicMs: 3 }),
+        row(mine, { kind: "image", id: "sb", sizeBytes: 5 * MIB, wallMs: T0 + 3, monotonicMs: 3 }),
+        row(mine, { kind: "image", id: "sb", sizeBytes: 0, wallMs: T0 + 4, monotonicMs: 4 }),
+      ];
+      await store.recordStored(rows);
+      expect((await store.inUse(mine)).storageMib).toBe(22);
+      await store.recordStored(rows);
+      await store.recordStored([]);
+      expect((await store.inUse(mine)).storageMib).toBe(22);
+      await store.recordStored([row("nobody-knows", { sizeBytes: 1 })]);
+    });
+  });
+}
