@@ -9,7 +9,7 @@ import { Keys } from "./access/keys.ts";
 import { Requests } from "./access/under-way.ts";
 import { accountCalls } from "./calls/accounts.ts";
 import { runCalls } from "./calls/run.ts";
-import { mountRows } from "./dispatch.ts";
+import { type AnyCall, mountRows } from "./dispatch.ts";
 import { answerAll } from "./outermost.ts";
 import { mountPages } from "./pages.ts";
 import type { ApiEnv, ApiHono, ApiServer, AppParts, Edge, SocketEnd } from "./parts.ts";
@@ -30,17 +30,22 @@ export function createApp(parts: AppParts, makeEdge: ((parts: AppParts) => Edge)
   const { store, clock, log, settings } = parts;
   const keys = new Keys(store, clock, log);
   const audit = new Audit(store, clock, log);
-  const requests = new Requests();
-  const tenancy = new Tenancy(parts);
-  const gate = createGate({ keys, clock, settings, requests, hostOf: (key, request) => tenancy.hostOf(key, request) });
   const edge = makeEdge?.(parts) ?? null;
+  const requests = new Requests((kind) => edge?.opened(kind) ?? (() => undefined));
+  const hostFor = (account: string) => {
+    const host = parts.hostFor(account);
+    return edge?.watched(host, account) ?? host;
+  };
+  const tenancy = new Tenancy({ ...parts, hostFor });
+  const gate = createGate({ keys, clock, settings, requests, hostOf: (key, request) => tenancy.hostOf(key, request) });
   const hono: ApiHono = new Hono<ApiEnv>({ strict: false });
 
-  answerAll(hono, { parts, audit, requests });
+  answerAll(hono, { parts, audit, requests, edge });
   mountPages(hono, parts, requests);
   edge?.mount(hono, gate);
   const calls = { ...runCalls(), ...accountCalls(parts), ...edge?.calls };
-  mountRows(hono, { ...parts, gate, calls: new Map(Object.entries(calls)) as never, sockets: socketCalls(parts) });
+  const named = new Map(Object.entries(calls)) as ReadonlyMap<string, unknown> as ReadonlyMap<string, AnyCall>;
+  mountRows(hono, { ...parts, gate, calls: named, sockets: socketCalls(parts) });
 
   return {
     fetch: (request, server) => hono.fetch(request, { server }),

@@ -4,8 +4,10 @@
  */
 import type { Route } from "../contract/route.ts";
 import { type RowName, table } from "../contract/table.ts";
+import { namedOnWire } from "../contract/wire/fields.ts";
 import { wireOf } from "../contract/wire/wire.ts";
-import { WarrenError } from "../errors.ts";
+import { isWarrenError, WarrenError } from "../errors.ts";
+import { empty } from "./answers/answer.ts";
 import { answerOf } from "./answers/rows.ts";
 import type { ApiContext, ApiHono, AppParts, Gate, RequestContext } from "./parts.ts";
 import { type Fields, fieldsOf } from "./request.ts";
@@ -14,7 +16,7 @@ import { uploaded } from "./streams/upload.ts";
 /** A row that is called with what was read of its request. */
 export type AnyCall = (context: RequestContext, input: unknown) => Promise<unknown>;
 /** A row that is a WebSocket: what it answers with, once upgraded. */
-export type SocketCall = (context: ApiContext, asked: RequestContext, input: unknown) => Response;
+export type SocketCall = (context: ApiContext, asked: RequestContext, input: unknown) => Promise<Response>;
 
 export interface Dispatch extends Pick<AppParts, "clock" | "log" | "settings" | "pricePerSecondUsd"> {
   readonly gate: Gate;
@@ -54,6 +56,7 @@ export function mountRows(hono: ApiHono, parts: Dispatch): void {
   for (const [path, known] of methods) {
     const allow = [...known, ...(known.has("GET") ? ["HEAD"] : []), "OPTIONS"].sort().join(", ");
     hono.all(path, ({ req }) => {
+      if (req.method === "OPTIONS") return empty(204, { allow });
       throw new WarrenError("method_not_allowed", `${req.method} is not for this path: ${allow}`, {
         details: { allow },
       });
@@ -77,7 +80,13 @@ function handlerOf(name: RowName, route: Route, parts: Dispatch): (context: ApiC
     vars.entry.target = targetOf(fields);
     const socket = parts.sockets.get(name);
     if (socket !== undefined) return socket(context, asked, fields.input);
-    return answer(context, asked, fields, () => call(name, route, parts, context, asked, fields));
+    return answer(context, asked, fields, async () => {
+      try {
+        return await call(name, route, parts, context, asked, fields);
+      } catch (cause) {
+        throw isWarrenError(cause) ? namedOnWire(name, cause) : cause;
+      }
+    });
   };
 }
 

@@ -5,16 +5,17 @@ import { isWarrenError, WarrenError } from "../errors.ts";
 import type { Audit } from "./access/audit.ts";
 import type { Requests } from "./access/under-way.ts";
 import { failure, logged, told } from "./answers/answer.ts";
-import type { ApiContext, ApiHono, AppParts, Entry } from "./parts.ts";
+import type { ApiContext, ApiHono, AppParts, Edge, Entry } from "./parts.ts";
 import { refuseLarge, requestIdOf } from "./request.ts";
 
 interface Outer {
   readonly parts: AppParts;
   readonly audit: Audit;
   readonly requests: Requests;
+  readonly edge: Edge | null;
 }
 
-export function answerAll(hono: ApiHono, { parts, audit, requests }: Outer): void {
+export function answerAll(hono: ApiHono, { parts, audit, requests, edge }: Outer): void {
   const { clock, log } = parts;
   hono.use("*", async (context, next) => {
     const request = context.req.raw;
@@ -34,7 +35,9 @@ export function answerAll(hono: ApiHono, { parts, audit, requests }: Outer): voi
     const { status } = context.res;
     context.res.headers.set("x-request-id", requestId);
     const { row, account, key, target, changes } = entry;
-    const ms = Math.round((clock.monotonicMs() - beganMs) * 10) / 10;
+    const durationMs = clock.monotonicMs() - beganMs;
+    if (row !== null) edge?.answered(row, status, durationMs);
+    const ms = Math.round(durationMs * 10) / 10;
     log.info("request", { request: requestId, method: request.method, row, account, key, status, ms });
     if (changes && row !== null && key !== null)
       audit.add({
@@ -51,7 +54,7 @@ export function answerAll(hono: ApiHono, { parts, audit, requests }: Outer): voi
   hono.onError((cause, context) => failed(context as ApiContext, cause, parts));
 }
 
-function failed(context: ApiContext, cause: unknown, { log, clock: _clock }: AppParts): Response {
+function failed(context: ApiContext, cause: unknown, { log }: AppParts): Response {
   const requestId = context.get("requestId");
   const { row } = context.get("entry");
   const error = told(cause);

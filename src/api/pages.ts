@@ -1,7 +1,9 @@
 /** What is no row: health, version, the OpenAPI document, and what browsers of other origins are told. */
 
+import { openapi } from "../contract/openapi.ts";
 import type { Requests } from "./access/under-way.ts";
 import { empty, json } from "./answers/answer.ts";
+import { DOCS_POLICY, DOCS_SCRIPT, docsPage } from "./docs.ts";
 import type { ApiContext, ApiHono, AppParts } from "./parts.ts";
 
 const ALLOWED_HEADERS = "authorization, content-type, x-api-key, x-request-id, idempotency-key, range, last-event-id";
@@ -22,6 +24,27 @@ export function mountPages(hono: ApiHono, parts: AppParts, requests: Requests): 
     return json(body, isReady ? 200 : 503, isReady ? {} : { "retry-after": "5" });
   });
   hono.get("/version", () => json({ version: settings.version, node: settings.node }, 200));
+  mountDocs(hono, settings.version);
+}
+
+/** The document is made when it is first asked for: it is large, and most servers are never asked. */
+function mountDocs(hono: ApiHono, version: string): void {
+  let document: Record<string, unknown> | null = null;
+  const page = (body: string, type: string) =>
+    new Response(body, {
+      headers: {
+        "content-type": `${type}; charset=utf-8`,
+        "content-security-policy": DOCS_POLICY,
+        "cache-control": "public, max-age=600",
+        "x-content-type-options": "nosniff",
+      },
+    });
+  hono.get("/openapi.json", () => {
+    document ??= openapi({ version });
+    return json(document, 200);
+  });
+  hono.get("/docs", async () => page((await docsPage()).html, "text/html"));
+  hono.get(DOCS_SCRIPT, async () => page((await docsPage()).script, "text/javascript"));
 }
 
 /** Off by default: a page of another origin then reads nothing, and can send no key. */

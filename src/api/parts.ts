@@ -120,8 +120,8 @@ export type ApiServer = Bun.Server<SocketEnd>;
 export interface UnderWay {
   readonly signal: AbortSignal;
   abort(why: unknown): void;
-  /** It goes on after its handler, as a stream or a socket, until the result is called. */
-  hold(): () => void;
+  /** It goes on after its handler, as a `stream` or a `socket` for the metrics, until the result is called. */
+  hold(kind?: string): () => void;
 }
 
 /** What the access log and the audit say of a request; filled in as it becomes known. */

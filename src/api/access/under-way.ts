@@ -5,8 +5,14 @@ import type { UnderWay } from "../parts.ts";
 
 export class Requests {
   readonly #open = new Map<object, AbortController>();
+  readonly #opened: (kind: string) => () => void;
   #closing = false;
   #empty = Promise.withResolvers<void>();
+
+  /** `opened` is told of what goes on after its handler, and its result of the end. */
+  constructor(opened: (kind: string) => () => void = () => () => undefined) {
+    this.#opened = opened;
+  }
 
   get closing(): boolean {
     return this.#closing;
@@ -18,19 +24,26 @@ export class Requests {
 
   /** One more, and what ends it. `gone` aborts when its client is gone. */
   begin(gone: AbortSignal): { readonly under: UnderWay; readonly end: () => void } {
-    const controller = new AbortController();
-    const hold = () => {
+    const ending = new AbortController();
+    const keep = () => {
       const token = {};
-      this.#open.set(token, controller);
+      this.#open.set(token, ending);
       return () => {
         if (this.#open.delete(token) && this.#open.size === 0) this.#empty.resolve();
       };
     };
-    const left = () => controller.abort(new WarrenError("cancelled", "the client is gone"));
+    const hold = (kind?: string) => {
+      const [release, closed] = [keep(), kind === undefined ? () => undefined : this.#opened(kind)];
+      return () => {
+        closed();
+        release();
+      };
+    };
+    const left = () => ending.abort(new WarrenError("cancelled", "the client is gone"));
     if (gone.aborted) left();
     else gone.addEventListener("abort", left, { once: true });
-    const abort = (why: unknown) => controller.abort(why);
-    return { under: { signal: controller.signal, abort, hold }, end: hold() };
+    const abort = (why: unknown) => ending.abort(why);
+    return { under: { signal: ending.signal, abort, hold }, end: keep() };
   }
 
   /** Refuses new ones, waits for those under way, and after `drainMs` aborts them. */
@@ -38,8 +51,8 @@ export class Requests {
     this.#closing = true;
     if (this.#open.size === 0) return;
     const late = () => {
-      for (const controller of [...this.#open.values()])
-        controller.abort(new WarrenError("shutting_down", "the server is ending"));
+      for (const ending of [...this.#open.values()])
+        ending.abort(new WarrenError("shutting_down", "the server is ending"));
       this.#empty.resolve();
     };
     const cancel = clock.after(drainMs, late);

@@ -4,7 +4,7 @@ import type { Route } from "../../contract/route.ts";
 import { errorBody, statusOf } from "../../contract/status.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 
-const COMMON = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const;
+const ALWAYS = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const;
 /** Seconds after which to try again, where a failure does not say. */
 const RETRY_AFTER: Readonly<Partial<Record<WarrenError["code"], number>>> = {
   capacity_exhausted: 5,
@@ -22,12 +22,12 @@ export type HeaderFields = Readonly<Record<string, string>>;
 export function json(value: unknown, status: number, headers: HeaderFields = {}): Response {
   return new Response(JSON.stringify(value), {
     status,
-    headers: { ...COMMON, "content-type": "application/json; charset=utf-8", ...headers },
+    headers: { ...ALWAYS, "content-type": "application/json; charset=utf-8", ...headers },
   });
 }
 
 export function empty(status: number, headers: HeaderFields = {}): Response {
-  return new Response(null, { status, headers: { ...COMMON, ...headers } });
+  return new Response(null, { status, headers: { ...ALWAYS, ...headers } });
 }
 
 export function stream(
@@ -36,7 +36,7 @@ export function stream(
   headers: HeaderFields = {},
   status = 200,
 ): Response {
-  return new Response(body, { status, headers: { ...COMMON, "content-type": type, ...headers } });
+  return new Response(body, { status, headers: { ...ALWAYS, "content-type": type, ...headers } });
 }
 
 /** What a caller is told of any failure: what is no `WarrenError` is a bug here, and stays here. */

@@ -40,7 +40,7 @@ export function held(
   { var: { under } }: ApiContext,
   { clock }: AnswerParts,
 ): Pick<PullOptions, "clock" | "abort" | "done"> {
-  return { clock, abort: (why) => under.abort(why), done: under.hold() };
+  return { clock, abort: (why) => under.abort(why), done: under.hold("stream") };
 }
 
 export const DOWNLOAD: HeaderFields = { "content-disposition": "attachment", "content-security-policy": "sandbox" };

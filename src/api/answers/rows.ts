@@ -4,13 +4,13 @@ import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import { errorBody } from "../../contract/status.ts";
 import type { RowName } from "../../contract/table.ts";
 import type { WireRow } from "../../contract/wire/codec.ts";
-import { sandboxesIn, successOf, wireOf } from "../../contract/wire/wire.ts";
+import { sandboxesIn, successOf } from "../../contract/wire/wire.ts";
 import { WarrenError } from "../../errors.ts";
 import { BOUNDS } from "../bounds.ts";
 import { pulled } from "../streams/pull.ts";
 import { blocks, errorBlock, PING } from "../streams/sse.ts";
 import { empty, json, logged, stream, told } from "./answer.ts";
-import { type Answer, type AnswerParts, begun, bytesAnswer, bytesBody, held } from "./bytes.ts";
+import { type Answer, type AnswerParts, begun, bytesAnswer, held } from "./bytes.ts";
 import { fileAnswer } from "./files.ts";
 import { paged } from "./pages.ts";
 
@@ -53,22 +53,10 @@ function infosIn(value: unknown): readonly SandboxInfo[] {
   return children ?? [value as SandboxInfo];
 }
 
-/** Lists that end unless they are followed, and how they are told to who does not ask for events. */
-const FINITE: ReadonlyMap<RowName, "lines" | "list"> = new Map([
-  ["logs", "lines"],
-  ["events", "list"],
-]);
-
 function eventsAnswer(name: RowName, { events: codec }: WireRow, parts: AnswerParts): Answer {
-  const finite = FINITE.get(name);
-  return async (context, asked, { input, wire }, call) => {
+  return async (context, asked, { wire }, call) => {
     if (codec === null) throw new WarrenError("internal", `${name} has no events`);
-    const wantsEvents = context.req.header("accept")?.includes("text/event-stream") === true;
     const source = await begun<unknown>(call, parts, BOUNDS.firstEventMs);
-    if (finite !== undefined && input["follow"] !== true && !wantsEvents) {
-      if (finite === "list") return json(await listed(source, name, wire), 200);
-      return stream(bytesBody(lines(source), context, parts), "text/plain; charset=utf-8");
-    }
     const failed = (cause: unknown) => {
       const error = told(cause);
       logged(error, parts.log, asked.requestId);
@@ -78,16 +66,4 @@ function eventsAnswer(name: RowName, { events: codec }: WireRow, parts: AnswerPa
     const body = pulled(blocks(source, codec, wire), { ...held(context, parts), ping, failed });
     return stream(body, "text/event-stream; charset=utf-8", { "x-accel-buffering": "no" });
   };
-}
-
-async function listed(source: AsyncIterable<unknown>, name: RowName, wire: unknown): Promise<unknown[]> {
-  const encoder = wireOf(name).events?.encoder(wire);
-  const rows: unknown[] = [];
-  for await (const event of source) for (const { data } of encoder?.encode(event) ?? []) rows.push(data);
-  return rows;
-}
-
-async function* lines(source: AsyncIterable<unknown>): AsyncGenerator<Uint8Array> {
-  const encoder = new TextEncoder();
-  for await (const event of source) yield encoder.encode(`${(event as { line: string }).line}\n`);
 }
