@@ -2,6 +2,8 @@
 import type { CallOptions, Route } from "../contract/route.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import { type ApiHost, type RowName, table } from "../contract/table.ts";
+import { namedInContract } from "../contract/wire/fields.ts";
+import { isWarrenError } from "../errors.ts";
 import { answered } from "./answer.ts";
 import { dialed } from "./dial.ts";
 import { exchange, type Server } from "./exchange.ts";
@@ -18,12 +20,19 @@ function madeBy(name: RowName, value: unknown): string[] {
 function callOf(server: Server, name: RowName): Call {
   const { upload, returns }: Route = table[name];
   const isSocket = upload === true && returns === "bytes";
-  return async (input, { signal, began } = {}) => {
+  const call: Call = async (input, { signal, began } = {}) => {
     const request = requestOf(name, input);
     if (isSocket) return dialed(server, request, signal);
     const value = await answered(request, await exchange(server, request, signal), server.clock);
     if (began !== undefined) for (const id of madeBy(name, value)) began(id); // no earlier than the answer
     return value;
+  };
+  return async (input, options) => {
+    try {
+      return await call(input, options);
+    } catch (cause) {
+      throw isWarrenError(cause) ? namedInContract(name, cause) : cause;
+    }
   };
 }
 
