@@ -181,6 +181,46 @@ describe("warren, the launcher", () => {
     expect(run(["ls"])).toMatchObject({ code: 0, calls: ["bun install --frozen-lockfile", `${HANDED} ls`] });
   });
 
+  test("The launcher needs no root for what a server does, whichever way the server is named", () => {
+    tool("id", "echo 1000");
+    tool("sudo", 'echo "sudo" >>"$LOG"');
+    const asks = (words: string[], env: Record<string, string> = {}) =>
+      run(words, { env: { HOME: join(dir, "nobody"), ...env } }).calls.includes("sudo");
+    const here = [
+      ["ls"],
+      ["ls", "--host", "local"],
+      ["serve", "--host", "::1"],
+      ["exec", "sb_1", "curl", "--host", "x"],
+    ];
+    for (const words of [...here, ["run", "p.py", "--host", "x"], ["run", "--", "--host", "x"]]) {
+      expect([words.join(" "), asks(words)]).toEqual([words.join(" "), true]);
+    }
+    const there = [
+      ["ls", "--host", "https://a.test"],
+      ["--host=https://a.test", "ls"],
+      ["login"],
+      ["me"],
+      ["keys", "ls"],
+    ];
+    for (const words of [...there, ["exec", "--host", "https://a.test", "sb_1", "true"]]) {
+      expect([words.join(" "), asks(words)]).toEqual([words.join(" "), false]);
+    }
+    expect(asks(["ls"], { WARREN_API: "https://a.test" })).toBe(false);
+    expect(asks(["serve"], { WARREN_API: "https://a.test" })).toBe(true);
+    mkdirSync(join(dir, "nobody/.config/warren"), { recursive: true });
+    writeFileSync(join(dir, "nobody/.config/warren/credentials.json"), "{}");
+    expect([asks(["ls"]), asks(["ls", "--host", "local"])]).toEqual([false, true]);
+  });
+
+  test("The launcher keeps a server's secrets off the command line of sudo", () => {
+    tool("id", "echo 1000");
+    tool("sudo", 'echo "sudo $*" >>"$LOG"');
+    const env = { DATABASE_URL: "postgres://u:pw@db.test/w", WARREN_ADMIN_KEY: "wrn_k", WARREN_LISTEN: "[::1]:1" };
+    expect(run(["serve"], { env }).calls).toEqual([
+      "sudo --preserve-env=DATABASE_URL,WARREN_ADMIN_KEY -- env WARREN_LISTEN=[::1]:1 WARREN_HOME=DIR/home ROOT/warren serve",
+    ]);
+  });
+
   test("The launcher becomes root with sudo, saying so and keeping the settings; without sudo it ends with 71", () => {
     tool("id", "echo 1000");
     tool("sudo", 'echo "sudo $*" >>"$LOG"');
