@@ -251,11 +251,8 @@ export const LIMITS = {
   clientRetryMsMax: 30_000,
   /** Where a request cannot be streamed, as in browsers, its body is collected first. */
   clientUploadBytes: 64 * MIB,
-  /** Of a WebSocket: bytes of one frame, bytes that wait to be sent, how often that is looked at, bytes that wait to be read. */
+  /** Of one frame of a WebSocket. */
   clientFrameBytes: 64 * KIB,
-  clientUnsentBytes: 512 * KIB,
-  clientUnsentLookMs: 2,
-  clientUnreadBytes: 64 * MIB,
 
   /** Halves of packets that wait in the kernel for their other half are gone after 60 s (IPv6; IPv4: 30 s). */
   networkRestMs: 60_000,
@@ -276,5 +273,4 @@ assert(LIMITS.diskReserveBytes < LIMITS.dataLowBytes, "an image grows before clo
 assert(LIMITS.networkIdleMs < LIMITS.networkUnusedMs, "networks are built before they are let go");
 assert(LIMITS.networkReserve <= LIMITS.networkKept, "networks that are ready fit among those that are kept");
 assert(LIMITS.clientAnswerMs > LIMITS.createWaitMs, "a client waits longer than a create does for room");
-assert(LIMITS.clientFrameBytes <= LIMITS.clientUnsentBytes, "a frame fits among those that wait");
 assert(LIMITS.slotUidBase + 2 * LIMITS.slots < 2 ** 31, "slot uids stay positive in signed tools");

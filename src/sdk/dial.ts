@@ -1,10 +1,7 @@
-/**
- * A connection to a port of a sandbox, over a WebSocket. A WebSocket cannot be told to wait, so what comes faster than it is read
- * is held here within a bound; what is sent waits while too much of it has not left yet.
- */
+/** A connection to a port of a sandbox, over a WebSocket: neither side holds more than a window of what the other has not read. */
 import type { Body } from "../contract/route.ts";
 import { errorOf } from "../contract/status.ts";
-import { dialText, END } from "../contract/wire/dial.ts";
+import { DIAL_WINDOW_BYTES, DialWindow, dialText, END, took } from "../contract/wire/dial.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { exchange, origin, type Server } from "./exchange.ts";
@@ -25,8 +22,8 @@ class Line {
   /** Resolves when the port has answered. */
   readonly connected: Promise<void>;
   readonly #answer: { resolve(): void; reject(cause: unknown): void };
-  /** The connection is over, both ways. */
-  isClosed = false;
+  /** Of what is sent. */
+  readonly window = new DialWindow();
 
   constructor(socket: WebSocket, where: string) {
     this.socket = socket;
@@ -39,7 +36,7 @@ class Line {
     socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) =>
       typeof data === "string" ? this.#text(data) : this.#bytes(new Uint8Array(data));
     socket.onclose = ({ code, reason }) => {
-      this.isClosed = true;
+      this.window.over();
       const says = `the connection closed with ${code}${reason === "" ? "" : ` (${reason})`}, to`;
       this.finish(lost(where, says));
     };
@@ -50,15 +47,14 @@ class Line {
     this.#answer.resolve();
     this.#unread.push(bytes);
     this.#unreadBytes += bytes.length;
-    if (this.#unreadBytes > LIMITS.clientUnreadBytes) {
-      const says = `more than ${LIMITS.clientUnreadBytes} bytes came that were not read`;
-      this.reset(new WarrenError("too_large", says, { details: { maxBytes: LIMITS.clientUnreadBytes } }));
-    } else this.#wake();
+    if (this.#unreadBytes <= DIAL_WINDOW_BYTES) this.#wake();
+    else this.reset(new WarrenError("connection_failed", "the server sends more than may be under way"));
   }
 
   #text(text: string): void {
     const said = dialText(text);
     if (said.kind === "connected") this.#answer.resolve();
+    if (said.kind === "took") this.window.taken(said.bytes);
     if (said.kind === "end") this.finish(null);
     if (said.kind === "error") this.finish(errorOf(null, said.body));
   }
@@ -75,6 +71,7 @@ class Line {
   /** Ends both directions at once. */
   reset(why: unknown): void {
     this.#unread.length = 0;
+    this.window.over();
     this.finish(why);
     // A close waits for the other side's; where it can be, the connection is cut.
     const { socket } = this as { readonly socket: WebSocket & { terminate?: () => void } };
@@ -88,6 +85,7 @@ class Line {
       const bytes = this.#unread.shift();
       if (bytes !== undefined) {
         this.#unreadBytes -= bytes.length;
+        if (this.socket.readyState === OPEN) this.socket.send(took(bytes.length));
         return bytes;
       }
       if (this.#end !== null) {
@@ -107,16 +105,18 @@ async function* piecesOf(body: Body): AsyncGenerator<Uint8Array> {
   else yield* body;
 }
 
-/** Sends what is said, as fast as it leaves, and then its end. */
-async function pump(line: Line, body: Body, { clock }: Server): Promise<void> {
-  const { socket } = line;
+/** Sends what is said, as fast as it is taken, and then its end. */
+async function pump(line: Line, body: Body): Promise<void> {
+  const { socket, window } = line;
   try {
     for await (const piece of piecesOf(body)) {
-      for (let at = 0; at < piece.length; at += LIMITS.clientFrameBytes) {
-        while (socket.bufferedAmount > LIMITS.clientUnsentBytes && !line.isClosed)
-          await clock.sleep(LIMITS.clientUnsentLookMs);
-        if (line.isClosed || socket.readyState !== OPEN) return;
-        socket.send(piece.slice(at, at + LIMITS.clientFrameBytes));
+      for (let at = 0; at < piece.length; ) {
+        const most = Math.min(await window.room(), LIMITS.clientFrameBytes);
+        if (most === 0 || socket.readyState !== OPEN) return;
+        const frame = piece.slice(at, at + most);
+        window.sent(frame.length);
+        socket.send(frame);
+        at += frame.length;
       }
     }
     if (socket.readyState === OPEN) socket.send(END);
@@ -174,7 +174,7 @@ export async function dialed(
     cancel();
   }
   const body = request.body !== null && "upload" in request.body ? request.body.upload : "";
-  void pump(line, body, server);
+  void pump(line, body);
   return pulled<Uint8Array>({
     next: () => line.next(),
     over: (how) => {
