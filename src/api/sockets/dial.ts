@@ -1,8 +1,9 @@
 /**
- * A TCP connection to a port of a sandbox over a WebSocket: bytes are binary frames, the end of a direction is the text
- * `{"end":true}`, a failure is its text, and then the socket is closed.
+ * A TCP connection to a port of a sandbox over a WebSocket, as `contract/wire/dial.ts` has its frames. A client can read no
+ * answer but a socket's, so it is upgraded first, and told then whether the port answers.
  */
 import type { Dial } from "../../contract/routes/ports.ts";
+import { CONNECTED, DialWindow, dialText, END, took } from "../../contract/wire/dial.ts";
 import { WarrenError } from "../../errors.ts";
 import type { SocketCall } from "../dispatch.ts";
 import type { SocketEnd } from "../parts.ts";
@@ -10,38 +11,63 @@ import { Inbox } from "./inbox.ts";
 import { Outbox, SocketGone } from "./outbox.ts";
 import { failSocket, refuseOthers, upgraded, whenEnding } from "./upgrade.ts";
 
-const END = JSON.stringify({ end: true });
+/** What the sandbox has asked for the next of, it has taken. */
+async function* acknowledged(inbox: Inbox, outbox: Outbox): AsyncGenerator<Uint8Array> {
+  for await (const bytes of inbox) {
+    yield bytes;
+    await outbox.send(took(bytes.length));
+  }
+}
 
-/** @throws {WarrenError} what `dial` throws, while it is still an answer */
+async function pour(answer: AsyncIterable<Uint8Array>, outbox: Outbox, window: DialWindow): Promise<void> {
+  await outbox.send(CONNECTED);
+  for await (const bytes of answer) {
+    for (let at = 0; at < bytes.length; ) {
+      const most = await window.room();
+      if (most === 0) throw new SocketGone();
+      const part = bytes.subarray(at, at + most);
+      window.sent(part.length);
+      await outbox.send(part);
+      at += part.length;
+    }
+  }
+  await outbox.send(END);
+  outbox.close(1000, "");
+}
+
 export const dial: SocketCall = async (context, { host, requestId }, input) => {
   refuseOthers(context);
-  const [inbox, outbox] = [new Inbox(), new Outbox()];
+  const [inbox, outbox, window] = [new Inbox(), new Outbox(), new DialWindow()];
   const over = new AbortController();
-  const answer = await host.dial({ ...(input as Dial), body: inbox }, { signal: over.signal });
-  const pump = async () => {
+  const run = async () => {
     try {
-      for await (const bytes of answer) await outbox.send(bytes);
-      await outbox.send(END);
-      outbox.close(1000, "");
+      const body = acknowledged(inbox, outbox);
+      await pour(await host.dial({ ...(input as Dial), body }, { signal: over.signal }), outbox, window);
     } catch (cause) {
       if (cause instanceof SocketGone) return;
       await failSocket(outbox, cause, requestId);
     }
   };
   const stop = (why: Error) => {
+    window.over();
     inbox.fail(why);
     over.abort(why);
+  };
+  const said = (text: string): void => {
+    const frame = dialText(text);
+    if (frame.kind === "end") inbox.end();
+    else if (frame.kind === "took") window.taken(frame.bytes);
+    else throw new WarrenError("invalid_request", `a text frame has to be ${END} or ${took(1)}`);
   };
   const end: SocketEnd = {
     open(socket) {
       outbox.opened(socket);
-      void pump();
+      void run();
     },
     message(_socket, message) {
       try {
-        if (typeof message !== "string") inbox.push(message.slice());
-        else if (isEnd(message)) inbox.end();
-        else throw new WarrenError("invalid_request", `a text frame has to be ${END}`);
+        if (typeof message === "string") said(message);
+        else inbox.push(message.slice());
       } catch (cause) {
         void failSocket(outbox, cause, requestId);
         stop(new Error("the client sent what is not understood, or too much"));
@@ -54,18 +80,5 @@ export const dial: SocketCall = async (context, { host, requestId }, input) => {
     },
   };
   whenEnding(context, (why) => void failSocket(outbox, why, requestId));
-  try {
-    return upgraded(context, end);
-  } catch (cause) {
-    stop(new Error("no WebSocket"));
-    throw cause;
-  }
+  return upgraded(context, end);
 };
-
-function isEnd(text: string): boolean {
-  try {
-    return (JSON.parse(text) as { end?: unknown } | null)?.end === true;
-  } catch {
-    return false; // not JSON: refused as anything else is
-  }
-}
