@@ -130,13 +130,24 @@ if (gate("root"))
       });
     });
 
+    /** Opens one, once the last packet of one that was closed just now no longer counts. */
+    async function hold(name: string): Promise<void> {
+      const opened = () => net.guest.do("open", name, "1.2.3.4", 80);
+      await until(`${name} is open`, () =>
+        opened().then(
+          () => true,
+          () => false,
+        ),
+      );
+    }
+
     test("bound how many connections are open, and one that ends makes room", async () => {
       install({ limits: { ...LIMITS, connections: 3 } });
-      for (let i = 0; i < 3; i++) await net.guest.do("open", `held ${i}`, "1.2.3.4", 80);
+      for (let i = 0; i < 3; i++) await hold(`held ${i}`);
       expect(await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS)).toBe("refused");
       await net.guest.do("close", "held 0");
       await until("there is room", async () => (await net.guest.do("tcp", "1.2.3.4", 80, SILENCE_MS)) === "ok");
-      await net.guest.do("open", "held 3", "1.2.3.4", 80);
+      await hold("held 3");
       install({ limits: { ...LIMITS, connections: 3 } });
       for (const name of ["held 1", "held 2", "held 3"]) {
         const before = (await net.guest.do("seen", name)).bytes;
@@ -148,7 +159,7 @@ if (gate("root"))
       expect(tableIsWhole(net.nl)).toBe(true);
       install({ limits: { ...LIMITS, connections: 1 } });
       expect(tableIsWhole(net.nl)).toBe(true);
-      await net.guest.do("open", "held alone", "1.2.3.4", 80);
+      await hold("held alone");
       expect(await net.guest.do("tcp", "1.2.3.4", 80, ANSWER_MS)).toBe("refused");
       await net.guest.do("close", "held alone");
     });
