@@ -8,6 +8,7 @@ import { answered } from "./answer.ts";
 import { dialed } from "./dial.ts";
 import { exchange, type Server } from "./exchange.ts";
 import { requestOf } from "./request.ts";
+import { withLargeStdin } from "./stdin.ts";
 
 type Call = (input: Readonly<Record<string, unknown>>, options?: CallOptions) => Promise<unknown>;
 
@@ -39,5 +40,7 @@ function callOf(server: Server, name: RowName): Call {
 /** Rows that are WebSockets of their own kind are not among the calls: see their paths in the table. */
 export function hostOf(server: Server): SandboxHost & ApiHost {
   const rows = (Object.entries(table) as [RowName, Route][]).filter(([, { returns }]) => returns !== "socket");
-  return Object.fromEntries(rows.map(([name]) => [name, callOf(server, name)])) as unknown as SandboxHost & ApiHost;
+  const calls = Object.fromEntries(rows.map(([name]) => [name, callOf(server, name)]));
+  const host = calls as unknown as SandboxHost & ApiHost;
+  return { ...host, exec: withLargeStdin(host) };
 }

@@ -21,6 +21,8 @@ export interface SuiteOptions {
   readonly skips?: Skips;
   /** For one test; a real VM under emulation on a busy machine needs far longer than a fake. */
   readonly timeoutMs?: number;
+  /** A sandbox outlives its maker when nothing is said: those of a server do. */
+  readonly detached?: boolean;
   /** For the first sandbox, which may have to be baked. */
   readonly setUpMs?: number;
 }
@@ -31,7 +33,7 @@ export function sandboxSuite(
   open: () => Promise<{ readonly host: SandboxHost; close(): Promise<void> }>,
   options: SuiteOptions = {},
 ): void {
-  const { skips = {}, timeoutMs = 5_000, setUpMs = 30_000 } = options;
+  const { skips = {}, timeoutMs = 5_000, setUpMs = 30_000, detached = false } = options;
   describe(name, () => {
     let opened: Awaited<ReturnType<typeof open>> | null = null;
     let shared: Sandbox | null = null;
@@ -46,6 +48,7 @@ export function sandboxSuite(
     const subject: Subject = {
       host: () => given(opened).host,
       shared: () => given(shared),
+      detached,
       ...testsFor(skips, timeoutMs),
     };
     lifeTests(subject);

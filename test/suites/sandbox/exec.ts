@@ -54,7 +54,7 @@ function outputTests({ shared, does }: Pick<Subject, "shared" | "does">): void {
   });
 }
 
-function endTests({ host, shared, does, needs }: Subject): void {
+function endTests({ host, shared, does, needs }: Omit<Subject, "detached">): void {
   does("exec gives the exit code as a result", async () => {
     for (const code of [0, 1, 3, 255]) {
       expect(await shared().exec(`exit ${code}`)).toMatchObject({ exitCode: code, signal: null });

@@ -4,12 +4,12 @@ import { Sandbox } from "../../../src/sandbox.ts";
 import { until } from "../../harness/until.ts";
 import { fails, type Subject } from "./subject.ts";
 
-export function lifeTests({ host, shared, does }: Subject): void {
+export function lifeTests({ host, shared, does, detached }: Subject): void {
   does("create fills what was left open, and tells how it went", async () => {
     await using box = await Sandbox.create({ metadata: { owner: "suite" } }, host());
     const info = await box.info();
     expect(info).toMatchObject({ id: box.id, template: "base", cpu: 1, state: "running", reason: null });
-    expect(info).toMatchObject({ detached: false, metadata: { owner: "suite" }, expiresAt: null });
+    expect(info).toMatchObject({ detached, metadata: { owner: "suite" }, expiresAt: null });
     expect(info.memoryMb).toBeGreaterThanOrEqual(128);
     expect(info.createMs).toBeGreaterThan(0);
     expect(["none", "prepared", "ready"]).toContain(info.createPath);

@@ -13,6 +13,8 @@ export interface Subject {
   readonly host: () => SandboxHost;
   /** One sandbox for all tests that leave nothing behind that another could see. */
   readonly shared: () => Sandbox;
+  /** A sandbox outlives its maker when nothing is said. */
+  readonly detached: boolean;
   readonly does: (says: string, body: () => Promise<void>) => void;
   /** A test that needs a feature. */
   readonly needs: (feature: Feature, says: string, body: () => Promise<void>) => void;
