@@ -5,6 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
+import { fieldsWithWords } from "../../src/contract/openapi/words.ts";
 import { errorsByStatus, openapi } from "../../src/contract/openapi.ts";
 import type { Route } from "../../src/contract/route.ts";
 import { type RowName, table } from "../../src/contract/table.ts";
@@ -80,6 +81,17 @@ describe("openapi", () => {
     const used = JSON.stringify(paths) + JSON.stringify(document["components"]);
     for (const key of Object.keys((document["components"] as { schemas: Json }).schemas))
       expect({ key, used: used.includes(`"#/components/schemas/${key}"`) }).toEqual({ key, used: true });
+  });
+
+  test("has no words for fields that are not there", () => {
+    const told = JSON.stringify(document);
+    const components = Object.keys((document["components"] as { schemas: Json }).schemas);
+    const owners = new Set([...components, ...operations.map(({ operationId }) => operationId)]);
+    for (const word of fieldsWithWords) {
+      const [field = "", owner] = word.split(".").reverse();
+      const found = told.includes(`"${field}"`) && (owner === undefined || owners.has(owner));
+      expect({ word, found }).toEqual({ word, found: true });
+    }
   });
 
   test("is the golden one", async () => {

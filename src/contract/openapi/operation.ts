@@ -7,6 +7,7 @@ import { type RowName, table } from "../table.ts";
 import { successOf, wireOf } from "../wire/wire.ts";
 import { ANY_ROW_ERRORS, errorsByStatus } from "./errors.ts";
 import type { Json, Schemas } from "./schemas.ts";
+import { meaning, worded } from "./words.ts";
 
 const AREAS: readonly (readonly [RegExp, string])[] = [
   [/^\/v1\/(me|audit|admin)\b/, "Accounts"],
@@ -84,12 +85,13 @@ export function methodOf(name: RowName): string {
   return isSocket(name) ? "get" : table[name].method.toLowerCase();
 }
 
-function parameter(key: string, field: TSchema, place: "path" | "query", { refer }: Schemas): Json {
+function parameter(name: RowName, key: string, field: TSchema, { refer }: Schemas): Json {
+  const place = placeOf(table[name], key);
   if (field[Kind] === "Record") {
     const description = `One for each entry, \`${key}.NAME=VALUE\`: only what has all of them`;
     return { name: `${key}.NAME`, in: place, required: false, description, schema: { type: "string" } };
   }
-  const { description, ...schema } = refer(field);
+  const { description = meaning(name, key).description, ...schema } = refer(field);
   return {
     name: key,
     in: place,
@@ -101,10 +103,9 @@ function parameter(key: string, field: TSchema, place: "path" | "query", { refer
 
 function parametersOf(name: RowName, all: Schemas): Json[] {
   const route = table[name];
-  const fields = Object.entries(wireOf(name).input.schema.properties).flatMap(([key, field]): Json[] => {
-    const place = placeOf(route, key);
-    return place === "body" ? [] : [parameter(key, field, place, all)];
-  });
+  const fields = Object.entries(wireOf(name).input.schema.properties).flatMap(([key, field]): Json[] =>
+    placeOf(route, key) === "body" ? [] : [parameter(name, key, field, all)],
+  );
   if (name === "create") fields.push({ $ref: "#/components/parameters/IdempotencyKey" });
   if (name === "readFile") fields.push({ $ref: "#/components/parameters/Range" });
   return fields;
@@ -257,7 +258,7 @@ export function operation(name: RowName, nth: number, all: Schemas): Json {
     tags: [areaOf(route)],
     security: [{ bearer: [scope] }, { apiKey: [scope] }, ...inQuery],
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...(requestBody === null ? {} : { requestBody }),
-    responses: { ...successesOf(name, all), ...failuresOf(name) },
+    ...(requestBody === null ? {} : { requestBody: worded(name, requestBody) }),
+    responses: { ...(worded(name, successesOf(name, all)) as Json), ...failuresOf(name) },
   };
 }

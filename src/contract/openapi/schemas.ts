@@ -8,6 +8,7 @@ import { ErrorBody, ExecTimeoutBody } from "../status.ts";
 import type { RowName } from "../table.ts";
 import { derive } from "../wire/derive.ts";
 import { wireOf } from "../wire/wire.ts";
+import { worded } from "./words.ts";
 
 export type Json = { [key: string]: unknown };
 
@@ -97,7 +98,7 @@ export function schemas(): Schemas {
     return anyOf === undefined ? rest : choice(anyOf, rest);
   };
   return {
-    components: Object.fromEntries(all.map(([name, schema]) => [name, inside(schema)])),
+    components: Object.fromEntries(all.map(([name, schema]) => [name, worded(name, inside(schema))])),
     refer: (schema) => tidy(bare(schema)) as Json,
   };
 }
