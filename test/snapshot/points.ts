@@ -80,7 +80,7 @@ export function makePoint(dir: string, memoryMib: number, layers: readonly Pages
   const made = layers.map((pages) => layerOf(pages, memoryMib, 0));
   const state = createMemory("test-state", 0);
   writeSync(state, Buffer.from(text));
-  const disk = join(dir, "a-disk");
+  const disk = join(dir, `a-disk-${process.pid}`); // others make theirs in the same place at the same time
   writeFileSync(disk, Buffer.concat([Buffer.from(`disk of ${text}`), Buffer.alloc(2 * MIB, 7)]));
   const diskFd = openSync(disk, constants.O_RDONLY);
   unlinkSync(disk);
