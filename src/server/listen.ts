@@ -5,7 +5,7 @@ import { WarrenError } from "../errors.ts";
 export interface Listen {
   /** An address or a name, without brackets. */
   readonly hostname: string;
-  /** 0: any that is free. */
+  /** 0 stands for a free one. */
   readonly port: number;
 }
 

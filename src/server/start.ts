@@ -20,6 +20,7 @@ import { hostsOf } from "./hosts.ts";
 import { inheritAll } from "./inherit.ts";
 import { type Listen, urlOf } from "./listen.ts";
 import { ServerMoves, type Source } from "./moves.ts";
+import { IDLE_SECONDS, Patience } from "./patience.ts";
 import { pricePerSecondUsd } from "./price.ts";
 import { guarded, refuseSharing, TCG_NOTE } from "./tenants.ts";
 import { WriteBehind } from "./write-behind.ts";
@@ -93,8 +94,6 @@ export interface RunningServer {
   close(): Promise<number>;
 }
 
-/** A header that never ends, or a connection that says nothing, is given up after so many seconds; a request under way never is. */
-const IDLE_SECONDS = 60;
 /** Uploads are streamed: the app bounds what it holds. */
 const BODY_BYTES_MAX = 2 ** 50;
 
@@ -183,7 +182,8 @@ async function known(host: SandboxHost, id: string): Promise<SandboxInfo | null>
   }
 }
 
-function listen({ listen: at, tls }: StartOptions, app: App): ApiServer {
+function listen({ listen: at, tls, clock }: StartOptions, app: App): ApiServer {
+  const patience = new Patience(clock);
   return Bun.serve<SocketEnd>({
     hostname: at.hostname,
     port: at.port,
@@ -191,10 +191,7 @@ function listen({ listen: at, tls }: StartOptions, app: App): ApiServer {
     maxRequestBodySize: BODY_BYTES_MAX,
     development: false,
     ...(tls === null ? {} : { tls }),
-    fetch: (request, server) => {
-      server.timeout(request, 0);
-      return app.fetch(request, server);
-    },
+    fetch: (request, server) => patience.during(request, server, () => app.fetch(request, server)),
     websocket: app.websocket,
   });
 }
