@@ -68,6 +68,17 @@ describe("parse", () => {
     expect(fails(routes.list.input, { state: "asleep" }).message).toContain('"creating", "running"');
   });
 
+  test("tells every way that is open, and keys as they are", () => {
+    expect(fails(routes.signal.input, { id: "a", process: 1, signal: true }).message).toBe(
+      "signal: got true, allowed is an integer, at least 1, at most 64; or a string, matching ^SIG[A-Z0-9]+$",
+    );
+    expect(fails(routes.setLifecycle.input, { id: "a", ttlSeconds: "1" }).message).toEndWith("; or null");
+    expect(fails(routes.create.input, { metadata: { "a/b~c": 1 } }).details["field"]).toBe("metadata.a/b~c");
+    expect(fails(routes.get.input, { id: "" }).message).toBe(
+      'id: got "", allowed is a string, at least 1 character, at most 64 characters',
+    );
+  });
+
   test("never shows more than a little of what came", () => {
     expect(fails(routes.create.input, { workdir: "x".repeat(10_000) }).message.length).toBeLessThan(250);
   });
