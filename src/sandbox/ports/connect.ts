@@ -1,5 +1,6 @@
 /** One connection to a port of a sandbox, as standard streams. */
 import { WarrenError } from "../../errors.ts";
+import { piecesOf } from "./http/request.ts";
 import { dialPort, type PortTarget } from "./splice.ts";
 
 export interface PortConnection {
@@ -48,11 +49,11 @@ export async function connectPort(target: PortTarget, signal?: AbortSignal): Pro
     over.abort(closed);
     fail(closed);
     // Without this nothing would happen while nobody reads. What is being read ends with the abort.
-    void Promise.try(async () => pieces.return?.()).catch(() => undefined);
+    void (async () => pieces.return?.())().catch(() => undefined);
   };
   return { readable, writable, close };
 }
 
 async function* chunksOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const chunk of stream) if (chunk.length > 0) yield chunk;
+  for await (const chunk of piecesOf(stream)) if (chunk.length > 0) yield chunk;
 }

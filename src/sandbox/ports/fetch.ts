@@ -1,11 +1,15 @@
 /**
- * HTTP requests to a port of a sandbox by the runtime's own `fetch`: bodies stream both ways as fast as their reader reads. What
- * a server in the sandbox answers never makes this host connect anywhere else.
+ * HTTP requests to a port of a sandbox, by the runtime's own `fetch` where it can be led there: bodies stream both ways as fast as
+ * their reader reads. What a server in the sandbox answers never makes this host connect anywhere else.
  */
 import { WarrenError } from "../../errors.ts";
 import { hostOf, portWithin } from "./address.ts";
+import { exchangeOver } from "./http/exchange.ts";
+import { hasSockets } from "./runtime.ts";
 import type { PortTarget } from "./splice.ts";
 import { passThrough, type Through } from "./through.ts";
+
+type Exchange = Pick<Through, "failure" | "end">;
 
 /** As the standard's. */
 const REDIRECTS = 20;
@@ -33,12 +37,20 @@ function firstHop(port: number, input: PortRequest, init: RequestInit): Hop {
     const { body } = init;
     const isOnce =
       body instanceof ReadableStream || (typeof body === "object" && body !== null && Symbol.asyncIterator in body);
-    return { url: new URL(pathname + search, base), init, isOnce };
+    return { url: within(base, pathname, search), init, isOnce };
   }
   const { pathname, search } = new URL(input.url);
   const { method, headers, body, signal, redirect } = input;
   const own: RequestInit = { method, headers, signal, redirect, ...(body === null ? {} : { body }) };
-  return { url: new URL(pathname + search, base), init: { ...own, ...init }, isOnce: body !== null };
+  return { url: within(base, pathname, search), init: { ...own, ...init }, isOnce: body !== null };
+}
+
+/** A path that begins with two slashes is no name of a host. */
+function within(base: string, pathname: string, search: string): URL {
+  const url = new URL(base);
+  url.pathname = pathname;
+  url.search = search;
+  return url;
 }
 
 /** The request that a redirect asks for; null when it is for the caller to decide. */
@@ -58,7 +70,7 @@ function nextHop({ url, init, isOnce }: Hop, response: Response): Hop | null {
 }
 
 /** What the caller sees of a failure: its own abort, what broke the connection, or what the runtime says. */
-function explained(cause: unknown, through: Through, signal: AbortSignal | null | undefined, port: number): unknown {
+function explained(cause: unknown, through: Exchange, signal: AbortSignal | null | undefined, port: number): unknown {
   if (signal?.aborted === true) return signal.reason;
   const failure = through.failure();
   if (failure instanceof WarrenError && failure.code !== "cancelled") return failure;
@@ -69,7 +81,7 @@ function explained(cause: unknown, through: Through, signal: AbortSignal | null 
 /** The body, with errors that say what happened. At its end the client closes, and so the server does; one left early is reset. */
 function bodyOf(
   response: Response,
-  through: Through,
+  through: Exchange,
   fails: (cause: unknown) => unknown,
 ): ReadableStream<Uint8Array> | null {
   const { body } = response;
@@ -96,7 +108,21 @@ function bodyOf(
   );
 }
 
-async function send(target: PortTarget, { url, init }: Hop): Promise<{ response: Response; through: Through }> {
+/** Over a connection of the handle's own. */
+async function sendOver(target: PortTarget, { url, init }: Hop): Promise<{ response: Response; through: Exchange }> {
+  const signal = init.signal ?? undefined;
+  signal?.throwIfAborted();
+  const headers = new Headers(init.headers);
+  if (!headers.has("accept-encoding")) headers.set("accept-encoding", "identity");
+  try {
+    const through = await exchangeOver(target, url, { ...init, headers });
+    return { response: through.response, through };
+  } catch (cause) {
+    throw explained(cause, { failure: () => cause, end: () => undefined }, signal, target.port);
+  }
+}
+
+async function send(target: PortTarget, { url, init }: Hop): Promise<{ response: Response; through: Exchange }> {
   const signal = init.signal ?? undefined;
   signal?.throwIfAborted();
   const through = await passThrough(target, "unix", signal).catch((cause: unknown) => {
@@ -125,7 +151,7 @@ export async function fetchPort(target: PortTarget, input: PortRequest, init: Re
   const mode = hop.init.redirect ?? "follow";
   for (let redirects = 0; ; redirects += 1) {
     const port = portWithin(hop.url) ?? target.port;
-    const { response, through } = await send({ ...target, port }, hop);
+    const { response, through } = await (hasSockets() ? send : sendOver)({ ...target, port }, hop);
     const next = mode === "manual" ? null : nextHop(hop, response);
     if (next === null || (mode === "follow" && redirects === REDIRECTS)) {
       const { signal } = hop.init;
@@ -140,7 +166,7 @@ export async function fetchPort(target: PortTarget, input: PortRequest, init: Re
 
 function answer(
   response: Response,
-  through: Through,
+  through: Exchange,
   url: URL,
   redirected: boolean,
   fails: (cause: unknown) => unknown,

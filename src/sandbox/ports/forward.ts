@@ -1,5 +1,6 @@
 /** A port of this host that leads to one of a sandbox, for any program that speaks TCP. */
 import { isWarrenError, WarrenError } from "../../errors.ts";
+import { needSockets } from "./runtime.ts";
 import { handlersOf, type SocketEnd } from "./socket-end.ts";
 import { dialPort, type PortTarget, pourInto } from "./splice.ts";
 
@@ -31,8 +32,9 @@ function refusal(cause: unknown, hostname: string, port: number): WarrenError {
   return new WarrenError("invalid_request", why, { details: { hostname, port }, cause });
 }
 
-/** @throws {WarrenError} `invalid_request` – the address cannot be listened on */
+/** @throws {WarrenError} `invalid_request` – the address cannot be listened on; `unsupported` – a runtime other than Bun */
 export function forwardPort(target: PortTarget, options: ForwardOptions = {}): PortForward {
+  needSockets("forward");
   const { hostname = "127.0.0.1", hostPort = 0, onError = () => undefined } = options;
   const over = new AbortController();
   const ends = new Set<SocketEnd>();

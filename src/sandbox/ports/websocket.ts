@@ -1,5 +1,6 @@
 /** A standard WebSocket to a port of a sandbox, by the runtime's own client. */
 import { hostOf } from "./address.ts";
+import { needSockets } from "./runtime.ts";
 import type { PortTarget } from "./splice.ts";
 import { passThrough } from "./through.ts";
 
@@ -11,13 +12,14 @@ export interface WebSocketOptions {
 
 /**
  * Not open yet: its `open`, `error` and `close` events tell. The connection itself stands.
- * @throws {WarrenError} `wrong_state` – nothing listens there; as the contract's `dial` says
+ * @throws {WarrenError} `wrong_state` – nothing listens there; `unsupported` – a runtime other than Bun; as the contract's `dial` says
  */
 export async function openWebSocket(
   target: PortTarget,
   path: string,
   options: WebSocketOptions = {},
 ): Promise<WebSocket> {
+  needSockets("websocket");
   const url = new URL(path, `ws://${hostOf(target.port)}/`);
   const { door, end } = await passThrough(target, "tcp", undefined);
   const port = "port" in door.at ? door.at.port : 0;
