@@ -34,6 +34,7 @@ function appOf(parts: AppParts): App {
       });
       slow.waiting -= 1;
     }
+    if (pathname === "/under") return Response.json(slow.waiting);
     const health = parts.health();
     return Response.json(health, { status: pathname !== "/healthz" || health.ready ? 200 : 503 });
   };

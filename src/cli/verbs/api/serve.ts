@@ -1,7 +1,7 @@
 /** `warren serve`: this machine's home for others, over HTTP. */
 import { InvalidArgumentError } from "commander";
 import { LIMITS } from "../../../limits.ts";
-import type { ServeOptions, ServerNews } from "../../../server.ts";
+import type { RunningServer, ServeOptions, ServerNews } from "../../../server.ts";
 import { given, integer } from "../../arguments.ts";
 import type { Io } from "../../ground/io.ts";
 import type { Define, Verb } from "../../verb.ts";
@@ -68,14 +68,19 @@ export const defineServe: Define = (program, verb) => {
 };
 
 async function serve({ io }: Verb, options: Options): Promise<number> {
-  const { EXIT } = await import("../../exits.ts");
-  const { interruptible } = await import("../../verb.ts");
   const server = await import("../../../server.ts");
-  const { note } = await import("../../ground/io.ts");
   const asked = await optionsOf(options);
   const onNews = options.json === true ? jsonNews(io) : plainNews(io);
+  return untilTold(io, () => server.serve({ ...asked, onNews }));
+}
+
+/** Serves until Ctrl-C or SIGTERM, then ends in good order; the result is the exit code. */
+export async function untilTold(io: Io, start: () => Promise<RunningServer>): Promise<number> {
+  const { EXIT } = await import("../../exits.ts");
+  const { note } = await import("../../ground/io.ts");
+  const { interruptible } = await import("../../verb.ts");
   return await interruptible(io, async (signal) => {
-    const running = await server.serve({ ...asked, onNews });
+    const running = await start();
     if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
     const left = await running.close();
     if (left === 0) return EXIT.ok;
