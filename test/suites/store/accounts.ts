@@ -1,17 +1,8 @@
 /** Accounts and their keys, as every store has to keep them. */
 import { describe, expect, test } from "bun:test";
 import { nonce } from "../../../src/base/id.ts";
-import { isWarrenError } from "../../../src/errors.ts";
 import { until } from "../../harness/until.ts";
-import { account, accountInfo, newKey, type StoreForm, T0, UNLIMITED } from "./world.ts";
-
-async function codeOf(job: Promise<unknown>): Promise<string> {
-  const error = await job.then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  return isWarrenError(error) ? error.code : String(error);
-}
+import { account, accountInfo, codeOf, newKey, type StoreForm, T0, UNLIMITED } from "./world.ts";
 
 export function accountCases(form: () => StoreForm): void {
   describe("accounts", () => {

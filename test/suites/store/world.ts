@@ -5,6 +5,7 @@ import type { Move } from "../../../src/contract/move.ts";
 import type { AccountInfo } from "../../../src/contract/routes/api/accounts.ts";
 import type { WebhookInfo } from "../../../src/contract/routes/api/webhooks.ts";
 import type { SandboxInfo, SandboxState } from "../../../src/contract/routes/sandboxes.ts";
+import { isWarrenError } from "../../../src/errors.ts";
 import type { Usage } from "../../../src/meter/fold.ts";
 
 export interface OpenMeter {
@@ -96,4 +97,13 @@ export function webhook(change: Partial<WebhookInfo> = {}): WebhookInfo {
     ...{ waiting: 0, lastAt: null, lastStatus: null },
     ...change,
   };
+}
+
+/** Code of the error that a call fails with; `none` when it does not. Not by `rejects`, which keeps a worker from answering. */
+export async function codeOf(job: Promise<unknown>): Promise<string> {
+  const error = await job.then(
+    () => "none",
+    (thrown: unknown) => thrown,
+  );
+  return isWarrenError(error) ? error.code : String(error);
 }
