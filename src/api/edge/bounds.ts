@@ -11,8 +11,9 @@ export const BOUNDS = {
   answerMs: 300_000,
   /** A WebSocket's handshake involves no work of a user's. */
   handshakeMs: 30_000,
-  /** The head of a handshake's answer. */
-  handshakeBytes: 64 * KIB,
+  /** The head of an answer with all that says "wait" before it, and its headers. */
+  headBytes: 64 * KIB,
+  headFields: 256,
   /** One message of a program's, whole in memory until it is passed on; browsers' own bound is far above. */
   messageBytes: 16 * MIB,
   /** What a client sent and its program has not read, before both are told that this is no use. */

@@ -53,6 +53,7 @@ function hearCell(recorder: Recorder): (event: CellEvent) => void {
 
 /** Each call handed on, so that a host may be of any class. */
 function handedOn(host: SandboxHost): SandboxHost {
+  if (Object.getPrototypeOf(host) === Object.prototype) return { ...host };
   type Call = (...given: unknown[]) => unknown;
   const calls = host as unknown as Readonly<Record<string, Call>>;
   const names = Object.keys(routes);

@@ -4,6 +4,7 @@
  * that were told a suffix alone. Neither outlives its sandbox.
  */
 import type { ApiContext, ApiHono, AppParts } from "../../parts.ts";
+import { queryWithoutKey } from "../proxy/headers.ts";
 import type { Serve } from "../proxy/serve.ts";
 import { absent, refused } from "./page.ts";
 import { opens, ruleOf } from "./rules.ts";
@@ -27,6 +28,7 @@ function originOf({ parts }: Previews, context: ApiContext): string {
 
 async function byToken(previews: Previews, context: ApiContext): Promise<Response> {
   const request = context.req.raw;
+  context.var.entry.row = "preview";
   const { pathname, search } = new URL(request.url);
   const [, token = "", path] = PATH.exec(pathname) ?? [];
   const preview = await previews.tokens.open(token);
@@ -38,9 +40,9 @@ async function byToken(previews: Previews, context: ApiContext): Promise<Respons
   const rules = paths === null ? null : paths.map(ruleOf).filter((rule) => rule !== null);
   if (!opens(rules, path)) return absent();
   const target = { host: previews.parts.hostFor(account), id: sandbox, port };
-  const passage = { target, origin, prefix, isAlone: false, prefixOf: nowhere, signal: request.signal };
+  const passage = { target, origin, prefix, isAlone: false, prefixOf: nowhere };
   try {
-    return await previews.serve(context, { ...passage, path: path + search });
+    return await previews.serve(context, { ...passage, path: path + queryWithoutKey(search, "ours") });
   } catch (cause) {
     return refused(cause);
   }
@@ -63,23 +65,15 @@ async function byHost(
 ): Promise<Response> {
   const request = context.req.raw;
   const url = new URL(request.url);
+  context.var.entry.row = "preview";
   try {
     const account = await previews.ownerOf(sandbox);
     if (account === null) return absent();
     const target = { host: previews.parts.hostFor(account), id: sandbox, port };
     const scheme = new URL(originOf(previews, context)).protocol;
     const origin = `${scheme}//${url.host}`;
-    const path = url.pathname + url.search;
-    const { signal } = request;
-    return await previews.serve(context, {
-      target,
-      origin,
-      prefix: "",
-      isAlone: true,
-      path,
-      prefixOf: nowhere,
-      signal,
-    });
+    const path = url.pathname + queryWithoutKey(url.search, "ours");
+    return await previews.serve(context, { target, origin, prefix: "", isAlone: true, path, prefixOf: nowhere });
   } catch (cause) {
     return refused(cause);
   }

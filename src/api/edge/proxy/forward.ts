@@ -2,8 +2,8 @@
 import type { Clock } from "../../../base/clock.ts";
 import { isWarrenError, WarrenError } from "../../../errors.ts";
 import type { PortTarget } from "../../../sandbox/ports/splice.ts";
-import { fetchPort } from "../../../sandbox/ports.ts";
 import { BOUNDS } from "../bounds.ts";
+import { type Answer, type Exchange, exchange } from "../http/exchange.ts";
 import { type Front, inward, outward } from "./headers.ts";
 import { located } from "./location.ts";
 
@@ -40,56 +40,55 @@ export async function forward(ask: Forward): Promise<Response> {
       abort.abort(new WarrenError("guest_protocol", says, { details: { port: target.port } }));
     };
     const cancel = clock.after(BOUNDS.answerMs, late, { background: true });
-    const at = front.inner + ask.path;
-    const init = {
-      method: request.method,
+    const answer = await exchange({
+      ...{ target, over, path: ask.path, method: request.method, ...bodyOf(request) },
       headers: inward(request.headers, front),
-      redirect: "manual" as const,
       signal: AbortSignal.any([ask.signal, abort.signal]),
-      // The runtime's own idea of how long an answer may be silent; here that is for the two ends to say.
-      timeout: false,
-      ...(request.body === null ? {} : { body: request.body }),
-    };
-    const response = await fetchPort(target, at, init).finally(cancel);
-    return answered(response, ask, new URL(at));
+    }).finally(cancel);
+    return answered(answer, ask);
   } catch (cause) {
     over();
     throw cause;
   }
 }
 
-function answered(response: Response, { front, prefixOf, over }: Forward, at: URL): Response {
-  const headers = outward(response.headers, front);
-  const location = response.headers.get("location");
-  const next = location === null ? null : located(location, at, front, prefixOf);
+/** A length that was given beside another framing is none. */
+function bodyOf({ body, headers }: Request): Pick<Exchange, "body" | "length"> {
+  const length = headers.get("content-length");
+  if (body === null) return { body: length === "0" ? nothing() : null, length: 0 };
+  const isKnown = length !== null && /^\d{1,15}$/.test(length) && !headers.has("transfer-encoding");
+  return { body, length: isKnown ? Number(length) : null };
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}
+
+function answered({ status, headers: from, body, leave }: Answer, { front, path, prefixOf }: Forward): Response {
+  const headers = outward(from, front);
+  const location = from.get("location");
+  const next = location === null ? null : located(location, new URL(front.inner + path), front, prefixOf);
   if (next !== null) headers.set("location", next);
-  const { status, body } = response;
-  if (body === null) over();
-  return new Response(body === null ? null : watched(body, over), { status, headers });
+  return new Response(body === null ? null : streamOf(body, leave), { status, headers });
 }
 
 /**
- * The same bytes; `over` runs when no more come. A body that breaks off does so without a reason: the server's runtime resets
- * the connection, and would print a reason where only what this server has to say belongs.
+ * A body that breaks off does so without a reason: the server's runtime resets the connection, and would print a reason where only
+ * what this server has to say belongs.
  */
-function watched(body: ReadableStream<Uint8Array>, over: () => void): ReadableStream<Uint8Array> {
-  const reader = body.getReader();
+function streamOf(body: AsyncGenerator<Uint8Array>, leave: () => void): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
         try {
-          const { done, value } = await reader.read();
-          if (!done) return controller.enqueue(value);
-          over();
-          controller.close();
+          const { done, value } = await body.next();
+          if (done === true) controller.close();
+          else controller.enqueue(value);
         } catch {
-          over(); // whoever asked sees that it broke off
-          controller.error(undefined);
+          controller.error(undefined); // whoever asked sees that it broke off
         }
       },
-      cancel: async (reason) => {
-        over();
-        await reader.cancel(reason);
+      cancel: async () => {
+        leave();
+        await body.return(undefined).catch(() => undefined); // it ends because of the leaving
       },
     },
     { highWaterMark: 0 },

@@ -30,9 +30,10 @@ const HOP: ReadonlySet<string> = new Set([
   "expect",
 ]);
 
-/** Credentials, and words that only this server's own proxy may say to it. */
+/** Credentials, words that only this server's own proxy may say to it, and how a body is framed, which is said anew. */
 const NOT_IN: ReadonlySet<string> = new Set([
   "host",
+  "content-length",
   "authorization",
   "x-api-key",
   "cookie",
@@ -129,17 +130,23 @@ export function outward(from: Headers, front: Front): Headers {
   return to;
 }
 
-/** A query without the key that a browser had to put there, byte for byte else; `?` in front when something is left. */
-export function queryWithoutKey(search: string): string {
+/** How every key of this server begins. */
+const KEY_PREFIX = "wrn_";
+
+/**
+ * A query without the key that a browser had to put there, byte for byte else; `?` in front when something is left. Where a key
+ * opens nothing, `ours`, a program may have tokens of its own under that name.
+ */
+export function queryWithoutKey(search: string, which: "any" | "ours"): string {
   const kept = search
     .replace(/^\?/, "")
     .split("&")
-    .filter((pair) => !isKey(pair));
+    .filter((pair) => !isKey(pair, which));
   const rest = kept.join("&");
   return rest === "" ? "" : `?${rest}`;
 }
 
-function isKey(pair: string): boolean {
-  const [name] = new URLSearchParams(pair).keys();
-  return name?.toLowerCase() === "access_token";
+function isKey(pair: string, which: "any" | "ours"): boolean {
+  const [[name, value] = ["", ""]] = new URLSearchParams(pair);
+  return name.toLowerCase() === "access_token" && (which === "any" || value.startsWith(KEY_PREFIX));
 }

@@ -32,12 +32,12 @@ export function mountProxy(hono: ApiHono, gate: Gate, serve: Serve): void {
     if (context.req.header("service-worker") !== undefined) {
       throw new WarrenError("forbidden", "programs of sandboxes get no service workers on this server's origin");
     }
-    const { host, origin, signal } = asked;
+    const { host, origin } = asked;
     const prefixOf = (other: number): string => `/v1/sandboxes/${id}/proxy/${other}`;
-    const path = (rest ?? "/") + queryWithoutKey(search);
+    const path = (rest ?? "/") + queryWithoutKey(search, "any");
     const passage = { target: { host, id, port }, origin, prefix: prefixOf(port), isAlone: false };
     try {
-      return await serve(context, { ...passage, path, prefixOf, signal });
+      return await serve(context, { ...passage, path, prefixOf });
     } catch (cause) {
       return badGateway(cause, asked.requestId);
     }

@@ -17,7 +17,6 @@ export interface Passage {
   /** Path and query for the program. */
   readonly path: string;
   readonly prefixOf: (port: number) => string | null;
-  readonly signal: AbortSignal;
 }
 
 export type Serve = (context: ApiContext, passage: Passage) => Promise<Response>;
@@ -32,14 +31,19 @@ export function serveOf(clock: Clock, exchanges: Exchanges): Serve {
     const { target, origin, prefix, isAlone } = passage;
     const inner = `http://${hostOf(target.port)}`;
     const front: Front = { origin, prefix, isAlone, inner, peer: server?.requestIP(request)?.address ?? null };
-    const over = exchanges.begin(target.id);
+    const { under } = context.var;
+    const [end, release] = [exchanges.begin(target.id), under.hold()];
+    const over = (): void => {
+      end();
+      release();
+    };
     try {
       if (request.headers.get("upgrade")?.toLowerCase() === "websocket") {
         return await upgraded(context, passage, front, clock, over);
       }
       // Silence is for the two ends to judge: an event stream may have long ones.
       server?.timeout(request, 0);
-      return await forward({ ...passage, front, request, clock, over });
+      return await forward({ ...passage, front, request, clock, over, signal: under.signal });
     } catch (cause) {
       over();
       throw asSeenThrough(cause);
@@ -58,7 +62,8 @@ async function upgraded(
   const { server } = context.env;
   const offered = (request.headers.get("sec-websocket-protocol") ?? "").split(",").map((name) => name.trim());
   const protocols = offered.filter((name) => PROTOCOL.test(name));
-  const { target, path, signal } = passage;
+  const { target, path } = passage;
+  const { signal } = context.var.under;
   if (server === null) throw new WarrenError("unsupported", "there is no server here that could open a WebSocket");
   const ask = { target, path, protocols, headers: inward(request.headers, front), clock, signal, over };
   const { end, protocol, abandon } = await openRelay(ask);

@@ -9,8 +9,10 @@ import { hostOf } from "../../../sandbox/ports/address.ts";
 import { dialPort, type PortTarget } from "../../../sandbox/ports/splice.ts";
 import type { ApiSocket, SocketEnd } from "../../parts.ts";
 import { BOUNDS } from "../bounds.ts";
+import { headOf } from "../http/exchange.ts";
+import { HttpError } from "../http/head.ts";
 import { closeOf, FrameError, FrameReader, frameOf, isCloseCode, type Message, pongOf } from "./frames.ts";
-import { agreed, HeadCollector, openingRequest } from "./handshake.ts";
+import { agreed, openingRequest } from "./handshake.ts";
 
 export interface RelayAsk {
   readonly target: PortTarget;
@@ -72,7 +74,7 @@ export async function openRelay(ask: RelayAsk): Promise<OpenRelay> {
   const key = Buffer.from(randomBytes(16)).toString("base64");
   const opening = { ...ask, key, host: hostOf(target.port) };
   outgoing.push(openingRequest(opening));
-  const late = (): void => abort.abort(new WarrenError("guest_protocol", "it did not answer in time"));
+  const late = (): void => abort.abort(new HttpError("it did not answer in time"));
   const cancel = clock.after(BOUNDS.handshakeMs, late, { background: true });
   try {
     const stream = await dialPort(target, outgoing, AbortSignal.any([abort.signal, signal]));
@@ -85,23 +87,17 @@ export async function openRelay(ask: RelayAsk): Promise<OpenRelay> {
     abort.abort(new WarrenError("cancelled", "it was not opened"));
     outgoing.end();
     ask.over();
-    if (!isWarrenError(cause, "guest_protocol")) throw cause;
-    const { message, details } = cause;
-    const says = `the program behind port ${target.port} of the sandbox opened no WebSocket: ${message}`;
-    throw new WarrenError("guest_protocol", says, { details: { port: target.port, ...details }, cause });
+    throw explained(cause, abort.signal, target.port);
   } finally {
     cancel();
   }
 }
 
-async function headOf(pieces: AsyncIterator<Uint8Array>): Promise<{ head: string; rest: Uint8Array }> {
-  const collector = new HeadCollector();
-  for (;;) {
-    const { done, value } = await pieces.next();
-    if (done === true) throw new WarrenError("guest_protocol", "it hung up");
-    const whole = collector.take(value);
-    if (whole !== null) return whole;
-  }
+function explained(cause: unknown, abort: AbortSignal, port: number): unknown {
+  const why = abort.reason instanceof HttpError ? abort.reason : cause;
+  if (!(why instanceof HttpError) && !isWarrenError(why, "guest_protocol")) return cause;
+  const says = `the program behind port ${port} of the sandbox opened no WebSocket: ${why.message}`;
+  return new WarrenError("guest_protocol", says, { details: { port }, cause });
 }
 
 class Relay implements SocketEnd {
@@ -183,7 +179,9 @@ class Relay implements SocketEnd {
       this.#checkUnread(socket);
     }
     if (this.#isShut || (message.kind !== "text" && message.kind !== "binary")) return;
-    socket.send(message.kind === "text" ? message.text : message.bytes);
+    const bytes = socket.send(message.kind === "text" ? message.text : message.bytes);
+    const isEmpty = (message.kind === "text" ? message.text : message.bytes).length === 0;
+    if (bytes === 0 && !isEmpty) throw new FrameError(1011, "a message could not be passed on");
     while (!this.#isShut && !this.#isFinished && socket.getBufferedAmount() > BOUNDS.unsentBytes) {
       await new Promise<void>((resolve) => (this.#drained = resolve));
     }
