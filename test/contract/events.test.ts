@@ -4,9 +4,11 @@ import type { TSchema } from "@sinclair/typebox";
 import { Kind } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import fc from "fast-check";
+import { parse } from "../../src/contract/parse.ts";
 import type { Route } from "../../src/contract/route.ts";
 import type { ExecEvent } from "../../src/contract/routes/exec.ts";
 import { type RowName, table } from "../../src/contract/table.ts";
+import { fromBase64, toBase64 } from "../../src/contract/wire/base64.ts";
 import type { EventCodec, WireEvent } from "../../src/contract/wire/codec.ts";
 import { exitCodeOf, wireOf } from "../../src/contract/wire/wire.ts";
 import { isWarrenError } from "../../src/errors.ts";
@@ -154,4 +156,63 @@ test("A stream's error keeps its code", () => {
   } catch (error) {
     expect(isWarrenError(error, "file_not_found") && error.details).toEqual({ field: "path" });
   }
+});
+
+describe("base64", () => {
+  const plain = { encode: undefined, decode: undefined };
+
+  test("is the same by the runtime's own and without", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 20_000 }), (bytes) => {
+        const text = toBase64(bytes);
+        expect(text).toBe(Buffer.from(bytes).toString("base64"));
+        expect(toBase64(bytes, plain)).toBe(text);
+        expect(fromBase64(text)).toEqual(bytes);
+        expect(fromBase64(text, plain)).toEqual(bytes);
+      }),
+    );
+  });
+
+  test("is nothing but that", () => {
+    for (const text of ["a", "ab", "abc", "ab=c", "====", "YQ==\n", "YQ= =", "Y Q=", "-_-_", "é==="])
+      expect({ text, bytes: fromBase64(text) }).toEqual({ text, bytes: null });
+    // Bits that stand for nothing are dropped by both.
+    expect(fromBase64("YR==")).toEqual(fromBase64("YR==", plain) as Uint8Array);
+  });
+});
+
+describe("What comes from a hostile peer", () => {
+  const names = Object.keys(table) as RowName[];
+  const anything = fc.oneof(fc.jsonValue(), fc.dictionary(fc.string(), fc.jsonValue()));
+
+  test("as an input is refused as such, or is one", () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...names), anything, (name, value) => {
+        const { schema, decode } = wireOf(name).input;
+        try {
+          decode(parse(schema, value));
+        } catch (error) {
+          expect({ name, value, error, is: isWarrenError(error, "invalid_request") }).toMatchObject({ is: true });
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test("as an event is one, none, or an error of ours", () => {
+    const event = fc.record({
+      event: fc.oneof(fc.string(), fc.constantFrom("error", "exit", "stdout", "end")),
+      data: anything,
+    });
+    fc.assert(
+      fc.property(fc.constantFrom(...streams), event, ({ name }, sent) => {
+        try {
+          eventsOf(name).decode(sent);
+        } catch (error) {
+          expect({ name, sent, error, is: isWarrenError(error) }).toMatchObject({ is: true });
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
 });
