@@ -215,7 +215,7 @@ export const sandboxRoutes = {
     method: "GET",
     path: "/v1/sandboxes",
     scope: "sandbox:read",
-    says: "List sandboxes, newest first; ended ones are remembered a while and told when `state` asks for them",
+    says: "List sandboxes, newest first; ended ones are remembered a while and told where that state is asked for",
     input: SandboxList,
     returns: Type.Array(SandboxInfo),
     errors: [],
