@@ -41,6 +41,7 @@ export function createApp(parts: AppParts, makeEdge: ((parts: AppParts) => Edge)
   const hono: ApiHono = new Hono<ApiEnv>({ strict: false });
 
   answerAll(hono, { parts, audit, requests, edge });
+  edge?.mountHosts(hono);
   mountPages(hono, parts, requests);
   edge?.mount(hono, gate);
   const calls = { ...runCalls(), ...accountCalls(parts), ...edge?.calls };

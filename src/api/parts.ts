@@ -162,6 +162,8 @@ export type EdgeRow =
   | ("webhooks" | "createWebhook" | "removeWebhook");
 export interface Edge {
   readonly calls: RowCalls<EdgeRow>;
+  /** Before anything else has a path: what has hosts of its own. */
+  mountHosts(hono: ApiHono): void;
   mount(hono: ApiHono, gate: Gate): void;
   /** The same host; what its commands print is kept for `logs`, its creates count for `stats/boot` and `/metrics`. */
   watched(host: SandboxHost, account: string): SandboxHost;

@@ -11,7 +11,7 @@ import { mountMetrics } from "./metrics/mount.ts";
 import { isEnd, RecentMoves } from "./moves.ts";
 import { mountPlain } from "./plain.ts";
 import { portRows } from "./ports.ts";
-import { mountPreviews } from "./previews/mount.ts";
+import { mountHostPreviews, mountPreviews } from "./previews/mount.ts";
 import { previewRow } from "./previews/row.ts";
 import { PreviewTokens } from "./previews/token.ts";
 import { Exchanges } from "./proxy/exchanges.ts";
@@ -63,10 +63,12 @@ export function createEdge(parts: AppParts, options: EdgeOptions = {}): Edge {
   };
   const ownerOf = async (sandbox: string): Promise<string | null> =>
     (await parts.ownerOf?.(sandbox)) ?? recent.ownerOf(sandbox);
+  const previews = { parts, tokens, ownerOf, serve };
   return {
     calls,
+    mountHosts: (hono: ApiHono) => mountHostPreviews(hono, previews),
     mount: (hono: ApiHono, gate: Gate) => {
-      mountPreviews(hono, { parts, tokens, ownerOf, serve });
+      mountPreviews(hono, previews);
       mountMetrics(hono, gate, meters, settings);
       mountProxy(hono, gate, serve);
       mountPlain(hono, gate, calls);

@@ -79,15 +79,17 @@ async function byHost(
   }
 }
 
-/** Before everything else: a preview with a host of its own has all of that host's paths. */
-export function mountPreviews(hono: ApiHono, previews: Previews): void {
+/** A preview with a host of its own has all of that host's paths. */
+export function mountHostPreviews(hono: ApiHono, previews: Previews): void {
   const { previewSuffix } = previews.parts.settings;
-  if (previewSuffix !== null) {
-    hono.use(async (context, next) => {
-      const named = hostPreview(context.req.header("host") ?? "", previewSuffix);
-      return named === null ? next() : byHost(previews, context, named);
-    });
-  }
+  if (previewSuffix === null) return;
+  hono.use(async (context, next) => {
+    const named = hostPreview(context.req.header("host") ?? "", previewSuffix);
+    return named === null ? next() : byHost(previews, context, named);
+  });
+}
+
+export function mountPreviews(hono: ApiHono, previews: Previews): void {
   const handler = (context: ApiContext): Promise<Response> => byToken(previews, context);
   hono.all("/v1/p/:token", handler);
   hono.all("/v1/p/:token/*", handler);

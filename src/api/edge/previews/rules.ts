@@ -52,7 +52,7 @@ export function plainPath(path: string): string | null {
 export function ruleOf(text: string): Rule | null {
   const isBelow = text.endsWith("/*");
   const named = isBelow ? text.slice(0, -1) : text;
-  if (named.includes("*") || named.includes("?") || named.includes("#")) return null;
+  if (!named.isWellFormed() || named.includes("*") || named.includes("?") || named.includes("#")) return null;
   // Rules may be written as people write paths.
   const path = plainPath(/[%]/.test(named) ? named : encodeURI(named));
   if (path === null) return null;
