@@ -116,4 +116,17 @@ describe("namedOnWire and namedInContract", () => {
       expect([back.message, back.details]).toEqual([`${contract}: no`, { field: contract, got: 1 }]);
     });
   }
+
+  test("say where a create named what is not there", () => {
+    const template = namedOnWire("create", new WarrenError("template_not_found", "there is no template x"));
+    expect([template.message, template.details]).toEqual(["template: there is no template x", { field: "template" }]);
+    const about = { details: { field: "name", name: "x" } };
+    const volume = namedOnWire("create", new WarrenError("not_found", "there is no volume x", about));
+    expect([volume.message, volume.details]).toEqual([
+      "volumes: there is no volume x",
+      { field: "volumes", name: "x" },
+    ]);
+    const elsewhere = new WarrenError("not_found", "there is no volume x", about);
+    expect(namedOnWire("attachVolume", elsewhere)).toBe(elsewhere);
+  });
 });

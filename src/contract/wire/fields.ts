@@ -32,6 +32,16 @@ function joined(
   return [first, ...(field?.[Kind] === "Record" ? rest : rest.map(name))].join(".");
 }
 
+/** What a create names and is not there: an engine says which one, and a caller wants to know where it was said. */
+function placed(row: RowName, error: WarrenError): WarrenError {
+  if (row !== "create") return error;
+  const { code, message, details, cause } = error;
+  const isVolume = details["field"] === "name" && (code === "not_found" || code === "volume_in_use");
+  const field = isVolume ? "volumes" : code === "template_not_found" ? "template" : null;
+  if (field === null || message.startsWith(`${field}: `)) return error;
+  return new WarrenError(code, `${field}: ${message}`, { details: { ...details, field }, cause });
+}
+
 function renamed(row: RowName, error: WarrenError, naming: Naming): WarrenError {
   const { field } = error.details;
   if (typeof field !== "string") return error;
@@ -44,7 +54,7 @@ function renamed(row: RowName, error: WarrenError, naming: Naming): WarrenError 
 
 /** What an engine says of a field, as the caller of a server wrote it: `ttlSeconds` → `ttl_seconds`. */
 export function namedOnWire(row: RowName, error: WarrenError): WarrenError {
-  return renamed(row, error, toWire);
+  return renamed(row, placed(row, error), toWire);
 }
 
 /** What a server says of a field, as the caller of a `SandboxHost` wrote it: `ttl_seconds` → `ttlSeconds`. */
