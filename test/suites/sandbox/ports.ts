@@ -52,7 +52,7 @@ function overTcp(port: number, text: string): Promise<string> {
   });
 }
 
-function streamTests({ host, shared, does }: Subject): void {
+function streamTests({ host, shared, does, needs }: Subject): void {
   does("ports tells what listens, and connect carries bytes both ways", async () => {
     await using _ = await listening(shared(), 7101, ECHO);
     expect(await shared().ports()).toContainEqual({ port: 7101, address: "127.0.0.1", protocol: "tcp" });
@@ -66,7 +66,6 @@ function streamTests({ host, shared, does }: Subject): void {
     expect(error.message).toContain("7102");
     expect(error.details).toMatchObject({ port: 7103, listening: expect.arrayContaining([7102]) });
     await fails("wrong_state", shared().fetch(7103, "/"));
-    await fails("wrong_state", shared().websocket(7103, "/"));
     await fails("invalid_request", shared().connect(0));
     await fails("invalid_request", shared().connect(65_536));
   });
@@ -86,17 +85,25 @@ function streamTests({ host, shared, does }: Subject): void {
     await expect(writer.write(new Uint8Array(1))).rejects.toThrow();
   });
 
-  does("forward leads a port of this host to the sandbox, from another handle too, until it is closed", async () => {
-    await using _ = await listening(shared(), 7105, ECHO);
-    const other = await Sandbox.connect(shared().id, host());
-    const forward = other.forward(7105);
-    expect(forward.hostname).toBe("127.0.0.1");
-    const all = await Promise.all(Array.from({ length: 20 }, (_, i) => overTcp(forward.port, `hello ${i}`)));
-    expect(all).toEqual(Array.from({ length: 20 }, (_, i) => `hello ${i}`));
-    await fails("invalid_request", (async () => other.forward(7105, { hostPort: forward.port }))());
-    forward.close();
-    await expect(overTcp(forward.port, "x")).rejects.toThrow();
+  needs("sockets", "websocket to a port that nothing listens on says so", async () => {
+    await fails("wrong_state", shared().websocket(7103, "/"));
   });
+
+  needs(
+    "sockets",
+    "forward leads a port of this host to the sandbox, from another handle too, until it is closed",
+    async () => {
+      await using _ = await listening(shared(), 7105, ECHO);
+      const other = await Sandbox.connect(shared().id, host());
+      const forward = other.forward(7105);
+      expect(forward.hostname).toBe("127.0.0.1");
+      const all = await Promise.all(Array.from({ length: 20 }, (_, i) => overTcp(forward.port, `hello ${i}`)));
+      expect(all).toEqual(Array.from({ length: 20 }, (_, i) => `hello ${i}`));
+      await fails("invalid_request", (async () => other.forward(7105, { hostPort: forward.port }))());
+      forward.close();
+      await expect(overTcp(forward.port, "x")).rejects.toThrow();
+    },
+  );
 
   does("connect ends when its sandbox is put to sleep, and says why; the next call wakes it", async () => {
     await using sandbox = await Sandbox.create({}, host());

@@ -1,11 +1,12 @@
 /** What the suite's tests get: a host, a sandbox they share, and a way to say what a test needs. */
 import { expect, test } from "bun:test";
+import { createHash } from "node:crypto";
 import type { SandboxHost } from "../../../src/contract/routes.ts";
 import { type ErrorCode, WarrenError } from "../../../src/errors.ts";
 import type { Sandbox } from "../../../src/sandbox.ts";
 
-/** What some hosts lack: a whole shell with coreutils, the guest's tar, users, Python, being told of a ttl at once. */
-export type Feature = "shell" | "tar" | "users" | "python";
+/** What some hosts or runtimes lack: a whole shell with coreutils, the guest's tar, users, Python, sockets that listen. */
+export type Feature = "shell" | "tar" | "users" | "python" | "sockets";
 /** Feature → why this host does not have it. */
 export type Skips = Partial<Record<Feature, string>>;
 
@@ -56,5 +57,5 @@ export function pattern(length: number): Uint8Array {
 }
 
 export function sha256(bytes: Uint8Array): string {
-  return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
+  return createHash("sha256").update(bytes).digest("hex");
 }

@@ -1,0 +1,11 @@
+/** The shared suite, as a program for Node: bundled, and run against the server that its arguments name. */
+import { connect } from "../../../src/client.ts";
+import { sandboxSuite } from "../../suites/sandbox.ts";
+
+const [, , url = "", key = "", skips = "{}"] = process.argv;
+
+sandboxSuite(
+  "Sandbox over HTTP, on Node",
+  async () => ({ host: connect({ url, key }).host, close: () => Promise.resolve() }),
+  { skips: JSON.parse(skips) as Record<string, string>, detached: true, timeoutMs: 15_000 },
+);
