@@ -9,6 +9,7 @@ import { encodeFields } from "../../src/guest/fields.ts";
 import { SAY, TAG } from "../../src/guest/protocol.ts";
 import { Condition } from "../../src/guest/waiting.ts";
 import { LIMITS } from "../../src/limits.ts";
+import { until } from "../harness/until.ts";
 
 const newCall = (): Call => new Call(1, { send: () => Promise.resolve() }, new Condition(systemClock, { error: null }));
 const say = (call: Call, type: number, payload: Uint8Array): void => call.take({ type, channel: 1, payload });
@@ -41,13 +42,17 @@ test("Call gives pieces and gaps in their order, joined where that changes nothi
 
 test("Call holds a window of single bytes in turns of two streams and gaps in a few times its size", async () => {
   const call = newCall();
-  const before = heapStats();
+  Bun.gc(true);
+  const before = heapStats().extraMemorySize;
   for (let i = 0; i < LIMITS.streamWindowBytes; i++) {
     say(call, i % 2 === 0 ? SAY.OUT : SAY.ERR, Uint8Array.of(i));
     gap(call, 1);
   }
-  Bun.gc(true);
-  expect(heapStats().extraMemorySize - before.extraMemorySize).toBeLessThan(24 * LIMITS.streamWindowBytes);
+  // One collection may find the remains of others, or of an array that has grown, still on the stack.
+  await until("what is held is small", () => {
+    Bun.gc(true);
+    return heapStats().extraMemorySize - before < 24 * LIMITS.streamWindowBytes;
+  });
   const answers = await readAll(call);
   expect(answers).toHaveLength(2 * LIMITS.streamWindowBytes);
   expect(answers.every(({ kind }, i) => kind === (i % 2 === 0 ? "data" : "gap"))).toBe(true);
