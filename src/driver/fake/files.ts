@@ -66,7 +66,7 @@ export class FakeFiles {
     const there = this.#nodes.get(path);
     if (there?.type === "directory") return;
     if (there !== undefined) throw refusal(ERRNO.ENOTDIR, at);
-    this.mkdir(parent(path), 0o755);
+    if (path !== "/") this.mkdir(parent(path), 0o755); // all of it may have been removed
     this.#put(path, "directory", mode, EMPTY);
   }
 
