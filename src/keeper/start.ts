@@ -8,6 +8,8 @@ import { type Apart, COMMAND_ENV, startApart } from "../host/run.ts";
 import { KeeperClient } from "./client.ts";
 
 const MAIN = join(import.meta.dir, "../cli/main.ts");
+/** In the path of a program that is one file, runtime and all: it is its own command line. */
+const COMPILED = "/$bunfs/";
 
 /** The keeper of this configuration's home, which exists; it is started when the first question comes. */
 export function keeperOf(config: Config, clock: Clock): KeeperClient {
@@ -19,6 +21,8 @@ export function keeperOf(config: Config, clock: Clock): KeeperClient {
  * @throws {WarrenError} `host_unsupported` – the program's files are not there, as when they were bundled into another
  */
 function startKeeper(settings: Readonly<Record<string, string>>): Apart {
+  const env = { ...COMMAND_ENV, ...settings };
+  if (Bun.main.includes(COMPILED)) return startApart([process.execPath, "keep-network"], env);
   if (!existsSync(MAIN)) {
     const says =
       "detached sandboxes with a network need the files of warren on disk: they were packed into another program";
@@ -26,5 +30,5 @@ function startKeeper(settings: Readonly<Record<string, string>>): Apart {
   }
   // Small rather than quick. Neither a .env nor a bunfig.toml has a say here.
   const bun = [process.execPath, "--smol", "--no-env-file", "--config=/dev/null"] as const;
-  return startApart([...bun, MAIN, "keep-network"], { ...COMMAND_ENV, ...settings });
+  return startApart([...bun, MAIN, "keep-network"], env);
 }
