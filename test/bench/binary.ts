@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { systemClock } from "../../src/base/clock.ts";
 import { run } from "../../src/host/run.ts";
 import { buildBinary } from "../build/binary.ts";
+import { TEST_HOME } from "../harness/vm.ts";
 import { machineFacts, RESULTS, record } from "./record.ts";
 import { pairRatio, round, summary } from "./stats.ts";
 
@@ -37,7 +38,7 @@ if (options.help || !Number.isInteger(rounds) || rounds < 3) {
 }
 
 const dir = mkdtempSync(join(tmpdir(), "warren-binary-"));
-const env = { ...(process.env as Record<string, string>) };
+const env = { ...(process.env as Record<string, string>), WARREN_HOME: TEST_HOME };
 
 /** Milliseconds until it has ended well. */
 async function timed(argv: readonly [string, ...string[]], expected: number): Promise<number> {
