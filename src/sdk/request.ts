@@ -4,6 +4,7 @@ import type { Body, Route } from "../contract/route.ts";
 import { placeOf, takesBody, toPath, toQuery } from "../contract/split.ts";
 import { type RowName, table } from "../contract/table.ts";
 import { wireOf } from "../contract/wire/wire.ts";
+import { WarrenError } from "../errors.ts";
 
 export interface RowRequest {
   readonly name: RowName;
@@ -13,6 +14,12 @@ export interface RowRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** JSON, or the bytes of an upload; null: none. */
   readonly body: { readonly json: string } | { readonly upload: Body } | null;
+}
+
+/** A URL's path would lose them, with what is before them: another operation would be called. */
+function refuseDots(field: string, value: unknown): void {
+  if (value !== "." && value !== "..") return;
+  throw new WarrenError("invalid_request", `${field}: got "${value}", which is nothing's name`, { details: { field } });
 }
 
 /**
@@ -26,8 +33,10 @@ export function requestOf(name: RowName, input: Readonly<Record<string, unknown>
   parse(row.input, fields);
   const wire = wireOf(name).input.encode(fields) as Record<string, unknown>;
   const at = (place: string) => Object.fromEntries(Object.entries(wire).filter(([key]) => placeOf(row, key) === place));
+  const path = at("path");
+  for (const [key, value] of Object.entries(path)) refuseDots(key, value);
   const query = toQuery(at("query")).toString();
-  const target = toPath(row.path, at("path")) + (query === "" ? "" : `?${query}`);
+  const target = toPath(row.path, path) + (query === "" ? "" : `?${query}`);
   if (row.upload === true) {
     const headers = { "content-type": "application/octet-stream" };
     return { name, row, target, headers, body: { upload: body as Body } };
