@@ -113,7 +113,7 @@ const life: readonly Case[] = [
   {
     name: "previewUrl and previewUrls",
     run: async ({ shared }) => {
-      assert.match(shared.previewUrl(3000), new RegExp(`^https://3000-${shared.id}\\.`));
+      assert.match(shared.previewUrl(3000), new RegExp(`^https:/{2}3000-${shared.id}\\.`));
       assert.equal(typeof (await shared.previewUrls()), "object");
     },
   },
