@@ -18,10 +18,10 @@ export interface Driver extends AsyncDisposable {
   readonly note: string | null;
   /** Rows as arrays, in the order of their columns. Rejects with a `WarrenError` that tells nothing of the parameters. */
   query(statement: Statement): Promise<unknown[][]>;
-  /** All of them or none; statements without parameters may hold several. */
-  together(statements: readonly Statement[]): Promise<void>;
+  /** Statements without parameters, all of them or none. */
+  script(text: string): Promise<void>;
   /** Runs `job` while no other server runs one, on a connection of its own; for migrations. */
-  alone(job: (driver: Pick<Driver, "query" | "together">) => Promise<void>): Promise<void>;
+  alone(job: (driver: Pick<Driver, "query" | "script">) => Promise<void>): Promise<void>;
   /**
    * Calls `listener` when another server has changed keys or accounts, and when such news may have been missed.
    * Resolves when it listens.

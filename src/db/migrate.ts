@@ -4,11 +4,11 @@
  */
 import { createHash } from "node:crypto";
 import { WarrenError } from "../errors.ts";
-import type { Driver, Statement } from "./driver.ts";
+import type { Driver } from "./driver.ts";
 import { MIGRATIONS, type Migration } from "./migrations.ts";
 
-const BREAK = "--> statement-breakpoint";
-const plain = (text: string): Statement => ({ text, parameters: [] });
+const RECORD = `create schema if not exists drizzle;
+  create table if not exists drizzle.__drizzle_migrations (id serial primary key, hash text not null, created_at bigint)`;
 
 /**
  * How many were applied.
@@ -17,13 +17,9 @@ const plain = (text: string): Statement => ({ text, parameters: [] });
 export async function migrate(driver: Driver, migrations: readonly Migration[] = MIGRATIONS): Promise<number> {
   let applied = 0;
   await driver.alone(async (one) => {
-    await one.together([
-      plain("create schema if not exists drizzle"),
-      plain(
-        "create table if not exists drizzle.__drizzle_migrations (id serial primary key, hash text not null, created_at bigint)",
-      ),
-    ]);
-    const rows = await one.query(plain("select max(created_at) from drizzle.__drizzle_migrations"));
+    await one.script(RECORD);
+    const last = "select max(created_at) from drizzle.__drizzle_migrations";
+    const rows = await one.query({ text: last, parameters: [] });
     const lastMs = Number(rows[0]?.[0] ?? 0);
     if (lastMs > (migrations.at(-1)?.madeMs ?? 0)) {
       throw new WarrenError(
@@ -32,17 +28,14 @@ export async function migrate(driver: Driver, migrations: readonly Migration[] =
       );
     }
     const missing = migrations.filter(({ madeMs }) => madeMs > lastMs);
-    if (missing.length > 0) await one.together(missing.flatMap(steps));
+    if (missing.length > 0) await one.script(missing.map(step).join(";\n"));
     applied = missing.length;
   });
   return applied;
 }
 
-function steps({ text, madeMs }: Migration): Statement[] {
+/** With the row that records it; a hash and a number need no quoting. */
+function step({ text, madeMs }: Migration): string {
   const hash = createHash("sha256").update(text).digest("hex");
-  const record = {
-    text: "insert into drizzle.__drizzle_migrations (hash, created_at) values ($1, $2)",
-    parameters: [hash, madeMs],
-  };
-  return [...text.split(BREAK).map(plain), record];
+  return `${text};\ninsert into drizzle.__drizzle_migrations (hash, created_at) values ('${hash}', ${madeMs})`;
 }

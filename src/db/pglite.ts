@@ -64,12 +64,12 @@ class PgliteDriver implements Driver {
     return this.#ask({ kind: "query", statement }, ANSWER_MS);
   }
 
-  async together(statements: readonly Statement[]): Promise<void> {
-    await this.#ask({ kind: "transaction", statements }, OPEN_MS);
+  async script(text: string): Promise<void> {
+    await this.#ask({ kind: "script", text }, OPEN_MS);
   }
 
   /** No other process has the folder, and this one is at its start. */
-  async alone(job: (driver: Pick<Driver, "query" | "together">) => Promise<void>): Promise<void> {
+  async alone(job: (driver: Pick<Driver, "query" | "script">) => Promise<void>): Promise<void> {
     await job(this);
   }
 

@@ -7,7 +7,7 @@ export type Ask =
   | { readonly kind: "open"; readonly folder: string; readonly compiled: boolean }
   | { readonly kind: "query"; readonly statement: Statement }
   /** All or none; in one message, since nothing else may come between on the only connection. */
-  | { readonly kind: "transaction"; readonly statements: readonly Statement[] }
+  | { readonly kind: "script"; readonly text: string }
   | { readonly kind: "close" };
 
 export type Numbered = Ask & { readonly number: number };

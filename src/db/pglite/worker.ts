@@ -53,9 +53,7 @@ async function answer(ask: Numbered): Promise<Answer> {
   }
   if (database === null) throw new Error("the embedded database is not open");
   if (ask.kind === "query") return { number, kind: "rows", rows: await run(database, ask.statement) };
-  await database.transaction(async (transaction) => {
-    for (const statement of ask.statements) await run(transaction, statement);
-  });
+  await database.exec(ask.text);
   return { number, kind: "rows", rows: [] };
 }
 
@@ -74,12 +72,7 @@ async function open({ folder, compiled }: Extract<Ask, { kind: "open" }>): Promi
   return true;
 }
 
-/** Without parameters it may be several statements, of which no rows are asked. */
-async function run(on: Pick<PGlite, "query" | "exec">, { text, parameters }: Statement): Promise<unknown[][]> {
-  if (parameters.length === 0) {
-    const results = await on.exec(text, { rowMode: "array" });
-    return (results.at(-1)?.rows ?? []) as unknown[][];
-  }
+async function run(on: PGlite, { text, parameters }: Statement): Promise<unknown[][]> {
   const { rows } = await on.query<unknown[]>(text, [...parameters], { rowMode: "array" });
   return rows;
 }
