@@ -18,12 +18,11 @@ export async function begun<T>(
   call: () => Promise<unknown>,
   { clock }: AnswerParts,
   waitMs: number | null,
-): Promise<AsyncIterableIterator<T>> {
+): Promise<{ readonly source: AsyncIterableIterator<T>; readonly isLate: boolean }> {
   const source = ((await call()) as AsyncIterable<T>)[Symbol.asyncIterator]();
   const first = source.next();
   first.catch(() => undefined); // told below, or by who reads on
-  if (waitMs === null) await first;
-  else await within(clock, waitMs, first);
+  const come = waitMs === null ? await first : await within(clock, waitMs, first);
   let given = false;
   const next = () => {
     if (given) return source.next();
@@ -32,7 +31,7 @@ export async function begun<T>(
   };
   const leave = async (): Promise<IteratorResult<T>> => (await source.return?.()) ?? { done: true, value: undefined };
   const all = { next, return: leave, [Symbol.asyncIterator]: () => all };
-  return all;
+  return { source: all, isLate: come === "ping" };
 }
 
 /** Options of a body that is under way until it is over. */
@@ -56,7 +55,7 @@ export function bytesBody(
 export function bytesAnswer(name: RowName, parts: AnswerParts): Answer {
   const type = name === "archiveOut" ? "application/x-tar" : "application/octet-stream";
   return async (context, _asked, _fields, call) => {
-    const source = await begun<Uint8Array>(call, parts, null);
+    const { source } = await begun<Uint8Array>(call, parts, null);
     return stream(bytesBody(source, context, parts), type, DOWNLOAD);
   };
 }

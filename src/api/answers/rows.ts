@@ -56,14 +56,15 @@ function infosIn(value: unknown): readonly SandboxInfo[] {
 function eventsAnswer(name: RowName, { events: codec }: WireRow, parts: AnswerParts): Answer {
   return async (context, asked, { wire }, call) => {
     if (codec === null) throw new WarrenError("internal", `${name} has no events`);
-    const source = await begun<unknown>(call, parts, BOUNDS.firstEventMs);
+    const { source, isLate } = await begun<unknown>(call, parts, BOUNDS.firstEventMs);
     const failed = (cause: unknown) => {
       const error = told(cause);
       logged(error, parts.log, asked.requestId);
       return errorBlock(errorBody(error, asked.requestId));
     };
     const ping = { everyMs: parts.settings.pingMs, bytes: PING };
-    const body = pulled(blocks(source, codec, wire), { ...held(context, parts), ping, failed });
+    const first = isLate ? { first: PING } : {};
+    const body = pulled(blocks(source, codec, wire), { ...held(context, parts), ...first, ping, failed });
     return stream(body, "text/event-stream; charset=utf-8", { "x-accel-buffering": "no" });
   };
 }

@@ -13,6 +13,8 @@ export interface PullOptions {
   readonly done: () => void;
   /** What to send when nothing came for `pingMs`; null: nothing. */
   readonly ping?: { readonly everyMs: number; readonly bytes: Uint8Array };
+  /** What to send at once: without a first byte the runtime keeps back the head too. */
+  readonly first?: Uint8Array;
   /** What to send for a failure; left out: the connection is cut, since the status was told already. */
   readonly failed?: (cause: unknown) => Uint8Array;
 }
@@ -20,7 +22,7 @@ export interface PullOptions {
 type Read = IteratorResult<Uint8Array> | "ping" | { readonly failure: unknown };
 
 export function pulled(source: AsyncIterator<Uint8Array>, options: PullOptions): ReadableStream<Uint8Array> {
-  const { clock, abort, done, ping, failed } = options;
+  const { clock, abort, done, ping, failed, first } = options;
   let next: Promise<Read> | null = null;
   let cancelStall = (): void => undefined;
   let over = false;
@@ -45,6 +47,9 @@ export function pulled(source: AsyncIterator<Uint8Array>, options: PullOptions):
   };
   return new ReadableStream<Uint8Array>(
     {
+      start(controller) {
+        if (first !== undefined) controller.enqueue(first);
+      },
       async pull(controller) {
         cancelStall();
         const got = await read();
