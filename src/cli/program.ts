@@ -14,6 +14,7 @@ import { defineKeys } from "./verbs/api/keys.ts";
 import { defineLogin } from "./verbs/api/login.ts";
 import { definePreview } from "./verbs/api/preview.ts";
 import { defineServe } from "./verbs/api/serve.ts";
+import { defineTerminal } from "./verbs/api/terminal.ts";
 import { defineWatch } from "./verbs/api/watch.ts";
 import { defineBatch } from "./verbs/batch.ts";
 import { defineBench } from "./verbs/bench.ts";
@@ -42,6 +43,7 @@ const VERBS: readonly Define[] = [
   defineCreate,
   defineLs,
   defineExec,
+  defineTerminal,
   defineCp,
   defineRm,
   defineFork,

@@ -13,6 +13,8 @@ export interface FakeIoOptions {
   readonly stub?: StubHost;
   readonly ground?: Partial<Ground>;
   readonly findings?: readonly Finding[];
+  /** Keys as they are pressed, in place of `stdin`. */
+  readonly keys?: AsyncIterable<Uint8Array>;
 }
 
 export class FakeIo implements Io {
@@ -43,6 +45,7 @@ export class FakeIo implements Io {
         return () => undefined;
       },
       bytes: async function* () {
+        if (options.keys !== undefined) yield* options.keys;
         if (options.stdin !== undefined) yield new TextEncoder().encode(options.stdin);
       },
     };
@@ -78,6 +81,19 @@ export class FakeIo implements Io {
         this.onWrite();
       },
     };
+  }
+
+  /** What the terminal's size is, and who hears of a change. */
+  sides = { rows: 24, cols: 100 };
+  readonly resized = new Set<() => void>();
+
+  size(): { readonly rows: number; readonly cols: number } {
+    return this.sides;
+  }
+
+  onResize(handler: () => void): () => void {
+    this.resized.add(handler);
+    return () => this.resized.delete(handler);
   }
 
   onInterrupt(handler: (signal: string) => void): () => void {

@@ -19,6 +19,10 @@ export interface Io {
     /** Of a terminal: every key comes as it is pressed, and none is shown; the result takes that back. */
     readonly raw: () => () => void;
   };
+  /** Of the terminal, in characters; that of an ordinary one where there is none. */
+  size(): { readonly rows: number; readonly cols: number };
+  /** Calls `handler` whenever that changes; the result takes it back. */
+  onResize(handler: () => void): () => void;
   readonly clock: Clock;
   readonly ground: () => Promise<Ground>;
   /** Absolute path of the project, where its tests and benchmarks are. */

@@ -50,6 +50,11 @@ function interrupts(): Io["onInterrupt"] {
   };
 }
 
+/** As the guest takes it. */
+function sideOf(value: number | undefined, fallback: number): number {
+  return value === undefined || value < 1 ? fallback : Math.min(value, 1000);
+}
+
 export function processIo(ground: Io["ground"]): Io {
   return {
     out: sink(process.stdout),
@@ -61,6 +66,11 @@ export function processIo(ground: Io["ground"]): Io {
         process.stdin.setRawMode(true);
         return () => process.stdin.setRawMode(false);
       },
+    },
+    size: () => ({ rows: sideOf(process.stdout.rows, 24), cols: sideOf(process.stdout.columns, 80) }),
+    onResize: (handler) => {
+      process.stdout.on("resize", handler);
+      return () => process.stdout.off("resize", handler);
     },
     clock: systemClock,
     ground,
