@@ -26,11 +26,13 @@ export interface App {
 }
 
 /** `makeEdge` brings ports, webhooks, logs and metrics; null: rows of its own are refused. */
-export function createApp(parts: AppParts, makeEdge: ((parts: AppParts) => Edge) | null = null): App {
-  const { store, clock, log, settings } = parts;
+export function createApp(given: AppParts, makeEdge: ((parts: AppParts) => Edge) | null = null): App {
+  const edge = makeEdge?.(given) ?? null;
+  const store = edge?.counted(given.store) ?? given.store;
+  const parts: AppParts = { ...given, store };
+  const { clock, log, settings } = parts;
   const keys = new Keys(store, clock, log);
   const audit = new Audit(store, clock, log);
-  const edge = makeEdge?.(parts) ?? null;
   const requests = new Requests((kind) => edge?.opened(kind) ?? (() => undefined));
   const hostFor = (account: string) => {
     const host = parts.hostFor(account);

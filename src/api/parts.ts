@@ -167,6 +167,8 @@ export interface Edge {
   mount(hono: ApiHono, gate: Gate): void;
   /** The same host; what its commands print is kept for `logs`, its creates count for `stats/boot` and `/metrics`. */
   watched(host: SandboxHost, account: string): SandboxHost;
+  /** The same store; its round trips count for `/metrics`. */
+  counted(store: Store): Store;
   /** A request was answered, for `/metrics`; `row` is its operation's name. */
   answered(row: string, status: number, durationMs: number): void;
   /** A stream of this kind is open until the result is called; twice is fine. */

@@ -1,5 +1,6 @@
 /** The API's edge: what leads into sandboxes from outside, and what tells of them: ports, previews, logs, events, webhooks, metrics. */
 import type { ApiHono, AppParts, Edge, Gate } from "../parts.ts";
+import type { Store } from "../store.ts";
 import { eventRow, SandboxEvents } from "./events.ts";
 import { logRow } from "./logs/row.ts";
 import { Tapes } from "./logs/tapes.ts";
@@ -34,7 +35,9 @@ export function createEdge(parts: AppParts, options: EdgeOptions = {}): Edge {
   const recent = new RecentMoves(clock);
   const tapes = new Tapes(clock);
   const meters = new Meters({ states: () => recent.states(), tapeBytes: () => tapes.cost }, log);
-  const store = countedStore(parts.store, clock, (method, isOk, ms) => meters.roundTrip(method, isOk, ms));
+  const counted = (uncounted: Store): Store =>
+    countedStore(uncounted, clock, (method, isOk, ms) => meters.roundTrip(method, isOk, ms));
+  const store = counted(parts.store);
   const boots = new BootTimes();
   const tokens = new PreviewTokens(store, clock);
   const serve = serveOf(clock, new Exchanges(() => meters.opened("proxy")));
@@ -78,6 +81,7 @@ export function createEdge(parts: AppParts, options: EdgeOptions = {}): Edge {
         boots.add(createPath, createMs);
         meters.created(createPath, createMs);
       }),
+    counted,
     answered: (row, status, durationMs) => meters.answered(row, status, durationMs),
     opened: (kind) => meters.opened(kind),
     close: async () => {
