@@ -35,8 +35,9 @@ import {
   type PortRequest,
   type WebSocketOptions,
 } from "./sandbox/ports.ts";
-import { SandboxProcess } from "./sandbox/process.ts";
+import { SandboxProcess, startProcess } from "./sandbox/process.ts";
 import { Snapshot, type SnapshotOptions } from "./sandbox/snapshots.ts";
+import { SandboxTerminal, SHELL, type TerminalOptions } from "./sandbox/terminal.ts";
 import type { MountOptions, Volume } from "./sandbox/volume.ts";
 
 /** One `sh -c` string, an argument vector, or Python in the template's warm interpreter (source text or more). */
@@ -175,11 +176,26 @@ export class Sandbox implements AsyncDisposable {
   /** Starts a command in the background: it outlives this handle, its output is kept in a bounded ring. */
   async spawn(command: Command, options: SpawnOptions = {}): Promise<SandboxProcess> {
     const { signal, ...rest } = options;
-    const request = { id: this.id, ...asRequest(command), ...copied(rest), background: true };
-    for await (const event of await this.#host.exec(request, signal === undefined ? {} : { signal })) {
-      if (event.kind === "started") return new SandboxProcess(this.#host, this.id, event.process, event.pid);
+    return startProcess(this.#host, { id: this.id, ...asRequest(command), ...copied(rest) }, signal);
+  }
+
+  /**
+   * Opens a terminal with a shell or another command, which outlives this handle; a number comes back to one that is there.
+   * @throws {WarrenError} `process_not_found` – no command has this number
+   * @example
+   * const terminal = await sb.terminal({ rows: 40, cols: 120 });
+   * await terminal.write("make\n");
+   * for await (const bytes of terminal.output) process.stdout.write(bytes);
+   */
+  async terminal(options: TerminalOptions | number = {}): Promise<SandboxTerminal> {
+    if (typeof options === "number") {
+      const { process, pid } = await this.process(options);
+      return new SandboxTerminal(this.#host, this.id, process, pid);
     }
-    throw new WarrenError("guest_protocol", `sandbox ${this.id} did not say that the command was started`);
+    const { rows = 24, cols = 80, cmd = SHELL, signal, ...rest } = options;
+    const request = { id: this.id, ...asRequest(cmd), ...copied(rest), terminal: { rows, cols } };
+    const { process, pid } = await startProcess(this.#host, request, signal);
+    return new SandboxTerminal(this.#host, this.id, process, pid);
   }
 
   /** Commands under way, and background ones after their end. */

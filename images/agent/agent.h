@@ -80,6 +80,7 @@ struct launch {
     const char *cwd;
     const struct user *user;
     int fds[4]; /* become 0, 1, 2, 3; the last may be -1 */
+    bool terminal; /* the first is one, and becomes the controlling one */
     const struct cgroup *cgroup;
 };
 /* The pid, or -1 with errno. Failing to execute is reported by the child as a shell does: a line on stderr and 126 or 127. */

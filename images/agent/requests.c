@@ -6,6 +6,7 @@
 #include "freeze/freeze.h"
 #include "warm/fits.h"
 #include "warm/warm.h"
+#include "watch/watch.h"
 
 #include <malloc.h>
 #include <string.h>
@@ -110,6 +111,7 @@ static handler handler_of(uint8_t type) {
         case ASK_PROCESSES: return handle_processes;
         case ASK_ATTACH: return handle_attach;
         case ASK_STDIN: return handle_stdin;
+        case ASK_RESIZE: return handle_resize;
         case ASK_GET: return handle_get;
         case ASK_PUT: return handle_put;
         case ASK_STAT: return handle_stat;
@@ -118,6 +120,7 @@ static handler handler_of(uint8_t type) {
         case ASK_RENAME: return handle_rename;
         case ASK_CHMOD: return handle_chmod;
         case ASK_REMOVE: return handle_remove;
+        case ASK_WATCH: return handle_watch;
         case ASK_DIAL: return handle_dial;
         default: return NULL;
     }

@@ -57,8 +57,10 @@ export function guestCalls(reach: Reach, hold: Hold): GuestCalls {
     stdin: call("stdin", ({ agent }, { process, body }, signal) => agent.stdin(process, body, signal)),
     processes: call("processes", ({ agent }, _, signal) => agent.processes(signal)),
     attach: call("attach", (reached, { process }, signal) => begun(reached.agent.attach(process, signal), reached)),
-    resizeTerminal: call("resizeTerminal", () => Promise.reject(notYet("resizeTerminal"))),
-    watch: call("watch", () => Promise.reject(notYet("watch"))),
+    resizeTerminal: call("resizeTerminal", ({ agent }, { process, rows, cols }, signal) =>
+      agent.resizeTerminal(process, { rows, cols }, signal),
+    ),
+    watch: call("watch", (reached, input, signal) => begun(reached.agent.watch(input, signal), reached)),
     signal: call("signal", ({ agent }, input, signal) => agent.signal(input.process, input.signal, signal)),
     readFile: call("readFile", (reached, input, signal) => begun(reached.agent.readFile(input, signal), reached)),
     writeFile: call("writeFile", ({ agent }, input, signal) => agent.writeFile(input, signal)),
@@ -71,10 +73,6 @@ export function guestCalls(reach: Reach, hold: Hold): GuestCalls {
     archiveOut: call("archiveOut", (reached, input, signal) => begun(reached.agent.archiveOut(input, signal), reached)),
     archiveIn: call("archiveIn", ({ agent }, input, signal) => agent.archiveIn(input, signal)),
   };
-}
-
-function notYet(name: string): WarrenError {
-  return new WarrenError("unsupported", `${name}: not in this version`);
 }
 
 /** @throws {WarrenError} `cancelled` – or the abort's own reason, when it is one of ours. */

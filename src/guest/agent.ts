@@ -4,8 +4,8 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Body } from "../contract/route.ts";
-import { type ExecEvent, type ProcessInfo, PYTHON_PATH } from "../contract/routes/exec.ts";
-import type { FileInfo } from "../contract/routes/files.ts";
+import { type ExecEvent, type ProcessInfo, PYTHON_PATH, type TerminalSize } from "../contract/routes/exec.ts";
+import type { FileInfo, WatchEvent } from "../contract/routes/files.ts";
 import type { PortInfo } from "../contract/routes/ports.ts";
 import type { Link } from "../driver/driver.ts";
 import { WarrenError } from "../errors.ts";
@@ -15,13 +15,24 @@ import { archiveIn, archiveOut, feeder, patient, removeAll } from "./commands.ts
 import { Connection, type ConnectOptions } from "./connection.ts";
 import { type DialTarget, dial } from "./dial/dial.ts";
 import { listening } from "./dial/listening.ts";
-import { type ExecRequest, encodeAttach, encodeExec, follow, limitsOf, processInfo, type RunLimits } from "./exec.ts";
+import {
+  type ExecRequest,
+  encodeAttach,
+  encodeExec,
+  follow,
+  keepsStdin,
+  limitsOf,
+  processInfo,
+  type RunLimits,
+  sizeFields,
+} from "./exec.ts";
 import { encodeFields, type Field, type Fields } from "./fields.ts";
 import { ask, listFiles, pieces, readBytes, statFile, writeBytes } from "./files.ts";
 import { ASK, SAY, SYNC_FLAG, TAG, THAW_FLAG } from "./protocol.ts";
 import { decodeProcessRecords } from "./records.ts";
 import { PROCESS_MEANING, refused } from "./refusal.ts";
 import { signalNumber } from "./signals.ts";
+import { watch } from "./watch/watch.ts";
 
 export type { ConnectOptions } from "./connection.ts";
 export type { ExecRequest } from "./exec.ts";
@@ -146,10 +157,11 @@ export class GuestAgent {
   async *exec(request: ExecRequest, signal?: AbortSignal): AsyncGenerator<ExecEvent> {
     const limits = limitsOf(request);
     const payload = await this.#execPayload(request, limits, signal);
-    const closes = request.stdinOpen !== true;
+    const closes = !keepsStdin(request);
+    const terminal = request.terminal !== undefined;
     const background = request.background === true;
     const feed = request.stdin === undefined || background ? undefined : feeder(request.stdin, patient, closes);
-    for await (const event of follow(this.#connection, ASK.EXEC, payload, limits, signal, { feed })) {
+    for await (const event of follow(this.#connection, ASK.EXEC, payload, limits, signal, { feed, terminal })) {
       // In the background the answer ends here, and stdin goes by the command's number, beside whatever the caller does.
       if (event.kind === "started" && background && request.stdin !== undefined) {
         const written = this.#write(event.process, request.stdin, closes, undefined);
@@ -163,6 +175,11 @@ export class GuestAgent {
   async stdin(process: number, body: Body, signal?: AbortSignal): Promise<void> {
     const sent = await this.#write(process, body, false, signal);
     if (sent === 0) await this.#stdin(process, new Uint8Array(0), true, signal);
+  }
+
+  /** Tells a command's terminal its size. @throws {WarrenError} `process_not_found`; `wrong_state` – it has no terminal */
+  async resizeTerminal(process: number, size: TerminalSize, signal?: AbortSignal): Promise<void> {
+    await this.#plain(ASK.RESIZE, [[TAG.PROCESS, process], ...sizeFields(size)], { signal });
   }
 
   /** Commands that run, and background ones that have ended. */
@@ -248,6 +265,14 @@ export class GuestAgent {
     if (input.recursive !== true) return ask(this.#connection, ASK.REMOVE, [[TAG.PATH, input.path]], signal);
     await statFile(this.#connection, input.path, signal); // rm -f would be content with nothing there
     return removeAll(this.#connection, input.path, signal);
+  }
+
+  /** What changes there, see {@link watch}; `ready` first. Leaving ends it in the guest too. */
+  watch(
+    input: PathInput & { readonly recursive?: boolean | undefined },
+    signal?: AbortSignal,
+  ): AsyncGenerator<WatchEvent> {
+    return watch(this.#connection, input.path, input.recursive === true, signal);
   }
 
   /** A directory or file as a tar stream. */

@@ -2,14 +2,20 @@
  * Commands: a request to EXEC's fields, and the guest's answers to events. The guest enforces time and output; the host
  * checks both again, since a guest's word on its own limits is worth nothing.
  */
-import { type Exec, type ExecEvent, type ProcessInfo, PYTHON_PATH } from "../contract/routes/exec.ts";
+import {
+  type Exec,
+  type ExecEvent,
+  type ProcessInfo,
+  PYTHON_PATH,
+  type TerminalSize,
+} from "../contract/routes/exec.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { type Answer, type Call, settled } from "./call.ts";
 import { violation } from "./codec.ts";
 import type { Connection } from "./connection.ts";
 import { decodeFields, encodeFields, type Field } from "./fields.ts";
-import { EXEC_FLAG, EXIT_FLAG, SAY, TAG } from "./protocol.ts";
+import { EXEC_FLAG, EXIT_FLAG, SAY, STARTED_FLAG, TAG } from "./protocol.ts";
 import type { ProcessRecord } from "./records.ts";
 import { type Meaning, refused } from "./refusal.ts";
 import { signalName } from "./signals.ts";
@@ -41,9 +47,21 @@ function argumentsOf(request: ExecRequest): readonly string[] {
   return request.argv ?? ["/bin/sh", "-c", request.cmd ?? ""];
 }
 
+/** True when stdin stays open after what is given with the request: a terminal's does. */
+export function keepsStdin(request: ExecRequest): boolean {
+  return request.stdinOpen === true || request.terminal !== undefined;
+}
+
 /** True when stdin gets bytes from the host. */
 export function feedsStdin(request: ExecRequest): boolean {
-  return request.stdin !== undefined || request.stdinOpen === true;
+  return request.stdin !== undefined || keepsStdin(request);
+}
+
+export function sizeFields({ rows, cols }: TerminalSize): Field[] {
+  return [
+    [TAG.ROWS, rows],
+    [TAG.COLS, cols],
+  ];
 }
 
 /** EXEC's payload. `code` only when it travels in the same frame. */
@@ -59,6 +77,7 @@ export function encodeExec(request: ExecRequest, limits: RunLimits, code?: strin
   if (limits.timeoutMs !== null) fields.push([TAG.TIMEOUT_MS, limits.timeoutMs]);
   if (limits.outputBytes !== null) fields.push([TAG.OUTPUT_LIMIT, limits.outputBytes]);
   if (code !== undefined) fields.push([TAG.CODE, code]);
+  if (request.terminal !== undefined) fields.push(...sizeFields(request.terminal));
   fields.push([TAG.FLAGS, flags]);
   return encodeFields(fields);
 }
@@ -69,9 +88,11 @@ class Events {
   readonly #startMs: number;
   readonly #nowMs: () => number;
   readonly #bytes = { stdout: 0, stderr: 0 };
+  readonly #terminal: boolean;
 
-  constructor(limits: RunLimits, nowMs: () => number) {
+  constructor(limits: RunLimits, terminal: boolean, nowMs: () => number) {
     this.#limits = limits;
+    this.#terminal = terminal;
     this.#nowMs = nowMs;
     this.#startMs = nowMs();
   }
@@ -80,6 +101,10 @@ class Events {
   event(answer: Answer): ExecEvent | null {
     switch (answer.kind) {
       case "started":
+        if (this.#terminal && (answer.fields.numberOr(TAG.FLAGS, 0) & STARTED_FLAG.TERMINAL) === 0) {
+          const says = "this sandbox was made by an earlier version, which has no terminals";
+          throw new WarrenError("unsupported", says);
+        }
         return {
           kind: "started",
           process: answer.fields.number(TAG.PROCESS),
@@ -152,6 +177,8 @@ export interface Following {
   readonly feed?: ((call: Call, signal: AbortSignal) => Promise<void>) | undefined;
   /** What the guest's error numbers mean for this request. */
   readonly meaning?: Meaning;
+  /** It has to run in one. */
+  readonly terminal?: boolean;
 }
 
 /** The events of one EXEC or ATTACH; leaving early cancels it, and so does whatever goes wrong. */
@@ -161,11 +188,11 @@ export async function* follow(
   payload: Uint8Array,
   limits: RunLimits,
   signal: AbortSignal | undefined,
-  { feed, meaning = {} }: Following = {},
+  { feed, meaning = {}, terminal = false }: Following = {},
 ): AsyncGenerator<ExecEvent> {
   const call = connection.open();
   const over = new AbortController();
-  const events = new Events(limits, () => connection.clock.monotonicMs());
+  const events = new Events(limits, terminal, () => connection.clock.monotonicMs());
   const either = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
   const waiter = backstop(connection, limits, either);
   let failure: unknown = null;

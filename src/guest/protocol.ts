@@ -24,19 +24,21 @@
  *   FREEZE    0x06 {}                  DONE once every writable file system on a block device is synced and frozen (FIFREEZE): writers
  *                                      in the guest wait. ERROR: nothing is frozen; EALREADY while another FREEZE is not over
  *   THAW      0x07 {}                  DONE {FLAGS bit 0 = all stayed frozen from FREEZE's DONE to this THAW}; fine when nothing is
- *   EXEC      0x10 {ARG*, ENV* (K=V), CWD, USER, TIMEOUT_MS, OUTPUT_LIMIT, FLAGS, CODE}
- *                                      STARTED {PROCESS, PID}, OUT/ERR…, EXIT {…}; in the background STARTED, DONE; or ERROR
+ *   EXEC      0x10 {ARG*, ENV* (K=V), CWD, USER, TIMEOUT_MS, OUTPUT_LIMIT, FLAGS, CODE, ROWS?, COLS?}
+ *                                      STARTED {PROCESS, PID, FLAGS? bit 0 = in a terminal}, OUT/ERR…, EXIT {…}; in the background
+ *                                      STARTED, DONE; or ERROR. With ROWS and COLS in a terminal of that size, see below
  *   DATA      0x11 raw                 on an EXEC channel: stdin; on a PUT channel: content; on a DIAL channel: what is sent to
  *                                      the peer. Needs credit; empty = end
  *   CREDIT    0x12 {BYTES}             grants the guest so many more bytes of OUT+ERR+CHUNK on the channel
  *   CANCEL    0x13 {}                  the last answer comes at once: EXEC: EXIT after SIGKILL to all it started, output not
- *                                      yet sent is dropped; PUT (nothing stays), GET, LIST, ATTACH, STDIN, DIAL (reset): ERROR {ECANCELED};
+ *                                      yet sent is dropped; PUT (nothing stays), GET, LIST, ATTACH, STDIN, WATCH, DIAL (reset): ERROR {ECANCELED};
  *                                      FREEZE: that too, and thaws, even after its DONE
  *   SIGNAL    0x14 {PROCESS, SIGNAL}   DONE or ERROR
  *   PROCESSES 0x15 {}                  CHUNK (records, see below)…, DONE
  *   ATTACH    0x16 {PROCESS}           STARTED, OUT/ERR/GAP {BYTES}…, EXIT; or ERROR. Background processes only; a reader
  *                                      slower than the ring sees GAPs, the process never waits for it
  *   STDIN     0x17 {PROCESS, CODE = bytes, FLAGS bit 0 = close}   DONE once in the pipe, or ERROR: stdin from any channel
+ *   RESIZE    0x18 {PROCESS, ROWS, COLS}           DONE, or ERROR {ESRCH, ENOTTY, …}: its terminal's size, of which it is told (SIGWINCH)
  *   GET       0x20 {PATH, OFFSET?, LENGTH?}        CHUNK…, DONE {SIZE = bytes sent}; or ERROR. Regular files only
  *   PUT       0x21 {PATH, MODE?, CODE?}            with CODE: the whole content, DONE at once. Else CREDIT, DATA…, DONE {SIZE}
  *   STAT      0x22 {PATH}                          CHUNK (one record), DONE
@@ -45,6 +47,7 @@
  *   RENAME    0x25 {PATH, PATH2}                   DONE or ERROR
  *   CHMOD     0x26 {PATH, MODE}                    DONE or ERROR
  *   REMOVE    0x27 {PATH}                          DONE or ERROR; a file or an empty directory
+ *   WATCH     0x28 {PATH, FLAGS? bit 0 = recursive}  STARTED, CHUNK (records)…, DONE once what is watched is gone; or ERROR, see below
  *   DIAL      0x30 {PORT, HOST?}       STARTED, CREDIT, OUT…, SHUT, DONE; or ERROR at any time: a TCP connection to a port of the guest
  *                                      itself, see below
  *
@@ -61,6 +64,19 @@
  * u32 gid, u64 size, i64 mtime in ns, u16 name length, name, u16 target length, target. Names are bytes, not text.
  * A process record: u32 length of the rest, u64 process, u32 pid, u8 flags (bit 0 background, bit 1 running), i32 exit code,
  * u8 signal, u16 command length, command. A record is never split over two CHUNKs.
+ * A change record (WATCH): u32 length of the rest, u8 what (1 created, 2 modified, 3 removed, 4 attributes, 5 overflow), u8 flags
+ * (bit 0 directory), u16 path length, path below what is watched (empty: that itself).
+ *
+ * A terminal is the command's stdin, stdout and stderr, and its session's controlling one; TERM is xterm-256color unless ENV says
+ * otherwise. All output is OUT. What is written to stdin is typed; closing it types the character that means the end, where the
+ * terminal's modes have one: twice after half a line. When the command has ended, what the terminal holds is passed on, EXIT is
+ * said, and it hangs up: daemons that are left in it are not waited for.
+ *
+ * WATCH tells of a directory's entries (with bit 0: of all below it), or of one file, from STARTED on; symbolic links are not followed.
+ * What is moved is removed and created; what comes into a new directory before that is watched is told as created too. Changes of
+ * one entry's content that follow each other may be told as one. Events wait in the kernel until the host takes them; once more
+ * have come than fit there, one record says "overflow", after which all is watched again. Files that PUT has not finished are
+ * left out. ERROR {ENOSPC}: more directories than may be watched; {EMFILE}: more WATCHes.
  *
  * DIAL connects to PORT (1 to 65535) at HOST, "127.0.0.1" or "::1"; without HOST at the first of the two, in this order, that does
  * not refuse. Within 10 s STARTED, or ERROR {ECONNREFUSED, ETIMEDOUT, …}. Each direction ends by itself: empty DATA ends the host's once
@@ -104,6 +120,7 @@ export const ASK = {
   PROCESSES: 0x15,
   ATTACH: 0x16,
   STDIN: 0x17,
+  RESIZE: 0x18,
   GET: 0x20,
   PUT: 0x21,
   STAT: 0x22,
@@ -112,6 +129,7 @@ export const ASK = {
   RENAME: 0x25,
   CHMOD: 0x26,
   REMOVE: 0x27,
+  WATCH: 0x28,
   DIAL: 0x30,
 } as const;
 
@@ -167,9 +185,13 @@ export const TAG = {
   DURATION_US: 32,
   PORT: 33,
   HOST: 34,
+  ROWS: 35,
+  COLS: 36,
 } as const;
 
 export const EXEC_FLAG = { PYTHON: 1, STDIN_OPEN: 2, BACKGROUND: 4 } as const;
+export const STARTED_FLAG = { TERMINAL: 1 } as const;
+export const WATCH_FLAG = { RECURSIVE: 1 } as const;
 export const SYNC_FLAG = { LIGHT: 1 } as const;
 export const THAW_FLAG = { KEPT: 1 } as const;
 export const EXIT_FLAG = { TIMED_OUT: 1, STDOUT_CUT: 2, STDERR_CUT: 4 } as const;

@@ -1,5 +1,5 @@
 /**
- * The records inside CHUNK payloads: directory entries and processes. A record is never split over two chunks. Every
+ * The records inside CHUNK payloads: directory entries, processes and changes. A record is never split over two chunks. Every
  * length is checked against its record, every record against its chunk; unknown trailing bytes of a record are skipped.
  */
 import { violation } from "./codec.ts";
@@ -31,6 +31,17 @@ export interface ProcessRecord {
   readonly command: Uint8Array;
 }
 
+export const CHANGES = ["created", "modified", "removed", "attributes", "overflow"] as const;
+
+/** One record of a WATCH. */
+export interface ChangeRecord {
+  readonly kind: (typeof CHANGES)[number];
+  readonly directory: boolean;
+  /** Below what is watched; empty: that itself. Bytes, not text. */
+  readonly path: Uint8Array;
+}
+
+const CHANGE_FIXED_BYTES = 1 + 1;
 const FILE_FIXED_BYTES = 1 + 4 + 4 + 4 + 8 + 8;
 const PROCESS_FIXED_BYTES = 8 + 4 + 1 + 4 + 1;
 
@@ -76,6 +87,19 @@ export function decodeFileRecords(chunk: Uint8Array): FileRecord[] {
       name,
       target,
     });
+  }
+  return records;
+}
+
+/** @throws {WarrenError} `guest_protocol` – a record is malformed. */
+export function decodeChangeRecords(chunk: Uint8Array): ChangeRecord[] {
+  const records: ChangeRecord[] = [];
+  for (const body of bodies(chunk)) {
+    if (body.byteLength < CHANGE_FIXED_BYTES) throw violation("a change record is too short");
+    const kind = CHANGES[body.getUint8(0) - 1];
+    if (kind === undefined) throw violation("a change of unknown kind");
+    const [path] = counted(body, CHANGE_FIXED_BYTES);
+    records.push({ kind, directory: (body.getUint8(1) & 1) !== 0, path });
   }
   return records;
 }
@@ -134,5 +158,13 @@ export function encodeProcessRecord(record: ProcessRecord): Uint8Array {
   view.setUint8(16, (record.background ? 1 : 0) | (record.running ? 2 : 0));
   view.setInt32(17, record.exitCode, true);
   view.setUint8(21, record.signal);
+  return bytes;
+}
+
+/** The guest's side, for fakes and golden frames. */
+export function encodeChangeRecord(record: ChangeRecord): Uint8Array {
+  const { bytes, view } = body(CHANGE_FIXED_BYTES, record.path);
+  view.setUint8(4, CHANGES.indexOf(record.kind) + 1);
+  view.setUint8(5, record.directory ? 1 : 0);
   return bytes;
 }

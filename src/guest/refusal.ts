@@ -18,6 +18,7 @@ const NAMES: Readonly<Record<number, string>> = {
   21: "EISDIR",
   22: "EINVAL",
   24: "EMFILE",
+  25: "ENOTTY",
   26: "ETXTBSY",
   27: "EFBIG",
   28: "ENOSPC",
@@ -45,7 +46,9 @@ export const FILE_MEANING: Meaning = { 2: "file_not_found", 20: "file_not_found"
 export const PROCESS_MEANING: Meaning = {
   3: "process_not_found",
   22: "wrong_state",
+  25: "wrong_state",
   32: "wrong_state",
+  95: "unsupported",
   105: "wrong_state",
 };
 

@@ -1,6 +1,6 @@
 /** Files of a sandbox, by absolute guest paths. */
 import type { Body, CallOptions } from "../contract/route.ts";
-import type { FileInfo } from "../contract/routes/files.ts";
+import type { FileInfo, WatchEvent } from "../contract/routes/files.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -91,6 +91,21 @@ export class SandboxFiles {
   remove(path: string, options: CallOptions & { readonly recursive?: boolean } = {}): Promise<void> {
     const { recursive = false } = options;
     return this.#host.removeFile({ id: this.#id, path, recursive }, callOf(options));
+  }
+
+  /**
+   * What changes in a directory, with `recursive` in all below it, or at a file. `ready` comes first: later changes are told.
+   * Leaving the loop ends it; when what is watched is removed, that is the last event.
+   * @throws {WarrenError} `file_not_found`; `file_error` – more directories than can be watched
+   * @example
+   * for await (const event of await sb.files.watch("/work", { recursive: true })) console.log(event.kind);
+   */
+  watch(
+    path: string,
+    options: CallOptions & { readonly recursive?: boolean } = {},
+  ): Promise<AsyncIterable<WatchEvent>> {
+    const { recursive = false } = options;
+    return this.#host.watch({ id: this.#id, path, recursive }, callOf(options));
   }
 
   /** A directory or file as a tar stream. Its entries are the guest's word: unpack with care. */

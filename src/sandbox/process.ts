@@ -1,7 +1,8 @@
 /** A background command of a sandbox: attached to, written to, signalled, from any process that reaches the sandbox. */
 import type { Body, CallOptions } from "../contract/route.ts";
-import type { ExecEvent } from "../contract/routes/exec.ts";
+import type { Exec, ExecEvent } from "../contract/routes/exec.ts";
 import type { SandboxHost } from "../contract/routes.ts";
+import { WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { collect, type ExecResult } from "./collect.ts";
 
@@ -51,4 +52,13 @@ export class SandboxProcess {
   #stdin(body: Body): Promise<void> {
     return this.#host.stdin({ id: this.#id, process: this.process, body });
   }
+}
+
+/** Starts it in the background. */
+export async function startProcess(host: SandboxHost, command: Exec, signal?: AbortSignal): Promise<SandboxProcess> {
+  const { id } = command;
+  for await (const event of await host.exec({ ...command, background: true }, signal === undefined ? {} : { signal })) {
+    if (event.kind === "started") return new SandboxProcess(host, id, event.process, event.pid);
+  }
+  throw new WarrenError("guest_protocol", `sandbox ${id} did not say that the command was started`);
 }

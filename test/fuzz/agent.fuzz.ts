@@ -62,6 +62,10 @@ function command(random: Random): Uint8Array {
     [TAG.TIMEOUT_MS, random.pick([1, 20, 500])],
     [TAG.FLAGS, flags],
   ];
+  if (random.once(3)) {
+    fields.push([TAG.ROWS, random.pick([1, 24, 24, 24, 65_535, 70_000])]);
+    if (!random.once(20)) fields.push([TAG.COLS, random.pick([1, 80])]);
+  }
   if (random.once(2)) fields.push([TAG.OUTPUT_LIMIT, random.pick([0, 1, 1000, 65_536])]);
   return encodeFields(fields);
 }
@@ -74,11 +78,24 @@ function frame(random: Random): Uint8Array {
   return encodeFrame(whole[4] ?? 0, new DataView(whole.buffer).getUint32(8, true), payload);
 }
 
+/** Something to watch, or something that is told of it. */
+function watching(random: Random, channel: number): Uint8Array {
+  const path = random.pick(["/", "/a", "/a", "/a/b", "/a/b/c", "/tmp", "/talk", "/l"]);
+  const fields: Field[] = [[TAG.PATH, path]];
+  const type = random.pick([ASK.WATCH, ASK.WATCH, ASK.MKDIR, ASK.RENAME, ASK.REMOVE, ASK.PUT]);
+  if (type === ASK.WATCH) fields.push([TAG.FLAGS, random.below(2)]);
+  if (type === ASK.PUT) fields.push([TAG.CODE, random.bytes(3)]);
+  if (type === ASK.RENAME) fields.push([TAG.PATH2, random.pick(["/a/x", "/tmp/y", "/a/b/c/d", "/a"])]);
+  return encodeFrame(type, channel, encodeFields(fields));
+}
+
 function request(random: Random): Uint8Array {
   const channel = 1 + random.below(12);
   // Without one in between, what is held while frozen would hardly ever be let go of but by a greeting.
   if (random.once(30)) return encodeFrame(random.pick([ASK.FREEZE, ASK.THAW, ASK.THAW]), channel);
-  switch (random.below(8)) {
+  switch (random.below(9)) {
+    case 8:
+      return watching(random, channel);
     case 0:
     case 1:
       return encodeFrame(ASK.EXEC, channel, command(random));
@@ -93,6 +110,10 @@ function request(random: Random): Uint8Array {
     }
   }
 }
+
+/** Terminals of its own; gone with its mounts. */
+const TERMINALS =
+  'mount -t devpts -o newinstance,ptmxmode=666 devpts "$0/dev/pts"; ln -s pts/ptmx "$0/dev/ptmx"; exec "$@"';
 
 /** Above the channels that are fuzzed. */
 const MARKER = 99;
@@ -161,7 +182,7 @@ async function answered(greeting: Promise<void>): Promise<void> {
 
 async function talkIn(root: string): Promise<void> {
   await compile(["-static", join(import.meta.dir, "talk.c"), "-o", join(root, "talk")]);
-  for (const dir of ["dev", "a", "tmp", "work"]) mkdirSync(join(root, dir), { mode: 0o777 });
+  for (const dir of ["dev/pts", "a", "tmp", "work"]) mkdirSync(join(root, dir), { mode: 0o777, recursive: true });
 }
 
 async function rounds(agent: AgentProcess, random: Random, report: AgentReport, tick: () => void): Promise<void> {
@@ -201,7 +222,19 @@ export async function fuzzAgent(runs: number, seed: number, tick: () => void = (
   await binaries();
   const root = mkdtempSync(join(tmpdir(), "warren-fuzz-"));
   await talkIn(root);
-  const apart = ["unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child"];
+  const apart = [
+    "unshare",
+    "--mount",
+    "--pid",
+    "--net",
+    "--ipc",
+    "--fork",
+    "--kill-child",
+    "sh",
+    "-ec",
+    TERMINALS,
+    root,
+  ];
   const agent = await startAgent(["--root", root], apart, "detect_leaks=0");
   try {
     await rounds(agent, new Random(seed), report, tick);

@@ -14,8 +14,11 @@ import { decodeFields, encodeFields, type Field } from "../../src/guest/fields.t
 import { HelloFinder } from "../../src/guest/hello.ts";
 import { HEADER_BYTES, SAY, TAG } from "../../src/guest/protocol.ts";
 import {
+  CHANGES,
+  decodeChangeRecords,
   decodeFileRecords,
   decodeProcessRecords,
+  encodeChangeRecord,
   encodeFileRecord,
   encodeProcessRecord,
 } from "../../src/guest/records.ts";
@@ -35,7 +38,7 @@ const TYPES = Object.values(SAY);
 const TAGS = Object.values(TAG);
 
 function payload(random: Random): Uint8Array {
-  switch (random.below(5)) {
+  switch (random.below(6)) {
     case 0:
       return random.bytes(random.below(40));
     case 1:
@@ -48,6 +51,12 @@ function payload(random: Random): Uint8Array {
         mtimeNs: BigInt(random.next()),
         name: random.bytes(random.below(20)),
         target: random.bytes(random.below(4)),
+      });
+    case 3:
+      return encodeChangeRecord({
+        kind: random.pick(CHANGES),
+        directory: random.once(2),
+        path: random.bytes(random.below(20)),
       });
     case 2:
       return encodeProcessRecord({
@@ -133,6 +142,7 @@ function readAll(frame: Frame): void {
   });
   refuses(() => void decodeFileRecords(frame.payload));
   refuses(() => void decodeProcessRecords(frame.payload));
+  refuses(() => void decodeChangeRecords(frame.payload));
   refuses(() => void settled({ kind: "last", type: frame.type, payload: frame.payload }, SAY.DONE));
 }
 

@@ -11,6 +11,7 @@
 
 #include "../../images/agent/file/file.h"
 #include "../../images/agent/process/process.h"
+#include "../../images/agent/watch/watch.h"
 
 struct agent agent = {.null_fd = -1, .nonce = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
 
@@ -56,7 +57,22 @@ static void say_processes(struct port *port) {
     killed->streams[0].cut = true;
     say_exit(port, 1, killed);
     print_sent("EXIT by a signal", port);
+    struct process *typed = registered(false);
+    typed->pid = 77;
+    typed->terminal = true;
+    say_started(port, 20, typed);
+    print_sent("STARTED in a terminal", port);
     processes_end();
+}
+
+static void say_changes(struct port *port) {
+    struct frame_mark mark = frame_begin(&port->out, SAY_CHUNK, 22);
+    put_change_record(&port->out, CHANGE_CREATED, true, "a/b", 3);
+    put_change_record(&port->out, CHANGE_REMOVED, false, "n\xffm", 3);
+    put_change_record(&port->out, CHANGE_ATTRIBUTES, true, "", 0);
+    put_change_record(&port->out, CHANGE_OVERFLOW, false, "", 0);
+    frame_end(&port->out, mark);
+    print_sent("CHUNK of changes", port);
 }
 
 static void say_frames(void) {
@@ -85,6 +101,7 @@ static void say_frames(void) {
     frame_end(&port.out, mark);
     print_sent("CHUNK of a file", &port);
     say_processes(&port);
+    say_changes(&port);
 }
 
 static bool is_raw(uint8_t type) {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { encodeFrame, FrameDecoder } from "../../src/guest/codec.ts";
 import { decodeFields, encodeFields, type Field } from "../../src/guest/fields.ts";
 import { ASK, SAY, TAG } from "../../src/guest/protocol.ts";
-import { decodeFileRecords, decodeProcessRecords } from "../../src/guest/records.ts";
+import { decodeChangeRecords, decodeFileRecords, decodeProcessRecords } from "../../src/guest/records.ts";
 import { gate } from "../harness/gates.ts";
 import { BUILD_MS, binaries, goldenProgram } from "./process.ts";
 
@@ -95,6 +95,12 @@ describe("Golden frames", () => {
         command: hex(Buffer.from("sleep 9")),
       },
     ]);
+    expect(decodeChangeRecords(raw("CHUNK of changes")).map((c) => ({ ...c, path: hex(c.path) }))).toEqual([
+      { kind: "created", directory: true, path: "612f62" },
+      { kind: "removed", directory: false, path: "6eff6d" },
+      { kind: "attributes", directory: true, path: "" },
+      { kind: "overflow", directory: false, path: "" },
+    ]);
   });
 });
 
@@ -114,7 +120,7 @@ if (gate("gcc")) {
         if (name === "HELLO") expect(made.slice(24)).toStartWith(wanted("HELLO of a guest").slice(24, 24 + 2 * 34));
         else expect([name, made]).toEqual([name, name === "PROCESSES" ? processes : wanted(name)]);
       }
-      expect(frames.size).toBe(10);
+      expect(frames.size).toBe(12);
     });
 
     test("The agent's codec reads every golden frame, and refuses what the host's refuses", async () => {

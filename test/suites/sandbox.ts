@@ -13,7 +13,9 @@ import { portTests } from "./sandbox/ports.ts";
 import { processTests } from "./sandbox/processes.ts";
 import { pythonTests } from "./sandbox/python.ts";
 import { type Skips, type Subject, testsFor } from "./sandbox/subject.ts";
+import { terminalTests } from "./sandbox/terminal.ts";
 import { volumeTests } from "./sandbox/volumes.ts";
+import { watchTests } from "./sandbox/watch.ts";
 
 export type { Skips } from "./sandbox/subject.ts";
 
@@ -54,7 +56,9 @@ export function sandboxSuite(
     lifeTests(subject);
     execTests(subject);
     processTests(subject);
+    terminalTests(subject);
     fileTests(subject);
+    watchTests(subject);
     pythonTests(subject);
     contextTests(subject);
     portTests(subject);

@@ -34,6 +34,7 @@ enum ask {
     ASK_PROCESSES = 0x15,
     ASK_ATTACH = 0x16,
     ASK_STDIN = 0x17,
+    ASK_RESIZE = 0x18,
     ASK_GET = 0x20,
     ASK_PUT = 0x21,
     ASK_STAT = 0x22,
@@ -42,6 +43,7 @@ enum ask {
     ASK_RENAME = 0x25,
     ASK_CHMOD = 0x26,
     ASK_REMOVE = 0x27,
+    ASK_WATCH = 0x28,
     ASK_DIAL = 0x30,
 };
 
@@ -95,6 +97,8 @@ enum tag {
     TAG_DURATION_US,
     TAG_PORT,
     TAG_HOST,
+    TAG_ROWS,
+    TAG_COLS,
     TAG_END, /* one more than the last known tag */
 };
 

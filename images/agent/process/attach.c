@@ -94,10 +94,7 @@ void handle_attach(struct port *port, const struct frame *frame, const struct fi
     attach->pump.run = pump;
     attach->next = process->attachers;
     process->attachers = attach;
-    struct frame_mark mark = frame_begin(&port->out, SAY_STARTED, frame->channel);
-    put_u64(&port->out, TAG_PROCESS, process->id);
-    put_u64(&port->out, TAG_PID, (uint64_t)process->pid);
-    frame_end(&port->out, mark);
+    say_started(port, frame->channel, process);
     task_queue(&attach->pump);
 }
 

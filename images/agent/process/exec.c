@@ -74,8 +74,10 @@ void order_environment(struct order *order, char **given) {
     snprintf(order->defaults[1], VARIABLE_BYTES, "HOME=%s", order->user.home);
     snprintf(order->defaults[2], VARIABLE_BYTES, "USER=%s", order->user.name);
     snprintf(order->defaults[3], VARIABLE_BYTES, "LANG=C.UTF-8");
+    snprintf(order->defaults[4], VARIABLE_BYTES, "TERM=xterm-256color");
     char **envp = order->envp;
-    for (int i = 0; i < DEFAULT_VARIABLES; i++) {
+    int defaults = order->terminal ? DEFAULT_VARIABLES : DEFAULT_VARIABLES - 1;
+    for (int i = 0; i < defaults; i++) {
         size_t name = strcspn(order->defaults[i], "=") + 1;
         bool set = false;
         for (char **at = given; *at != NULL && !set; at++) set = strncmp(*at, order->defaults[i], name) == 0;
@@ -107,6 +109,8 @@ static const char *parse(const struct fields *fields, struct order *order) {
         return "malformed request";
     }
     if (fields->args == 0) return "no command";
+    order->terminal = fields_has(fields, TAG_ROWS) || fields_has(fields, TAG_COLS);
+    if (order->terminal && !terminal_size(fields, &order->size)) return "a terminal has 1 to 65535 rows and columns";
     char name[64];
     if (fields_has(fields, TAG_USER)) {
         if (!fields_text(fields, TAG_USER, name, sizeof name)) return "malformed user";
@@ -157,6 +161,7 @@ static void show_command(struct process *process, char *const *argv) {
 /* Opens the pipes; the command's ends go into its order. */
 static int open_pipes(struct process *process) {
     struct order *order = process->order;
+    if (order->terminal) return terminal_open(process);
     int in[2] = {-1, -1}, out[2], err[2];
     bool open_stdin = (order->flags & EXEC_STDIN_OPEN) != 0;
     /* Python sees a pipe either way, as its warm interpreter expects one. */
@@ -180,7 +185,7 @@ static int open_pipes(struct process *process) {
 void exec_cold(struct process *process) {
     struct order *order = process->order;
     if (open_pipes(process) != 0) {
-        process_failed(process, errno, "pipe: %s", strerror(errno));
+        process_failed(process, errno, "%s: %s", process->order->terminal ? "terminal" : "pipe", strerror(errno));
         return;
     }
     process->order = NULL;
@@ -191,6 +196,7 @@ void exec_cold(struct process *process) {
                                .cwd = order->cwd,
                                .user = &order->user,
                                .fds = {order->fds[0], order->fds[1], order->fds[2], -1},
+                               .terminal = order->terminal,
                                .cgroup = &process->cgroup};
     pid_t pid = launch(&how);
     int code = errno;
@@ -202,7 +208,7 @@ void exec_cold(struct process *process) {
 /* Runs the order in a warm child that waits already, in one that is being made, or as a program of its own. */
 static void start(struct port *port, uint32_t channel, struct order *order) {
     bool python = (order->flags & EXEC_PYTHON) != 0;
-    bool warm = python && warm_fits(order);
+    bool warm = python && !order->terminal && warm_fits(order);
     struct process *process = warm ? warm_child() : NULL;
     bool waits = warm && process == NULL;
     bool cold = process == NULL;

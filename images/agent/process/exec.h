@@ -2,9 +2,12 @@
 #ifndef EXEC_H
 #define EXEC_H
 
+#include <sys/ioctl.h>
+#include <termios.h>
+
 #include "process.h"
 
-enum { DEFAULT_VARIABLES = 4, VARIABLE_BYTES = 400 };
+enum { DEFAULT_VARIABLES = 5, VARIABLE_BYTES = 400 };
 
 /* A request's strings, copied and terminated, and the command's ends of its pipes. */
 struct order {
@@ -20,6 +23,8 @@ struct order {
     uint64_t timeout_ms, output_limit, flags;
     bool own_env; /* the request has ENV */
     int fds[3];
+    bool terminal;       /* it runs in one */
+    struct winsize size; /* of that */
 };
 
 /* An order without a request: root's, with room for so many arguments and variables. */

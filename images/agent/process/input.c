@@ -34,14 +34,21 @@ static void drop_all(struct input *input, int code) {
     while (input->head != NULL) settle(unlink_chunk(input, &input->head), code);
 }
 
+/* A terminal says that it takes more when its reader has read nearly all; a reader that throws away what was typed says nothing. */
+enum { TERMINAL_RETRY_NS = 200 * 1000 * 1000 };
+
 /* Writes what the pipe takes. */
 static void pump(struct input *input) {
+    struct process *process = owner_of(input, struct process, input);
     while (input->head != NULL && input->source.fd >= 0) {
         struct chunk *chunk = input->head;
         while (chunk->written < chunk->length) {
             ssize_t written = write(input->source.fd, chunk->bytes + chunk->written, chunk->length - chunk->written);
             if (written < 0 && errno == EINTR) continue;
-            if (written < 0 && errno == EAGAIN) return;
+            if (written < 0 && errno == EAGAIN) {
+                if (process->terminal) timer_set(&input->retry, now_ns() + TERMINAL_RETRY_NS);
+                return;
+            }
             if (written < 0) {
                 /* Nobody reads any more. As with any pipe, the writer may go on in vain. */
                 loop_close(&input->source);
@@ -50,10 +57,15 @@ static void pump(struct input *input) {
             }
             chunk->written += (uint32_t)written;
         }
+        if (chunk->length > 0) input->line_open = memchr("\r\n", chunk->bytes[chunk->length - 1], 2) == NULL;
         settle(unlink_chunk(input, &input->head), 0);
     }
-    if (input->closing && input->head == NULL) loop_close(&input->source);
+    if (!input->closing || input->head != NULL || input->source.fd < 0) return;
+    if (process->terminal && !terminal_end_input(process)) timer_set(&input->retry, now_ns() + TERMINAL_RETRY_NS);
+    else loop_close(&input->source);
 }
+
+static void try_again(struct timer *timer) { pump(owner_of(timer, struct input, retry)); }
 
 static void ready(struct source *source, uint32_t events) {
     (void)events;
@@ -98,10 +110,12 @@ void input_data(struct process *process, const uint8_t *bytes, uint32_t length) 
 void input_open(struct process *process, int fd) {
     fcntl(fd, F_SETFL, O_NONBLOCK);
     process->input.source = (struct source){.fd = fd, .ready = ready};
+    process->input.retry.fire = try_again;
     loop_watch(&process->input.source, EPOLLOUT);
 }
 
 void input_close(struct process *process) {
+    timer_drop(&process->input.retry);
     loop_close(&process->input.source);
     drop_all(&process->input, EPIPE);
 }

@@ -110,14 +110,19 @@ void process_register(struct process *process, bool background) {
     processes = process;
 }
 
+void say_started(struct port *port, uint32_t channel, const struct process *process) {
+    struct frame_mark mark = frame_begin(&port->out, SAY_STARTED, channel);
+    put_u64(&port->out, TAG_PROCESS, process->id);
+    put_u64(&port->out, TAG_PID, (uint64_t)process->pid);
+    if (process->terminal) put_u64(&port->out, TAG_FLAGS, STARTED_TERMINAL);
+    frame_end(&port->out, mark);
+}
+
 void process_started(struct process *process, pid_t pid) {
     process->pid = pid;
     if (process->channel.port == NULL) return;
     struct port *port = process->channel.port;
-    struct frame_mark mark = frame_begin(&port->out, SAY_STARTED, process->channel.id);
-    put_u64(&port->out, TAG_PROCESS, process->id);
-    put_u64(&port->out, TAG_PID, (uint64_t)pid);
-    frame_end(&port->out, mark);
+    say_started(port, process->channel.id, process);
     if (process->background) {
         say(port, process->channel.id, SAY_DONE);
         channel_close(&process->channel);

@@ -16,6 +16,7 @@ enum {
 
 enum { SYNC_LIGHT = 1 };
 enum { EXEC_PYTHON = 1, EXEC_STDIN_OPEN = 2, EXEC_BACKGROUND = 4 };
+enum { STARTED_TERMINAL = 1 };
 enum { EXIT_TIMED_OUT = 1, EXIT_STDOUT_CUT = 2, EXIT_STDERR_CUT = 4 };
 
 struct process;
@@ -49,6 +50,8 @@ struct input {
     struct chunk *head, **tail;
     uint32_t queued;
     bool closing; /* closes once the queue is empty */
+    bool line_open;      /* of a terminal: what has been typed since the last end of a line */
+    struct timer retry; /* of a terminal that takes nothing for now */
 };
 
 struct order;
@@ -65,6 +68,7 @@ struct process {
     struct task pump;
     struct timer timeout;
     bool background, python;
+    bool terminal; /* streams[0] and input are the master of its own */
     bool exited;   /* the main process has been reaped */
     bool finished; /* EXIT is known; only background ones stay after it */
     bool discard;  /* nobody wants its output any more */
@@ -88,6 +92,8 @@ struct attach {
 
 extern struct process *processes;
 
+struct winsize;
+
 /* process.c: life and death. */
 /* One that is in no table yet. */
 struct process *process_allocate(void);
@@ -109,6 +115,8 @@ void process_kill(struct process *process);
 void processes_end(void);
 /* Reaps every child that has ended. */
 void reaper_open(void);
+/* STARTED on this channel. */
+void say_started(struct port *port, uint32_t channel, const struct process *process);
 /* Everything that the pipes held has been passed on: sends EXIT. */
 void process_finish(struct process *process);
 extern const struct channel_ops process_channel;
@@ -125,6 +133,15 @@ void streams_measure(struct process *process);
 void streams_close(struct process *process);
 /* Closes the pipes that commands have left behind. */
 void leftovers_end(void);
+
+/* terminal.c: commands in terminals. */
+/* The size that a request gives; false when it is none. */
+bool terminal_size(const struct fields *fields, struct winsize *out);
+/* Opens a terminal for the process's order; -1 with errno. */
+int terminal_open(struct process *process);
+/* Says that nothing more will be typed, as a keyboard would. False: it takes nothing now, so once more later. */
+bool terminal_end_input(struct process *process);
+void handle_resize(struct port *port, const struct frame *frame, const struct fields *fields);
 
 /* input.c: stdin. */
 void input_data(struct process *process, const uint8_t *bytes, uint32_t length);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -89,6 +90,7 @@ static _Noreturn void child(const struct launch *launch) {
     sigset_t none;
     place_fds(launch->fds);
     setsid();
+    if (launch->terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) != 0) child_fails("terminal", errno);
     become(launch->user);
     if (chdir(launch->cwd) != 0) child_fails(launch->cwd, errno);
     sigemptyset(&none);

@@ -12,6 +12,9 @@
 
 #include "process.h"
 
+/* A terminal holds 12 KiB at most: 8 on their way and 4 that wait to be read. */
+enum { TERMINAL_HELD_BYTES = 64 * 1024 };
+
 enum { DROPPED_PER_TURN = 1024 * 1024, RING_READ_BYTES = 16 * 1024, LEFTOVERS_MAX = 256 };
 
 /* A pipe that outlives its command: a daemon writes to it, and must not die of that. */
@@ -86,7 +89,7 @@ void leftovers_end(void) {
     while (leftovers != NULL) leftover_end(leftovers);
 }
 
-/* Takes note of what a read from the pipe returned; true when there may be more. */
+/* Takes note of what a read from the pipe returned; true when there may be more. A terminal that nobody has open may be opened again. */
 static bool account(struct stream *stream, ssize_t got) {
     if (got > 0) {
         stream->counted += (uint64_t)got;
@@ -95,7 +98,7 @@ static bool account(struct stream *stream, ssize_t got) {
     }
     if (got < 0 && errno == EINTR) return true;
     stream->readable = false;
-    if (got == 0 || errno != EAGAIN) loop_close(&stream->source);
+    if ((got == 0 || errno != EAGAIN) && !stream->owner->terminal) loop_close(&stream->source);
     return false;
 }
 
@@ -138,7 +141,8 @@ static bool pump(struct stream *stream) {
     if (wanted == 0) return false;
     if (process->background) return to_ring(stream, wanted);
     if (!process->discard && stream->left > 0) return to_channel(stream, wanted);
-    ssize_t dropped = drop(stream->source.fd, wanted);
+    ssize_t dropped = process->terminal ? read(stream->source.fd, scratch, wanted < FRAME_BYTES ? (size_t)wanted : FRAME_BYTES)
+                                        : drop(stream->source.fd, wanted);
     if (dropped > 0) stream->cut = true;
     return account(stream, dropped);
 }
@@ -157,8 +161,8 @@ bool streams_pump(struct task *task) {
 void streams_measure(struct process *process) {
     for (int i = 0; i < 2; i++) {
         struct stream *stream = &process->streams[i];
-        int held = 0;
-        if (stream->source.fd >= 0) ioctl(stream->source.fd, FIONREAD, &held);
+        int held = process->terminal ? TERMINAL_HELD_BYTES : 0;
+        if (!process->terminal && stream->source.fd >= 0) ioctl(stream->source.fd, FIONREAD, &held);
         stream->drain = held > 0 ? (uint64_t)held : 0;
         stream->readable = stream->drain > 0;
     }
@@ -168,6 +172,10 @@ void streams_close(struct process *process) {
     for (int i = 0; i < 2; i++) {
         struct source *source = &process->streams[i].source;
         if (source->fd < 0) continue;
+        if (process->terminal) {
+            loop_close(source); /* whoever has it open hears that it has hung up */
+            continue;
+        }
         loop_forget(source);
         /* At its end already, in most cases: only a daemon left behind holds the other side open. */
         if (process->streams[i].hung_up || drop(source->fd, DROPPED_PER_TURN) == 0) close(source->fd);

@@ -107,7 +107,15 @@ export const execRoutes = {
     says: "Run a command and stream its output; leaving the stream ends the command unless it is in the background",
     input: Exec,
     returns: { events: ExecEvent },
-    errors: ["invalid_request", "not_found", "wrong_state", "sandbox_lost", "guest_protocol", "guest_unresponsive"],
+    errors: [
+      "invalid_request",
+      "not_found",
+      "wrong_state",
+      "sandbox_lost",
+      "guest_protocol",
+      "guest_unresponsive",
+      "unsupported",
+    ],
   },
   stdin: {
     method: "POST",

@@ -36,7 +36,9 @@ export const WatchEvent = Type.Union([
       /** Permissions, owner or times. */
       Type.Literal("attributes"),
     ]),
+    /** U+FFFD stands for bytes that are not UTF-8, and `pathBase64` then has the exact ones. */
     path: Type.String(),
+    pathBase64: Type.Optional(Type.String()),
     directory: Type.Boolean(),
   }),
   /** More changed than could be told: look for yourself. */
@@ -149,7 +151,7 @@ export const fileRoutes = {
       { additionalProperties: false },
     ),
     returns: { events: WatchEvent },
-    errors: fileErrors,
+    errors: [...fileErrors, "unsupported"],
   },
   archiveOut: {
     method: "GET",

@@ -38,7 +38,16 @@ const EMPTY = new Uint8Array(0);
 export const key = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
 export const bytesOf = (path: string): Uint8Array => new Uint8Array(Buffer.from(path, "latin1"));
 
+/** What has happened to an entry; the path as a key. */
+export interface FakeChange {
+  readonly kind: "created" | "modified" | "removed" | "attributes";
+  readonly path: string;
+  readonly directory: boolean;
+}
+
 export class FakeFiles {
+  /** Called at each change. */
+  readonly watchers = new Set<(change: FakeChange) => void>();
   readonly #clock: Clock;
   readonly #nodes = new Map<string, Node>();
 
@@ -53,12 +62,21 @@ export class FakeFiles {
     return node.content;
   }
 
+  /** As {@link write}, into the file that is there: what has happened to it is another thing. */
+  pour(at: string, content: Uint8Array): void {
+    const known = this.#nodes.get(clean(at));
+    if (known?.type !== "file") this.write(at, 0o644, content);
+    else known.content = content;
+    this.#tell("modified", clean(at), false);
+  }
+
   /** Replaces the whole content at once; parents are made. */
   write(at: string, mode: number, content: Uint8Array): void {
     const path = clean(at);
     if (this.#nodes.get(path)?.type === "directory") throw refusal(ERRNO.EISDIR, at);
     this.mkdir(parent(path), 0o755);
     this.#put(path, "file", mode, content);
+    this.#tell("created", path, false);
   }
 
   mkdir(at: string, mode: number): void {
@@ -68,6 +86,7 @@ export class FakeFiles {
     if (there !== undefined) throw refusal(ERRNO.ENOTDIR, at);
     if (path !== "/") this.mkdir(parent(path), 0o755); // all of it may have been removed
     this.#put(path, "directory", mode, EMPTY);
+    this.#tell("created", path, true);
   }
 
   stat(at: string): FileRecord {
@@ -89,10 +108,14 @@ export class FakeFiles {
     if (node.type === "directory" && this.#below(source).length > 0) throw refusal(ERRNO.EINVAL, from);
     this.#nodes.delete(source);
     this.#nodes.set(target, node);
+    this.#tell("removed", source, node.type === "directory");
+    this.#tell("created", target, node.type === "directory");
   }
 
   chmod(at: string, mode: number): void {
-    this.#node(at).mode = mode;
+    const node = this.#node(at);
+    node.mode = mode;
+    this.#tell("attributes", clean(at), node.type === "directory");
   }
 
   remove(at: string): void {
@@ -100,13 +123,22 @@ export class FakeFiles {
     if (this.#node(path).type === "directory" && this.#below(path).length > 0) {
       throw refusal(ERRNO.ENOTEMPTY, at);
     }
-    this.#nodes.delete(path);
+    this.#delete(path);
   }
 
   removeAll(at: string): void {
     const path = clean(at);
     for (const other of this.#below(path)) this.removeAll(other);
-    this.#nodes.delete(path);
+    this.#delete(path);
+  }
+
+  #delete(path: string): void {
+    const node = this.#nodes.get(path);
+    if (this.#nodes.delete(path)) this.#tell("removed", path, node?.type === "directory");
+  }
+
+  #tell(kind: FakeChange["kind"], path: string, directory: boolean): void {
+    for (const hear of [...this.watchers]) hear({ kind, path, directory });
   }
 
   #below(path: string): string[] {

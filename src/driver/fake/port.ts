@@ -1,22 +1,34 @@
 /** One connection of the fake guest: frames in, frames out, credit kept in both directions. */
+import { PYTHON_PATH } from "../../contract/routes/exec.ts";
 import { encodeFrame, type Frame } from "../../guest/codec.ts";
 import { decodeFields, encodeFields, type Field, type Fields } from "../../guest/fields.ts";
-import { ASK, EXEC_FLAG, EXIT_FLAG, PROTOCOL_VERSION, SAY, TAG, THAW_FLAG } from "../../guest/protocol.ts";
-import { encodeFileRecord, encodeProcessRecord } from "../../guest/records.ts";
+import {
+  ASK,
+  EXEC_FLAG,
+  EXIT_FLAG,
+  PROTOCOL_VERSION,
+  SAY,
+  STARTED_FLAG,
+  TAG,
+  THAW_FLAG,
+  WATCH_FLAG,
+} from "../../guest/protocol.ts";
+import { encodeChangeRecord, encodeFileRecord, encodeProcessRecord } from "../../guest/records.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Link } from "../driver.ts";
 import { GuestError, key } from "./files.ts";
 import type { FakeGuest } from "./guest.ts";
 import { FakeProcess, type ProcessEnd, type Sink, type Stream } from "./process.ts";
+import { path, sizeOf, startOf } from "./request.ts";
 import { isCommand } from "./shell.ts";
+import { FakeWatch } from "./watch.ts";
 
 const ESRCH = 3;
+const ENOTTY = 25;
 const ECONNREFUSED = 111;
 const EALREADY = 114;
 const ECANCELED = 125;
 const LAST: ReadonlySet<number> = new Set([SAY.DONE, SAY.ERROR, SAY.EXIT]);
-
-import { PYTHON_PATH } from "../../contract/routes/exec.ts";
 
 /** One exchange that is under way. */
 interface Channel {
@@ -143,6 +155,14 @@ export class FakePort {
       if ((fields.numberOr(TAG.FLAGS, 0) & 1) !== 0) process.closeStdin();
       this.#done(channel);
     },
+    [ASK.RESIZE]: (fields, channel) => {
+      const { terminal, end } = this.#process(fields);
+      if (end !== null) throw new GuestError(ESRCH, "No such process");
+      if (terminal === null) throw new GuestError(ENOTTY, "Inappropriate ioctl for device");
+      terminal.size = sizeOf(fields);
+      this.#done(channel);
+    },
+    [ASK.WATCH]: (fields, channel) => this.#watch(fields, channel),
     [ASK.GET]: (fields, channel) => this.#get(fields, channel),
     [ASK.PUT]: (fields, channel) => this.#put(fields, channel),
     [ASK.STAT]: (fields, channel) => {
@@ -176,24 +196,21 @@ export class FakePort {
   async #exec(fields: Fields, channel: number): Promise<void> {
     const flags = fields.numberOr(TAG.FLAGS, 0);
     const background = (flags & EXEC_FLAG.BACKGROUND) !== 0;
-    const argv = fields.all(TAG.ARG).map((arg) => new TextDecoder().decode(arg));
-    if ((flags & EXEC_FLAG.PYTHON) !== 0) this.#python(argv, fields);
-    else if (!isCommand(argv[0] ?? "")) throw new GuestError(2, "No such file or directory");
-    const start = {
-      argv: (flags & EXEC_FLAG.PYTHON) !== 0 ? ["true"] : argv,
-      env: Object.fromEntries(fields.all(TAG.ENV).map(entry)),
-      cwd: fields.has(TAG.CWD) ? fields.text(TAG.CWD) : "/root",
-      user: fields.has(TAG.USER) ? fields.text(TAG.USER) : "root",
-      timeoutMs: fields.has(TAG.TIMEOUT_MS) ? fields.number(TAG.TIMEOUT_MS) : null,
-      outputLimitBytes: fields.has(TAG.OUTPUT_LIMIT) ? fields.number(TAG.OUTPUT_LIMIT) : Number.POSITIVE_INFINITY,
-      background,
-    };
+    const python = (flags & EXEC_FLAG.PYTHON) !== 0;
+    const start = startOf(fields, flags);
+    if (python) this.#python(start.argv, fields);
+    else if (!isCommand(start.argv[0] ?? "")) throw new GuestError(2, "No such file or directory");
     const { processes } = this.#guest;
     const sink = background ? null : this.#sink(channel);
-    const process = new FakeProcess(this.#guest.nextProcess(), start, this.#guest, sink);
+    const process = new FakeProcess(
+      this.#guest.nextProcess(),
+      python ? { ...start, argv: ["true"] } : start,
+      this.#guest,
+      sink,
+    );
     processes.set(process.process, process);
     this.#started(process, channel);
-    if ((flags & EXEC_FLAG.STDIN_OPEN) === 0) process.closeStdin();
+    if ((flags & EXEC_FLAG.STDIN_OPEN) === 0 && start.terminal === null) process.closeStdin();
     if (background) return this.#done(channel);
     this.#takeData(channel, (bytes) => (bytes.length === 0 ? process.closeStdin() : process.feed(bytes.slice())));
     const open = this.#channels.get(channel);
@@ -214,6 +231,23 @@ export class FakePort {
     this.#started(process, channel);
     const gap = async (bytes: number) => this.#fields(SAY.GAP, channel, [[TAG.BYTES, bytes]]);
     this.#exit(await process.follow(gap, this.#sink(channel)), channel);
+  }
+
+  async #watch(fields: Fields, channel: number): Promise<void> {
+    const recursive = (fields.numberOr(TAG.FLAGS, 0) & WATCH_FLAG.RECURSIVE) !== 0;
+    const { promise: cancelled, reject } = Promise.withResolvers<never>();
+    const open = this.#channels.get(channel);
+    if (open !== undefined) open.onCancel = () => reject(new GuestError(ECANCELED, "Operation canceled"));
+    const changes = new FakeWatch(this.#guest.files, path(fields), recursive);
+    try {
+      this.#say(SAY.STARTED, channel, new Uint8Array(0));
+      for (let next = await changes.next(cancelled); next !== null; next = await changes.next(cancelled)) {
+        await this.#send(SAY.CHUNK, channel, encodeChangeRecord(next));
+      }
+      this.#done(channel);
+    } finally {
+      changes.end();
+    }
   }
 
   /** Until both directions are over. */
@@ -289,6 +323,7 @@ export class FakePort {
     this.#fields(SAY.STARTED, channel, [
       [TAG.PROCESS, process.process],
       [TAG.PID, process.pid],
+      ...(process.terminal === null ? [] : [[TAG.FLAGS, STARTED_FLAG.TERMINAL] as const]),
     ]);
   }
 
@@ -351,14 +386,4 @@ export class FakePort {
     const after = this.#sending.then(() => this.#link.write(bytes));
     this.#sending = after.catch(() => undefined); // the host hung up: there is nobody left to tell
   }
-}
-
-function path(fields: Fields): string {
-  return key(fields.bytes(TAG.PATH));
-}
-
-function entry(bytes: Uint8Array): readonly [string, string] {
-  const text = new TextDecoder().decode(bytes);
-  const at = text.indexOf("=");
-  return [text.slice(0, at), text.slice(at + 1)];
 }

@@ -5,6 +5,7 @@ import { LIMITS } from "../../limits.ts";
 import type { FakeFiles } from "./files.ts";
 import type { FakePorts } from "./ports.ts";
 import { Killed, runArgv } from "./shell.ts";
+import { FakeTerminal, type FakeTerminalSize } from "./terminal.ts";
 
 export type Stream = "stdout" | "stderr";
 /** Takes output; the pause is the backpressure. */
@@ -19,6 +20,8 @@ export interface ProcessStart {
   readonly timeoutMs: number | null;
   readonly outputLimitBytes: number;
   readonly background: boolean;
+  /** Null: pipes. */
+  readonly terminal: FakeTerminalSize | null;
 }
 
 /** What all commands of a guest share. */
@@ -48,6 +51,7 @@ export class FakeProcess {
   readonly process: number;
   readonly start: ProcessStart;
   readonly ended: Promise<ProcessEnd>;
+  readonly terminal: FakeTerminal | null;
   end: ProcessEnd | null = null;
   readonly #clock: Clock;
   readonly #sink: Sink | null;
@@ -68,6 +72,7 @@ export class FakeProcess {
     this.start = start;
     this.#clock = guest.clock;
     this.#sink = sink;
+    this.terminal = start.terminal === null ? null : this.#open(start.terminal);
     this.ended = this.#run(guest);
   }
 
@@ -92,13 +97,24 @@ export class FakeProcess {
   }
 
   feed(bytes: Uint8Array): void {
-    this.#stdin.push(bytes);
+    if (this.terminal === null) this.#stdin.push(bytes);
+    else this.terminal.type(bytes);
     this.#wake();
   }
 
   closeStdin(): void {
-    this.#stdinClosed = true;
+    if (this.terminal === null) this.#stdinClosed = true;
+    else this.terminal.end();
     this.#wake();
+  }
+
+  /** What is typed becomes lines on stdin. */
+  #open(size: FakeTerminalSize): FakeTerminal {
+    return new FakeTerminal(size, {
+      show: (bytes) => void this.#write("stdout", bytes).catch(() => undefined), // it has been killed meanwhile
+      line: (bytes) => void this.#stdin.push(bytes),
+      interrupt: (signal) => this.kill(signal),
+    });
   }
 
   /** Replays what the ring holds, then follows to the end. `gap` hears of what was lost before and between. */
@@ -154,8 +170,9 @@ export class FakeProcess {
     const shell = {
       ...{ files, ports, env, cwd, user, clock: this.#clock, pid: this.pid, killed: this.#killed.signal },
       read: () => this.#read(),
-      out: (bytes: Uint8Array) => this.#write("stdout", bytes),
-      err: (bytes: Uint8Array) => this.#write("stderr", bytes),
+      out: (bytes: Uint8Array) => this.#print("stdout", bytes),
+      err: (bytes: Uint8Array) => this.#print("stderr", bytes),
+      terminal: this.terminal,
       raise: (signal: number) => this.kill(signal),
     };
     try {
@@ -171,10 +188,14 @@ export class FakeProcess {
     for (;;) {
       this.#killed.signal.throwIfAborted();
       const chunk = this.#stdin.shift();
-      if (chunk !== undefined) return chunk;
+      if (chunk !== undefined) return this.terminal !== null && chunk.length === 0 ? null : chunk;
       if (this.#stdinClosed) return null;
       await this.#orKilled(this.#changed.promise);
     }
+  }
+
+  #print(stream: Stream, bytes: Uint8Array): Promise<void> {
+    return this.terminal === null ? this.#write(stream, bytes) : this.#write("stdout", this.terminal.printed(bytes));
   }
 
   async #write(stream: Stream, bytes: Uint8Array): Promise<void> {

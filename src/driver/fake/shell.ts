@@ -6,6 +6,7 @@ import type { Clock } from "../../base/clock.ts";
 import { FLUSH, GROW, MOUNT, UNMOUNT } from "../../guest/mount/scripts.ts";
 import { bytesOf, type FakeFiles, GuestError, key } from "./files.ts";
 import { echo, type FakePorts } from "./ports.ts";
+import type { FakeTerminal } from "./terminal.ts";
 
 export interface Shell {
   readonly files: FakeFiles;
@@ -23,6 +24,8 @@ export interface Shell {
   readonly err: (bytes: Uint8Array) => Promise<void>;
   /** A signal to the process itself. */
   readonly raise: (signal: number) => void;
+  /** Null: pipes. */
+  readonly terminal: FakeTerminal | null;
 }
 
 /** Why a process stops where it stands. */
@@ -103,6 +106,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   /** `echo-server PORT`, which no real guest has. */
   "echo-server": (shell, [port]) => shell.ports.listen(Number(port), echo, shell.killed),
+  command: async (_, [, name = ""]) => (isCommand(name) ? 0 : 1),
+  exec: (shell, argv) => runArgv(shell, argv),
+  read: async (shell) => ((await shell.read()) === null ? 1 : 0),
+  /** `stty size` */
+  stty: async (shell) => {
+    if (shell.terminal === null) throw new GuestError(25, "'standard input': Inappropriate ioctl for device");
+    const { rows, cols } = shell.terminal.size;
+    await shell.out(text(`${rows} ${cols}\n`));
+    return 0;
+  },
   mkdir: async (shell, args) => {
     for (const path of args.filter((a) => !a.startsWith("-"))) shell.files.mkdir(within(shell, path), 0o755);
     return 0;
@@ -143,11 +156,35 @@ export async function runArgv(shell: Shell, argv: readonly string[]): Promise<nu
   const [name = "", ...args] = argv;
   try {
     if (SCRIPTS.has(args[1] ?? "")) return 0;
-    if (name === "sh" || name === "/bin/sh") return await runScript(shell, args[1] ?? "");
+    const isShell = name === "sh" || name === "/bin/sh";
+    if (isShell && args[0] !== "-c") return await interactive(shell);
+    if (isShell) return await runScript(shell, args[1] ?? "");
     return await runCommand(shell, name, args);
   } catch (cause) {
     if (cause instanceof Leave) return cause.code;
     throw cause;
+  }
+}
+
+/** Lines as they are typed, each to its end; Ctrl-C ends that alone. */
+async function interactive(shell: Shell): Promise<number> {
+  const prompt = text(shell.env["PS1"] ?? "# ");
+  let code = 0;
+  for (;;) {
+    await shell.out(prompt);
+    const line = await shell.read();
+    if (line === null) return code;
+    const stop = new AbortController();
+    const over = shell.terminal?.foreground((signal) => stop.abort(new Killed(signal)));
+    try {
+      const killed = AbortSignal.any([shell.killed, stop.signal]);
+      code = await runScript({ ...shell, killed }, new TextDecoder().decode(line));
+    } catch (cause) {
+      if (!(cause instanceof Killed) || shell.killed.aborted) throw cause;
+      code = 128 + cause.signal;
+    } finally {
+      over?.();
+    }
   }
 }
 
@@ -171,7 +208,7 @@ async function redirected(shell: Shell, words: readonly string[]): Promise<numbe
     parts.push(bytes);
   };
   const code = await runCommand({ ...shell, out }, kept[0] ?? "", kept.slice(1));
-  shell.files.write(within(shell, words[at + 1] ?? ""), 0o644, new Uint8Array(Buffer.concat(parts)));
+  shell.files.pour(within(shell, words[at + 1] ?? ""), new Uint8Array(Buffer.concat(parts)));
   return code;
 }
 
