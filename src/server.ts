@@ -64,6 +64,7 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
     adminKey: serving.adminKey,
     allowEmulation: options.allowEmulation ?? false,
     eventsKeepDays: serving.eventsKeepDays,
+    otlp: serving.otlp,
     onNews: options.onNews ?? (() => undefined),
   });
   undo.move();

@@ -23,6 +23,7 @@ import { ServerMoves, type Source } from "./moves.ts";
 import { IDLE_SECONDS, Patience } from "./patience.ts";
 import { pricePerSecondUsd } from "./price.ts";
 import { guarded, refuseSharing, TCG_NOTE } from "./tenants.ts";
+import { Traces } from "./traces.ts";
 import { WriteBehind } from "./write-behind.ts";
 
 /** The engine and the machine under it. */
@@ -77,6 +78,8 @@ export interface StartOptions {
   readonly adminKey: string | null;
   readonly allowEmulation: boolean;
   readonly eventsKeepDays: number;
+  /** URL of an OpenTelemetry collector, if there is one. */
+  readonly otlp: string | null;
   readonly clock: Clock;
   readonly log: Log;
   readonly onNews: (news: ServerNews) => void;
@@ -135,7 +138,8 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     ownerOf: (sandbox) => ground.ownerOf(sandbox),
     pricePerSecondUsd,
   });
-  const server = listen(options, app);
+  const traces = tracesOf(options);
+  const server = listen(options, app, traces);
   const url = urlOf({ ...options.listen, port: server.port ?? options.listen.port }, options.tls !== null);
   if (key !== null) onNews({ kind: "admin-key", key });
   onNews({ kind: "listening", url });
@@ -156,6 +160,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     void server.stop(false); // connections that wait for nothing would keep it: they are cut below
     await app.close();
     await server.stop(true);
+    await traces?.close();
     await background;
     await ground.close(); // its last moves are written down too
     const left = await behind.drain(LIMITS.drainRowsMs);
@@ -182,8 +187,13 @@ async function known(host: SandboxHost, id: string): Promise<SandboxInfo | null>
   }
 }
 
-function listen({ listen: at, tls, clock }: StartOptions, app: App): ApiServer {
+function tracesOf({ otlp: endpoint, settings: { node, version }, clock, log }: StartOptions): Traces | null {
+  return endpoint === null ? null : new Traces({ endpoint, node, version, clock, log });
+}
+
+function listen({ listen: at, tls, clock }: StartOptions, app: App, traces: Traces | null): ApiServer {
   const patience = new Patience(clock);
+  const answer = (request: Request, server: ApiServer) => app.fetch(request, server);
   return Bun.serve<SocketEnd>({
     hostname: at.hostname,
     port: at.port,
@@ -191,7 +201,10 @@ function listen({ listen: at, tls, clock }: StartOptions, app: App): ApiServer {
     maxRequestBodySize: BODY_BYTES_MAX,
     development: false,
     ...(tls === null ? {} : { tls }),
-    fetch: (request, server) => patience.during(request, server, () => app.fetch(request, server)),
+    fetch: (request, server) =>
+      patience.during(request, server, () =>
+        traces === null ? answer(request, server) : traces.during(request, async () => answer(request, server)),
+      ),
     websocket: app.websocket,
   });
 }

@@ -90,6 +90,7 @@ export function fake(
     adminKey: null,
     allowEmulation: false,
     eventsKeepDays: 30,
+    otlp: null,
     clock: systemClock,
     log: createLog("info", (line) => logged.push(line)),
     onNews: (one) => news.push(one),
