@@ -1,0 +1,154 @@
+/** The embedded database: one process at a time, kept over a kill, off the event loop, and part of a compiled binary. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { cpSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
+import { openPglite } from "../../src/db/pglite.ts";
+import { openStore } from "../../src/db/store.ts";
+import { isWarrenError } from "../../src/errors.ts";
+import { account, booking, LIFE, movesOf, newId } from "../suites/store/world.ts";
+import { Folder, parts } from "./world.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+const CHILD = join(import.meta.dir, "child.ts");
+const SLOW_MS = 240_000;
+
+/** Another process with the store of a folder; what it says, line by line. */
+function start(command: readonly string[]) {
+  const child = Bun.spawn([...command], { cwd: "/", stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+  const lines = (async function* () {
+    let rest = "";
+    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+      const parts = (rest + chunk).split("\n");
+      rest = parts.pop() ?? "";
+      yield* parts;
+    }
+  })();
+  const next = async () => (await lines.next()).value ?? "it has ended";
+  return { child, next };
+}
+
+describe("PGlite", () => {
+  /** Made once: a copy of it takes a moment, a first start seconds. */
+  const made = new Folder();
+  beforeAll(async () => {
+    const store = await openStore({ ...parts, url: null, dir: made.path });
+    await store[Symbol.asyncDispose]();
+  }, SLOW_MS);
+  afterAll(() => made[Symbol.dispose]());
+  const madeBefore = (): Folder => {
+    const folder = new Folder();
+    cpSync(made.path, folder.path, { recursive: true });
+    return folder;
+  };
+
+  test(
+    "openStore refuses a folder that another process has open, and takes it over when that was killed, with all that was answered",
+    async () => {
+      using folder = madeBefore();
+      const { child, next } = start([process.execPath, CHILD, folder.path]);
+      const mine = await next();
+      expect(mine).toStartWith("acc-");
+      const refused = await openStore({ ...parts, url: null, dir: folder.path }).then(
+        () => null,
+        (thrown: unknown) => thrown,
+      );
+      expect(isWarrenError(refused, "wrong_state") && refused.message).toContain("open in another process");
+      let last = 0;
+      while (last < 200) last = Number(await next());
+      child.kill("SIGKILL");
+      await child.exited;
+      for (let line = await next(); line !== "it has ended"; line = await next()) last = Number(line);
+      await using store = await openStore({ ...parts, url: null, dir: folder.path });
+      const { sandboxes } = await store.inUse(mine);
+      expect(sandboxes).toBeGreaterThanOrEqual(last);
+      expect(sandboxes).toBeLessThanOrEqual(last + 1);
+    },
+    SLOW_MS,
+  );
+
+  test(
+    "openStore finds again what an earlier one has written, in the same process too, one after the other",
+    async () => {
+      using folder = madeBefore();
+      const id = newId();
+      let mine = "";
+      {
+        await using store = await openStore({ ...parts, url: null, dir: folder.path });
+        expect(store.note).toContain("power cut");
+        mine = await account(store, { creditUsd: "1" });
+        await store.record(movesOf(mine, id, LIFE));
+        const refused = await openStore({ ...parts, url: null, dir: folder.path }).then(
+          () => null,
+          (thrown: unknown) => thrown,
+        );
+        expect(isWarrenError(refused, "wrong_state")).toBe(true);
+      }
+      await using store = await openStore({ ...parts, url: null, dir: folder.path });
+      expect((await store.events(mine, id, 10))?.length).toBe(4);
+      expect((await store.account(mine))?.creditUsd).toBe("0.99928");
+      expect(await store.admit(mine, [booking()], null)).toEqual({ kind: "booked" });
+    },
+    SLOW_MS,
+  );
+
+  test(
+    "A long statement does not stop this process, and a driver that was closed answers store_unavailable",
+    async () => {
+      using folder = madeBefore();
+      const driver = await openPglite(folder.path, parts);
+      const report = driver.query({
+        text: "select count(*) from generate_series(1, 3000000) as n where n % 7 = $1",
+        parameters: [3],
+      });
+      let longestMs = 0;
+      let done = false;
+      const rows = report.finally(() => {
+        done = true;
+      });
+      let turns = 0;
+      const startMs = systemClock.monotonicMs();
+      for (let lastMs = startMs; !done; turns++) {
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        const nowMs = systemClock.monotonicMs();
+        longestMs = Math.max(longestMs, nowMs - lastMs);
+        lastMs = nowMs;
+      }
+      expect(await rows).toEqual([["428572"]]);
+      expect(longestMs).toBeLessThan((systemClock.monotonicMs() - startMs) / 2);
+      expect(turns).toBeGreaterThan(10);
+      await driver[Symbol.asyncDispose]();
+      await driver[Symbol.asyncDispose]();
+      const late = await driver.query({ text: "select 1", parameters: [] }).then(
+        () => null,
+        (thrown: unknown) => thrown,
+      );
+      expect(isWarrenError(late, "store_unavailable")).toBe(true);
+    },
+    SLOW_MS,
+  );
+
+  test(
+    "A compiled binary has the database and its migrations in it",
+    async () => {
+      using folder = new Folder();
+      const binary = join(folder.path, "binary");
+      const entries = [CHILD, join(ROOT, "src/db/pglite/worker.ts")];
+      const build = Bun.spawn(
+        [process.execPath, "build", "--compile", "--root", ROOT, ...entries, "--outfile", binary],
+        {
+          ...{ cwd: ROOT, stdout: "ignore", stderr: "inherit" },
+        },
+      );
+      expect(await build.exited).toBe(0);
+      const dir = join(folder.path, "store");
+      mkdirSync(dir);
+      const { child, next } = start([binary, dir]);
+      expect(await next()).toStartWith("acc-");
+      expect(await next()).toBe("1");
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+    SLOW_MS,
+  );
+});
