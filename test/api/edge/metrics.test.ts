@@ -32,13 +32,11 @@ test("/metrics counts requests, creates, states, streams and round trips", async
   expect(await value('warren_store_seconds_count{method="portLabels",outcome="ok"}')).toBe("1");
   using silent = await program(() => undefined);
   const abort = new AbortController();
-  const waiting = api
-    .raw("GET", `/v1/sandboxes/${id}/proxy/${silent.port}/`, { signal: abort.signal })
-    .catch(() => null);
+  const waiting = api.raw("GET", `/v1/sandboxes/${id}/proxy/${silent.port}/`, { signal: abort.signal });
   await until("it is asked", () => silent.heard() !== "");
   expect(await value('warren_streams_open{kind="proxy"}')).toBe("1");
   abort.abort();
-  await waiting;
+  await expect(waiting).rejects.toThrow();
   await until("it is over", async () => (await value('warren_streams_open{kind="proxy"}')) === "0");
   await api.raw("DELETE", `/v1/sandboxes/${id}`);
   await until("it is gone", async () => (await value('warren_sandboxes{state="running"}')) === undefined);
