@@ -46,7 +46,7 @@ export class Api implements AsyncDisposable {
     this.world = world;
     this.engine = world.engine();
     this.engine.moves.subscribe((move) => {
-      void this.store.record([move]);
+      this.store.record([move]).catch(() => undefined); // a test may have taken the database away
       const info = this.engine.as(move.account).get({ id: move.sandbox });
       info.then((found) => this.store.describe(move.account, [found])).catch(() => undefined); // gone already
     });

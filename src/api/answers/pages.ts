@@ -1,7 +1,7 @@
-/** Lists in pages: one row more than was asked for tells whether there is another page, and the last row shown is its cursor. */
+/** Lists in pages: one row more than was asked for tells whether there is another page, and the last row shown has its cursor. */
 
 import type { Static } from "@sinclair/typebox";
-import type { SandboxInfo, SandboxList } from "../../contract/routes/sandboxes.ts";
+import { cursorOf, type SandboxInfo, type SandboxList } from "../../contract/routes/sandboxes.ts";
 import { BOUNDS } from "../bounds.ts";
 import type { RequestContext } from "../parts.ts";
 import type { Fields } from "../request.ts";
@@ -20,6 +20,7 @@ export async function paged({ host, url, origin, signal }: RequestContext, { inp
   const last = value.at(-1);
   if (last === undefined || found.length < more) return { value, headers: {} };
   const next = new URL(url.pathname + url.search, origin);
-  next.searchParams.set("cursor", last.id);
-  return { value, headers: { "x-next-cursor": last.id, link: `<${next.href}>; rel="next"` } };
+  const cursor = cursorOf(last);
+  next.searchParams.set("cursor", cursor);
+  return { value, headers: { "x-next-cursor": cursor, link: `<${next.href}>; rel="next"` } };
 }
