@@ -274,13 +274,18 @@ export function environmentOf(config: Config): Readonly<Record<string, string>> 
   return Object.fromEntries(values.filter((entry): entry is [string, string] => entry[1] !== null));
 }
 
+const SECRET = /_KEY$|^DATABASE_URL$/;
+
 function checked(name: string, schema: TSchema, value: string): string {
   try {
     parse(Type.Object({ [name]: schema }), { [name]: value });
     return value;
   } catch (cause) {
     if (!isWarrenError(cause)) throw cause;
-    throw new WarrenError("invalid_request", `environment variable ${cause.message}`, { details: cause.details });
+    const { allowed } = cause.details;
+    // A key, or a database's address with its password, is in nobody's log.
+    const says = SECRET.test(name) ? `${name}: got ${value.length} characters, allowed is ${allowed}` : cause.message;
+    throw new WarrenError("invalid_request", `environment variable ${says}`, { details: { field: name, allowed } });
   }
 }
 

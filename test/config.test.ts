@@ -94,3 +94,17 @@ test("Config tells no other process of secrets", () => {
   };
   expect(JSON.stringify(environmentOf(readConfig(environment)))).not.toMatch(/kkkk|secret/);
 });
+
+test("Config shows no secret that does not fit", () => {
+  for (const environment of [{ WARREN_ADMIN_KEY: "hush-hush" }, { DATABASE_URL: "mysql://u:hush-hush@db.test/w" }]) {
+    const [name = ""] = Object.keys(environment);
+    let says = "";
+    try {
+      readServing(environment);
+    } catch (error) {
+      says = `${error} ${JSON.stringify(error)}`;
+    }
+    expect(says).toContain(name);
+    expect(says).not.toContain("hush");
+  }
+});
