@@ -326,6 +326,19 @@ describe("Proxy, with programs that do not answer well", () => {
     expect((await api.raw("GET", "/healthz", { key: null })).status).toBe(200);
   });
 
+  test("announces no body that does not come", async () => {
+    const lengths = async (status: number, length: string, method = "GET") => {
+      using it = await program((socket) => socket.end(`HTTP/1.1 ${status} X\r\nContent-Length: ${length}\r\n\r\n`));
+      const head = `Host: 127.0.0.1\r\nAuthorization: Bearer ${api.admin}\r\nConnection: close\r\n\r\n`;
+      const answer = await spoken(`${method} ${at(it)} HTTP/1.1\r\n${head}`);
+      expect(answer).toStartWith(`HTTP/1.1 ${status} `);
+      return [...answer.matchAll(/^content-length: (.*?)\r$/gim)].map(([, value]) => value);
+    };
+    for (const status of [204, 205]) expect(["", "0"]).toContain((await lengths(status, "7")).join());
+    expect(await lengths(200, "7", "HEAD")).toEqual(["7"]);
+    expect(await lengths(200, "7, 8", "HEAD")).not.toContain("7, 8");
+  });
+
   test("holds one sandbox to so many exchanges at a time, and lets go of each", async () => {
     using silent = await program(() => undefined);
     const request = `GET ${at(silent)} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${api.admin}\r\n\r\n`;

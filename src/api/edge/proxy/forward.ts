@@ -62,8 +62,12 @@ function bodyOf({ body, headers }: Request): Pick<Exchange, "body" | "length"> {
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}
 
-function answered({ status, headers: from, body, leave }: Answer, { front, path, prefixOf }: Forward): Response {
+function answered({ status, headers: from, body, leave }: Answer, ask: Forward): Response {
+  const { front, path, prefixOf, request } = ask;
   const headers = outward(from, front);
+  // Of an answer without a body it would be taken for one that is still to come, but for these two.
+  const isLengthOnly = request.method === "HEAD" || status === 304;
+  if (!isLengthOnly || !/^\d{1,15}$/.test(headers.get("content-length") ?? "")) headers.delete("content-length");
   const location = from.get("location");
   const next = location === null ? null : located(location, new URL(front.inner + path), front, prefixOf);
   if (next !== null) headers.set("location", next);
