@@ -11,6 +11,7 @@ import { type ExecEvent, TerminalSize } from "../../contract/routes/exec.ts";
 import type { SandboxHost } from "../../contract/routes.ts";
 import { exitCodeOf } from "../../contract/wire/wire.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
+import { SHELL } from "../../sandbox/terminal.ts";
 import type { SocketCall } from "../dispatch.ts";
 import type { AppParts, SocketEnd } from "../parts.ts";
 import { Inbox } from "./inbox.ts";
@@ -19,8 +20,6 @@ import { failSocket, isOver, refuseOthers, upgraded, whenEnding } from "./upgrad
 
 type Asked = Input<typeof callRoutes.terminal>;
 
-/** Whichever shell the guest has. */
-const SHELL = "if command -v bash >/dev/null 2>&1; then exec bash -l; else exec sh -l; fi";
 const SIZE = { rows: 24, cols: 80 } as const;
 
 /** Shells whose connection dropped: when one is not wanted back in time it is ended. */
@@ -50,7 +49,7 @@ class Left {
 async function started(host: SandboxHost, asked: Asked): Promise<number> {
   const { id, rows = SIZE.rows, cols = SIZE.cols, cmd = SHELL, cwd, user } = asked;
   const events = await host.exec({
-    ...{ id, cmd, terminal: { rows, cols }, background: true, env: { TERM: "xterm-256color" } },
+    ...{ id, cmd, terminal: { rows, cols }, background: true },
     ...(cwd === undefined ? {} : { cwd }),
     ...(user === undefined ? {} : { user }),
   });
