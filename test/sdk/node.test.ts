@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { Api } from "../api/subject.ts";
 import { gate } from "../harness/gates.ts";
+import { dialTcp } from "../sandbox/http/tcp.ts";
 import { bundled, folder, published, run } from "./node/build.ts";
 
 const skips = {
@@ -33,8 +34,13 @@ if (gate("node")) {
   test("What is published runs on Node, types included, and needs no other file", async () => {
     await using place = await folder();
     await published(place.path);
-    const api = await Api.start();
+    const api = await Api.start({ around: (host) => ({ ...host, dial: dialTcp }) });
     const key = await api.key();
+    using page = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: async (request) => new Response(`${request.method} ${(await request.bytes()).length}`),
+    });
     const program = join(place.path, "program.mjs");
     await Bun.write(
       program,
@@ -47,10 +53,18 @@ async function* pieces() { for (let i = 0; i < 50; i++) yield new Uint8Array(10_
 await sandbox.files.write("/tmp/streamed", pieces());
 const bytes = await sandbox.files.read("/tmp/streamed");
 const missing = await sandbox.files.read("/tmp/missing").catch((error) => error);
+const page = await sandbox.fetch(${page.port}, "/", { method: "POST", body: new Uint8Array(3_000_000) });
+const { readable, writable } = await sandbox.connect(${page.port});
+const writer = writable.getWriter();
+await writer.write(new TextEncoder().encode("GET / HTTP/1.0\\r\\n\\r\\n"));
+const spoken = (await new Response(readable).text()).split("\\r\\n")[0];
+const refused = [];
+try { sandbox.forward(80); } catch (error) { refused.push(error.code); }
+await sandbox.websocket(80).catch((error) => refused.push(error.code));
 const { account } = await client.host.me({});
 console.log(JSON.stringify({
   seen, size: bytes.length, last: bytes.at(-1), missing: isWarrenError(missing, "file_not_found"),
-  account: account.id, listed: (await client.Sandbox.list()).length,
+  page: await page.text(), spoken: spoken.slice(9), refused, account: account.id, listed: (await client.Sandbox.list()).length,
 }));
 await sandbox.close();
 `,
@@ -60,6 +74,7 @@ await sandbox.close();
       exitCode: 0,
       said: {
         ...{ seen: ["started", "stdout", "exit"], size: 500_000, last: 49, missing: true },
+        ...{ page: "POST 3000000", spoken: "200 OK", refused: ["unsupported", "unsupported"] },
         ...{ account: "acme", listed: 1 },
       },
     });
