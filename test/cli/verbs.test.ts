@@ -23,7 +23,9 @@ const jsonl = (items: readonly unknown[]) => items.map((item) => `${JSON.stringi
 
 describe("warren", () => {
   test("warren shows help for everything, with examples and exit codes", async () => {
-    const verbs = ["batch", "run", "create", "ls", "exec", "cp", "rm", "templates", "doctor", "clean", "completion"];
+    const here = ["batch", "run", "create", "ls", "exec", "cp", "rm", "templates", "doctor", "clean", "completion"];
+    const served = ["serve", "login", "logout", "me", "keys", "accounts", "preview", "events", "logs", "terminal"];
+    const verbs = [...here, ...served];
     const io = new FakeIo();
     expect(await io.run("--help")).toBe(0);
     for (const verb of [...verbs, "bench"]) expect(io.text("out")).toContain(`\n  ${verb} `);

@@ -51,7 +51,7 @@ describe("a server's process", () => {
 
   test("A second signal ends it at once, whatever is under way", async () => {
     const { child, url, stopping } = await started();
-    const slow = fetch(`${url}/slow`).catch(() => null);
+    const slow = fetch(`${url}/slow`).catch(() => null); // it is cut off
     await until("it is under way", async () => (await (await fetch(`${url}/under`)).json()) === 1);
     child.kill("SIGTERM");
     await stopping();
