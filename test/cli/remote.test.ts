@@ -210,7 +210,7 @@ describe("which server is meant", () => {
   });
 
   test("targetOf says what is no URL, and that a key needs one", () => {
-    for (const host of ["https://", "http://user:pw@a.test", "a b"]) {
+    for (const host of ["https://", "http://x:pw@a.test", "a b"]) {
       expect(() => targetOf({ host, key: "k" }, calling())).toThrow("allowed is a URL");
     }
     expect(() => targetOf({ key: "k" }, calling())).toThrow("goes with --host");

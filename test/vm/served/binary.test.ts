@@ -3,11 +3,11 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { run, runOk } from "../../src/host/run.ts";
-import { gate } from "../harness/gates.ts";
-import { guardLeaks } from "../harness/leak-guard.ts";
-import { until } from "../harness/until.ts";
-import { TEST_HOME, VM_BAKE_MS } from "../harness/vm.ts";
+import { run, runOk } from "../../../src/host/run.ts";
+import { gate } from "../../harness/gates.ts";
+import { guardLeaks } from "../../harness/leak-guard.ts";
+import { until } from "../../harness/until.ts";
+import { TEST_HOME, VM_BAKE_MS } from "../../harness/vm.ts";
 
 if (gate("vm")) {
   guardLeaks("code-interpreter");
@@ -31,7 +31,7 @@ if (gate("vm")) {
     alone = join(dir, "alone");
     mkdirSync(alone);
     // In a process of its own: a bundler's threads stay.
-    const build = join(import.meta.dir, "../build/binary.ts");
+    const build = join(import.meta.dir, "../../build/binary.ts");
     await runOk([process.execPath, build, join(dir, "built")], { deadlineMs: 120_000 });
     copyFileSync(join(dir, "built"), join(alone, "warren"));
     rmSync(join(dir, "built"));
