@@ -20,6 +20,43 @@ const INTERPRETER = join(import.meta.dir, "../../images/python");
 const PYTHON = "/usr/bin/python3";
 const WARM = ["ast", "binascii", "json", "random", "select", "threading", "traceback"];
 
+/** Interrupts lines to the host at random, as a session does, and counts how often their lock was then still taken. */
+const INTERRUPTED_LINES = `
+import os, random, signal, sys, threading
+sys.path.insert(0, sys.argv[1])
+import wire
+reading, writing = os.pipe()
+def read():
+    while os.read(reading, 1 << 16): pass
+threading.Thread(target=read, daemon=True).start()
+line, armed, left = wire.Wire(wire.move_aside(writing)), False, 0
+def interrupt(number, frame):
+    global armed
+    if not armed: return
+    armed = False
+    if line.holding: line.interrupted = True
+    else: raise KeyboardInterrupt
+def probe():
+    global left
+    if line.changed.acquire(blocking=False): line.changed.release()
+    else: left += 1
+signal.signal(signal.SIGALRM, interrupt)
+line.begin("cell")
+for _ in range(1000):
+    armed = True
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.001))
+        while True:
+            line.unread = 0
+            line.say("cell", "out", d="text")
+    except KeyboardInterrupt: pass
+    thread = threading.Thread(target=probe)
+    thread.start()
+    thread.join()
+    if left: break
+print(left)
+`;
+
 interface Cell {
   readonly stdout: string;
   readonly stderr: string;
@@ -42,6 +79,14 @@ async function collected(events: AsyncIterable<CellEvent>): Promise<Cell> {
     if (event.kind === "end") return { ...output, shown, text, error, end: event };
   }
   throw new Error("no end");
+}
+
+if (existsSync(PYTHON)) {
+  test("A cell's interrupt leaves no lock of its lines to the host taken", async () => {
+    const argv = [PYTHON, "-B", "-c", INTERRUPTED_LINES, join(INTERPRETER, "context")];
+    const python = Bun.spawn(argv, { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
+    expect(await new Response(python.stdout).text()).toBe("0\n");
+  });
 }
 
 if (gate("gcc") && existsSync(PYTHON)) {
@@ -184,6 +229,25 @@ if (gate("gcc") && existsSync(PYTHON)) {
           expect((await collected(cell)).end.status).toBe("interrupted");
           expect((await next).text).toBe("'kept'");
         }
+      });
+
+      test("a cell that awaits is interrupted as any other, and does not go on in the next one's time", async () => {
+        const code = "import asyncio\nwhile True:\n  print('first')\n  await asyncio.sleep(0.001)";
+        expect((await run(code, 0.3)).end.status).toBe("timeout");
+        const { stdout, text, end } = await run("for n in range(100):\n  await asyncio.sleep(0.001)\nn");
+        expect({ stdout, text, status: end.status }).toEqual({ stdout: "", text: "99", status: "ok" });
+      });
+
+      test("a cell that waits for its reader hears an interrupt too, and the next one runs", async () => {
+        const cell = stream("while True: display('x' * 10_000)");
+        expect((await cell.next()).value).toMatchObject({ kind: "display" });
+        await interruptContext(agent, context, systemClock); // while nobody reads
+        const { end, error } = await collected(cell);
+        expect({ status: end.status, error: error?.name }).toEqual({
+          status: "interrupted",
+          error: "KeyboardInterrupt",
+        });
+        expect((await run("'next'", 5)).text).toBe("'next'");
       });
 
       test("cells that are sent together run in order, and leaving one interrupts it alone", async () => {

@@ -71,7 +71,11 @@ class Space:
         if self.loop is None:
             self.loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self.loop)
-        return self.loop.run_until_complete(value)
+        task = self.loop.create_task(value)
+        try:
+            return self.loop.run_until_complete(task)
+        finally:
+            task.cancel()  # of a cell that was interrupted: it must not go on in the next one's time
 
 
 def text_of(error):

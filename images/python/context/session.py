@@ -97,12 +97,11 @@ class Session:
         now = time.monotonic()
         with self.lock:
             timed_out = self.timeout_at is not None and now >= self.timeout_at
-            ignored = self.kill_at is not None and now >= self.kill_at
+            if self.kill_at is not None and now >= self.kill_at:
+                os.killpg(0, signal.SIGKILL)
             unheard = self.current is not None and self.why is not None and self.armed
             cell = self.current
-        if ignored:
-            os.killpg(0, signal.SIGKILL)
-        elif timed_out:
+        if timed_out:
             self.interrupt(cell, "timeout")
         elif unheard:
             # It came right before a system call, which began all the same: another one ends that.
@@ -152,7 +151,8 @@ class Session:
                 return
             self.why, self.timeout_at = why, None
             self.kill_at = time.monotonic() + GRACE_S
-        os.killpg(0, signal.SIGINT)  # as Ctrl-C: what the cell has started hears it as well
+            # As Ctrl-C: what the cell has started hears it as well. Before the next cell can have started anything.
+            os.killpg(0, signal.SIGINT)
 
     # The main thread.
 

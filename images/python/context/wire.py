@@ -12,6 +12,7 @@ import time
 PIECE_CHARS = 12 * 1024  # of one value in one line: six times as many bytes at worst
 UNREAD_BYTES = 96 * 1024  # less than the agent's ring and what is under way together
 PATIENCE_S = 10.0  # a host that takes nothing for so long has gone, and what it misses it is told about
+LOOK_S = 0.1  # how often one that waits looks whether it has been interrupted
 LOWEST = 100  # the numbers below are where a program expects its own descriptors
 
 
@@ -41,27 +42,27 @@ class Wire:
                 self.unread = max(0, self.unread - count)
                 self.changed.notify_all()
 
-    def wait_for_room(self):
+    def wait_for_room(self, main):
         with self.changed:
             end = time.monotonic() + PATIENCE_S
-            while self.unread > UNREAD_BYTES:
+            while self.unread > UNREAD_BYTES and not (main and self.interrupted):
                 left = end - time.monotonic()
                 if left <= 0:
                     self.unread = -(1 << 60)  # nobody reads: the rest of this cell goes as it comes
                     return
-                self.changed.wait(left)
+                self.changed.wait(min(left, LOOK_S))
 
     def say(self, cell, kind, **fields):
         """One line, whole. A forked child of the program's has no voice here."""
         if os.getpid() != self.pid:
             return
         line = json.dumps({"c": cell, "k": kind, **fields}, separators=(",", ":")).encode() + b"\n"
-        if cell is not None and cell == self.cell:
-            self.wait_for_room()
         main = threading.get_ident() == threading.main_thread().ident
         if main:
-            self.holding += 1
+            self.holding += 1  # while it waits too: an interrupt right after a lock was taken would leave it locked
         try:
+            if cell is not None and cell == self.cell:
+                self.wait_for_room(main)
             with self.writing:
                 if cell is not None and cell == self.cell:
                     self.unread += len(line)
