@@ -231,7 +231,7 @@ if (gate("gcc") && existsSync(PYTHON)) {
         }
       });
 
-      test("a cell that awaits is interrupted as any other, and does not go on in the next one's time", async () => {
+      test("a cell that awaits is interrupted like one that does not, and does not go on in the next one's time", async () => {
         const code = "import asyncio\nwhile True:\n  print('first')\n  await asyncio.sleep(0.001)";
         expect((await run(code, 0.3)).end.status).toBe("timeout");
         const { stdout, text, end } = await run("for n in range(100):\n  await asyncio.sleep(0.001)\nn");
