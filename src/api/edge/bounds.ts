@@ -46,7 +46,11 @@ export const BOUNDS = {
   deliveryMs: 10_000,
   /** Read of an answer before it is no HTTP. */
   answerBytes: 4 * KIB,
-  deliveriesAtOnce: 16,
+  /** Sockets that wait cost little; of one webhook fewer, so that a receiver that is slow or silent holds up no other. */
+  deliveriesAtOnce: 128,
+  deliveriesPerWebhook: 8,
+  /** Claimed and not begun. */
+  deliveriesHeld: 1000,
   /** Longer than a delivery takes: nobody else sends it in the meantime. */
   deliveryLeaseMs: 60_000,
   /** How often another server's and late deliveries are looked for. */
@@ -62,5 +66,5 @@ export const BOUNDS = {
   bootSamples: 1000,
 } as const;
 
-assert(BOUNDS.deliveryMs < BOUNDS.deliveryLeaseMs, "a delivery ends before another server may send it");
+assert(2 * BOUNDS.deliveryMs < BOUNDS.deliveryLeaseMs, "a delivery ends before another server may send it");
 assert(BOUNDS.lineBytes < BOUNDS.tapeBytes, "a line fits on its tape");

@@ -24,24 +24,25 @@ function inputOf(name: "logs" | "events", context: ApiContext): Record<string, u
   return input.decode(parse(input.schema, wire)) as Record<string, unknown>;
 }
 
-/** One that has begun well, as text that streams; what breaks later breaks it off. */
-async function asText(lines: AsyncIterable<{ readonly line: string }>): Promise<Response> {
+/** As text that streams; what breaks, breaks it off. */
+function asText(lines: AsyncIterable<{ readonly line: string }>, over: () => void): Response {
   const iterator = lines[Symbol.asyncIterator]();
-  let next: Promise<IteratorResult<{ readonly line: string }>> | null = Promise.resolve(await iterator.next());
   const encoder = new TextEncoder();
   const body = new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
         try {
-          const { done, value } = await (next ?? iterator.next());
-          next = null;
-          if (done === true) controller.close();
-          else controller.enqueue(encoder.encode(`${value.line}\n`));
+          const { done, value } = await iterator.next();
+          if (done !== true) return controller.enqueue(encoder.encode(`${value.line}\n`));
+          over();
+          controller.close();
         } catch {
+          over();
           controller.error(undefined); // without a reason, which the runtime would print
         }
       },
       cancel: async () => {
+        over();
         await iterator.return?.();
       },
     },
@@ -65,8 +66,8 @@ export function mountPlain(hono: ApiHono, gate: Gate, calls: Calls): void {
   hono.get("/v1/sandboxes/:id/logs", async (context, next) => {
     if (!wants(context, "text/plain")) return next();
     const asked = await authorized(context, "logs");
-    context.env.server?.timeout(context.req.raw, 0);
-    return asText(await calls.logs(asked, inputOf("logs", context) as Parameters<Calls["logs"]>[1]));
+    const lines = await calls.logs(asked, inputOf("logs", context) as Parameters<Calls["logs"]>[1]);
+    return asText(lines, context.var.under.hold("stream"));
   });
   hono.get("/v1/sandboxes/:id/events", async (context, next) => {
     if (!wants(context, "application/json")) return next();

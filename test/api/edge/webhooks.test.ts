@@ -172,6 +172,27 @@ describe("WebhookWorker", () => {
     await worker.close();
   });
 
+  test("lets no receiver that is silent hold up another's, and sends that one no more than a few at a time", async () => {
+    using silent = await receiver(0);
+    using quick = await receiver(200);
+    const { clock, store, outcomes, parts } = await scene({ port: silent.port });
+    const other = { id: "wh_2", url: `http://hook.test:${quick.port}/`, events: ["*"], createdAt: "", waiting: 0 };
+    await store.createWebhook("other", { ...other, lastAt: null, lastStatus: null }, "whsec_");
+    for (let i = 0; i < 300; i++)
+      await store.enqueue("acme", "sandbox.running", messageOf(move(i)).body, clock.wallMs());
+    for (let i = 0; i < 30; i++)
+      await store.enqueue("other", "sandbox.running", messageOf(move(i)).body, clock.wallMs());
+    const worker = new WebhookWorker(parts);
+    worker.wake();
+    await until("the other has all of its own", () => quick.got.length === 30);
+    await until("the silent one is asked", () => silent.got.length === BOUNDS.deliveriesPerWebhook);
+    expect(outcomes).toEqual(Array.from({ length: 30 }, () => "delivered"));
+    // Nobody else may have got what was held for long: its lease is as good as over.
+    for (let i = 0; i < 10; i++) await clock.advance(BOUNDS.deliveryMs);
+    expect(new Set(outcomes.slice(30))).toEqual(new Set(["failed"]));
+    await worker.close();
+  });
+
   test("goes on when the store was away, and sends several at a time and no more", async () => {
     using silent = await receiver(0);
     const { clock, store, parts } = await scene({ port: silent.port });
@@ -184,9 +205,9 @@ describe("WebhookWorker", () => {
     expect(silent.got.length).toBe(0);
     store.away = null;
     await clock.advance(BOUNDS.deliveryPollMs);
-    await until("they are asked", () => silent.got.length === BOUNDS.deliveriesAtOnce);
+    await until("they are asked", () => silent.got.length === BOUNDS.deliveriesPerWebhook);
     await worker.close();
-    expect(silent.got.length).toBe(BOUNDS.deliveriesAtOnce);
+    expect(silent.got.length).toBe(BOUNDS.deliveriesPerWebhook);
   });
 });
 

@@ -40,7 +40,7 @@ async function byToken(previews: Previews, context: ApiContext): Promise<Respons
   const rules = paths === null ? null : paths.map(ruleOf).filter((rule) => rule !== null);
   if (!opens(rules, path)) return absent();
   const target = { host: previews.parts.hostFor(account), id: sandbox, port };
-  const passage = { target, origin, prefix, isAlone: false, prefixOf: nowhere };
+  const passage = { account, target, origin, prefix, isAlone: false, prefixOf: nowhere };
   try {
     return await previews.serve(context, { ...passage, path: path + queryWithoutKey(search, "ours") });
   } catch (cause) {
@@ -73,7 +73,8 @@ async function byHost(
     const scheme = new URL(originOf(previews, context)).protocol;
     const origin = `${scheme}//${url.host}`;
     const path = url.pathname + queryWithoutKey(url.search, "ours");
-    return await previews.serve(context, { target, origin, prefix: "", isAlone: true, path, prefixOf: nowhere });
+    const passage = { account, target, origin, prefix: "", isAlone: true, prefixOf: nowhere };
+    return await previews.serve(context, { ...passage, path });
   } catch (cause) {
     return refused(cause);
   }

@@ -13,22 +13,24 @@ export class Exchanges {
   }
 
   /** The result ends it; twice is fine. @throws {WarrenError} `rate_limited` – there are too many */
-  begin(sandbox: string): () => void {
-    const count = this.#open.get(sandbox) ?? 0;
+  begin(account: string, sandbox: string): () => void {
+    // Whoever names another's sandbox takes nothing from it.
+    const key = `${account}\0${sandbox}`;
+    const count = this.#open.get(key) ?? 0;
     if (count >= BOUNDS.exchangesPerSandbox) {
       const says = `sandbox ${sandbox} has ${count} connections through this server already, as many as it may`;
       throw new WarrenError("rate_limited", says, { details: { limit: BOUNDS.exchangesPerSandbox } });
     }
-    this.#open.set(sandbox, count + 1);
+    this.#open.set(key, count + 1);
     const over = this.#opened();
     let isOver = false;
     return () => {
       if (isOver) return;
       isOver = true;
       over();
-      const left = (this.#open.get(sandbox) ?? 1) - 1;
-      if (left === 0) this.#open.delete(sandbox);
-      else this.#open.set(sandbox, left);
+      const left = (this.#open.get(key) ?? 1) - 1;
+      if (left === 0) this.#open.delete(key);
+      else this.#open.set(key, left);
     };
   }
 }

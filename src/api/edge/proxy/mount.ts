@@ -32,10 +32,10 @@ export function mountProxy(hono: ApiHono, gate: Gate, serve: Serve): void {
     if (context.req.header("service-worker") !== undefined) {
       throw new WarrenError("forbidden", "programs of sandboxes get no service workers on this server's origin");
     }
-    const { host, origin } = asked;
+    const { account, host, origin } = asked;
     const prefixOf = (other: number): string => `/v1/sandboxes/${id}/proxy/${other}`;
     const path = (rest ?? "/") + queryWithoutKey(search, "any");
-    const passage = { target: { host, id, port }, origin, prefix: prefixOf(port), isAlone: false };
+    const passage = { account, target: { host, id, port }, origin, prefix: prefixOf(port), isAlone: false };
     try {
       return await serve(context, { ...passage, path, prefixOf });
     } catch (cause) {

@@ -10,6 +10,7 @@ import { asSeenThrough, forward } from "./forward.ts";
 import { type Front, inward } from "./headers.ts";
 
 export interface Passage {
+  readonly account: string;
   readonly target: PortTarget;
   readonly origin: string;
   readonly prefix: string;
@@ -28,11 +29,11 @@ export function serveOf(clock: Clock, exchanges: Exchanges): Serve {
   return async (context, passage) => {
     const request = context.req.raw;
     const { server } = context.env;
-    const { target, origin, prefix, isAlone } = passage;
+    const { account, target, origin, prefix, isAlone } = passage;
     const inner = `http://${hostOf(target.port)}`;
     const front: Front = { origin, prefix, isAlone, inner, peer: server?.requestIP(request)?.address ?? null };
     const { under } = context.var;
-    const [end, release] = [exchanges.begin(target.id), under.hold()];
+    const [end, release] = [exchanges.begin(account, target.id), under.hold()];
     const over = (): void => {
       end();
       release();

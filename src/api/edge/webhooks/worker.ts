@@ -9,6 +9,7 @@ import { BOUNDS } from "../bounds.ts";
 import { publicAddress, type Resolve, webhookUrl } from "./address.ts";
 import { post } from "./post.ts";
 import { signed } from "./sign.ts";
+import { within } from "./within.ts";
 
 /** Seconds before each further try; a day all in all. */
 const BACKOFF_SECONDS = [5, 30, 120, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600];
@@ -28,6 +29,17 @@ export interface WorkerParts {
   readonly ca?: string;
 }
 
+interface Claimed {
+  readonly delivery: Delivery;
+  readonly claimedAtMs: number;
+}
+
+/** Of one webhook. */
+interface Lane {
+  sending: number;
+  readonly waiting: Claimed[];
+}
+
 /** After the try that failed; null: no more. */
 export function nextTryMs(tries: number, nowMs: number): number | null {
   const seconds = BACKOFF_SECONDS[tries];
@@ -38,6 +50,8 @@ export class WebhookWorker {
   readonly #parts: WorkerParts;
   readonly #over = new AbortController();
   readonly #sending = new Set<Promise<void>>();
+  readonly #lanes = new Map<string, Lane>();
+  #held = 0;
   #isLooking = false;
   #isAsked = false;
   #stopTimer: () => void = () => undefined;
@@ -76,10 +90,11 @@ export class WebhookWorker {
     try {
       while (this.#isAsked && !this.#over.signal.aborted) {
         this.#isAsked = false;
-        const room = BOUNDS.deliveriesAtOnce - this.#sending.size;
+        const room = BOUNDS.deliveriesHeld - this.#held;
         if (room <= 0) break; // each that ends looks again
         const due = await store.due(clock.wallMs(), room, BOUNDS.deliveryLeaseMs);
-        for (const delivery of due) this.#begin(delivery);
+        for (const delivery of due) this.#hold(delivery);
+        this.#fill();
         if (due.length === room) this.#isAsked = true;
       }
     } catch (cause) {
@@ -89,13 +104,43 @@ export class WebhookWorker {
     }
   }
 
-  #begin(delivery: Delivery): void {
+  #hold(delivery: Delivery): void {
+    const lane = this.#lanes.get(delivery.webhook) ?? { sending: 0, waiting: [] };
+    this.#lanes.set(delivery.webhook, lane);
+    lane.waiting.push({ delivery, claimedAtMs: this.#parts.clock.monotonicMs() });
+    this.#held += 1;
+  }
+
+  /** Begins what may begin, a webhook at a time. */
+  #fill(): void {
+    for (let isAny = true; isAny; ) {
+      isAny = false;
+      for (const [webhook, lane] of this.#lanes) {
+        if (this.#over.signal.aborted || this.#sending.size >= BOUNDS.deliveriesAtOnce) return;
+        if (lane.sending >= BOUNDS.deliveriesPerWebhook) continue;
+        const next = lane.waiting.shift();
+        if (next !== undefined) {
+          isAny = true;
+          this.#held -= 1;
+          this.#begin(lane, next);
+        } else if (lane.sending === 0) this.#lanes.delete(webhook);
+      }
+    }
+  }
+
+  #begin(lane: Lane, { delivery, claimedAtMs }: Claimed): void {
+    const ageMs = this.#parts.clock.monotonicMs() - claimedAtMs;
+    // Its lease may end while it is sent: it is somebody's again, perhaps ours.
+    if (ageMs + BOUNDS.deliveryMs >= BOUNDS.deliveryLeaseMs) return;
+    lane.sending += 1;
     const sending = this.#send(delivery).catch((cause: unknown) =>
       this.#parts.log.warn("a webhook's outcome could not be written down", { cause: String(cause) }),
     );
     this.#sending.add(sending);
     void sending.then(() => {
+      lane.sending -= 1;
       this.#sending.delete(sending);
+      this.#fill();
       this.wake();
     });
   }
@@ -117,18 +162,13 @@ export class WebhookWorker {
   /** The answer's status. @throws when there was none in time, or nowhere to send it */
   async #try({ url: text, secret, body }: Delivery): Promise<number> {
     const { clock, resolve, allowPrivate, ca } = this.#parts;
-    const late = new AbortController();
-    const says = new Error(`no answer within ${BOUNDS.deliveryMs / 1000} s`);
-    const cancel = clock.after(BOUNDS.deliveryMs, () => late.abort(says), { background: true });
-    const signal = AbortSignal.any([late.signal, this.#over.signal]);
-    try {
+    return within(clock, BOUNDS.deliveryMs, this.#over.signal, async (signal) => {
       const url = webhookUrl(text);
-      const address = await before(publicAddress(url, resolve, allowPrivate), signal);
+      const address = await publicAddress(url, resolve, allowPrivate);
+      signal.throwIfAborted();
       const headers = signed(secret, idOf(body), clock.wallMs(), body);
-      return await post({ url, address, headers, body, signal, ...(ca === undefined ? {} : { ca }) });
-    } finally {
-      cancel();
-    }
+      return post({ url, address, headers, body, signal, ...(ca === undefined ? {} : { ca }) });
+    });
   }
 }
 
@@ -136,16 +176,4 @@ export class WebhookWorker {
 function idOf(body: string): string {
   const { id } = JSON.parse(body) as { readonly id: string };
   return id;
-}
-
-async function before<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const stop = (): void => reject(signal.reason);
-  if (signal.aborted) stop();
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
 }
