@@ -5,6 +5,7 @@ import { Api } from "../api/subject.ts";
 import { gate } from "../harness/gates.ts";
 import { dialTcp } from "../sandbox/http/tcp.ts";
 import { bundled, folder, published, run } from "./node/build.ts";
+import { served } from "./served.ts";
 
 const skips = {
   shell: "the fake guest knows a dozen commands",
@@ -21,14 +22,13 @@ function count(output: string, what: string): number {
 if (gate("node")) {
   test("Client on Node passes the suite", async () => {
     await using program = await bundled("suite.ts");
-    const api = await Api.start({ settings: { defaultTtlSeconds: null } });
-    const argv = [program.path, api.url, await api.key(), JSON.stringify(skips)];
+    const { url, key, close } = await served("memory");
+    const argv = [program.path, url, key, JSON.stringify(skips)];
     const { exitCode, output } = await run(["node", "--test-reporter=tap", ...argv]);
-    await api[Symbol.asyncDispose]();
+    await close();
     if (exitCode !== 0) throw new Error(output);
     expect(count(output, "fail")).toBe(0);
     expect(count(output, "pass")).toBeGreaterThan(60);
-    api.world.expectNothingLeft();
   }, 120_000);
 
   test("What is published runs on Node, types included, and needs no other file", async () => {

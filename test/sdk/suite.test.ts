@@ -1,7 +1,8 @@
 /** The behaviour suite through the client and a server over loopback: the same tests that the engine passes in process. */
 import { connect } from "../../src/client.ts";
-import { Api } from "../api/subject.ts";
+import { gate } from "../harness/gates.ts";
 import { sandboxSuite } from "../suites/sandbox.ts";
+import { type StoreKind, served } from "./served.ts";
 
 const skips = {
   shell: "the fake guest knows a dozen commands",
@@ -10,16 +11,15 @@ const skips = {
   python: "the fake guest has no Python",
 } as const;
 
-sandboxSuite(
-  "Sandbox over HTTP, a store in memory",
-  async () => {
-    const api = await Api.start({ settings: { defaultTtlSeconds: null } });
-    const { host } = connect({ url: api.url, key: await api.key() });
-    const close = async () => {
-      await api[Symbol.asyncDispose]();
-      api.world.expectNothingLeft();
-    };
-    return { host, close };
-  },
-  { skips, detached: true },
-);
+const kinds: readonly StoreKind[] = gate("postgres") ? ["memory", "PGlite", "PostgreSQL"] : ["memory", "PGlite"];
+
+for (const kind of kinds) {
+  sandboxSuite(
+    `Sandbox over HTTP, ${kind}`,
+    async () => {
+      const { url, key, close } = await served(kind);
+      return { host: connect({ url, key }).host, close };
+    },
+    { skips, detached: true, setUpMs: 120_000, timeoutMs: 30_000 },
+  );
+}
