@@ -1,4 +1,6 @@
 /** PostgreSQL inside this process, in a thread of its own, over one folder that no other process may open. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { WarrenError } from "../errors.ts";
 import type { Driver, Statement } from "./driver.ts";
@@ -24,9 +26,18 @@ interface Waiting {
 
 /** @throws {WarrenError} `wrong_state` – another process has the folder open; `store_unavailable` */
 export async function openPglite(folder: string, { clock }: { readonly clock: Clock }): Promise<Driver> {
+  if (!existsSync(join(folder, "data"))) {
+    // Making a database takes 900 MB for a moment, which a thread that goes on would keep.
+    await (await begun(folder, clock, "make"))[Symbol.asyncDispose]();
+    Bun.gc(true);
+  }
+  return begun(folder, clock, "open");
+}
+
+async function begun(folder: string, clock: Clock, kind: "make" | "open"): Promise<PgliteDriver> {
   const driver = new PgliteDriver(folder, clock);
   try {
-    await driver.open();
+    await driver.begin(kind);
   } catch (cause) {
     driver.end();
     throw cause;
@@ -56,8 +67,8 @@ class PgliteDriver implements Driver {
     this.#worker.addEventListener("close", () => this.#broke("its thread has ended"));
   }
 
-  async open(): Promise<void> {
-    await this.#ask({ kind: "open", folder: this.#folder, compiled: this.#compiled }, OPEN_MS);
+  async begin(kind: "make" | "open"): Promise<void> {
+    await this.#ask({ kind, folder: this.#folder, compiled: this.#compiled }, OPEN_MS);
   }
 
   query(statement: Statement): Promise<unknown[][]> {

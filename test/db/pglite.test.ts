@@ -1,11 +1,12 @@
 /** The embedded database: one process at a time, kept over a kill, off the event loop, and part of a compiled binary. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, mkdirSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { openPglite } from "../../src/db/pglite.ts";
 import { openStore } from "../../src/db/store.ts";
 import { isWarrenError } from "../../src/errors.ts";
+import { until } from "../harness/until.ts";
 import { account, booking, LIFE, movesOf, newId } from "../suites/store/world.ts";
 import { Folder, parts } from "./world.ts";
 
@@ -88,6 +89,22 @@ describe("PGlite", () => {
       expect((await store.events(mine, id, 10))?.length).toBe(4);
       expect((await store.account(mine))?.creditUsd).toBe("0.99928");
       expect(await store.admit(mine, [booking()], null)).toEqual({ kind: "booked" });
+    },
+    SLOW_MS,
+  );
+
+  test(
+    "openStore makes the database again when it was killed as it made it",
+    async () => {
+      using folder = new Folder();
+      const { child } = start([process.execPath, CHILD, folder.path]);
+      await until("it is being made", () => existsSync(join(folder.path, "making", "PG_VERSION")), SLOW_MS);
+      child.kill("SIGKILL");
+      await child.exited;
+      expect(existsSync(join(folder.path, "data"))).toBe(false);
+      await using store = await openStore({ ...parts, url: null, dir: folder.path });
+      await store.ping();
+      expect(existsSync(join(folder.path, "making"))).toBe(false);
     },
     SLOW_MS,
   );

@@ -2,7 +2,8 @@
  * The thread that has the embedded database: a long statement stops this loop, not the server's. Asked by `messages.ts`, one
  * thing at a time, in order.
  */
-import { mkdir } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { PGlite } from "@electric-sql/pglite";
 import type { Statement } from "../driver.ts";
@@ -28,6 +29,8 @@ const SERIALIZERS = Object.fromEntries(
   [1082, 1083, 1114, 1184, 1186, 1700, 20, 114, 3802].map((type) => [type, String]),
 );
 
+const DATA = "data";
+
 let database: PGlite | null = null;
 let unlock: (() => void) | null = null;
 let turn: Promise<void> = Promise.resolve();
@@ -44,32 +47,49 @@ self.onmessage = ({ data: ask }) => {
 
 async function answer(ask: Numbered): Promise<Answer> {
   const { number } = ask;
-  if (ask.kind === "open") return (await open(ask)) ? { number, kind: "rows", rows: [] } : { number, kind: "taken" };
+  const nothing: Answer = { number, kind: "rows", rows: [] };
+  if (ask.kind === "make" || ask.kind === "open") {
+    if (!(await lock(ask.folder))) return { number, kind: "taken" };
+    if (ask.kind === "make") await make(ask);
+    else database = await start(join(ask.folder, DATA), ask.compiled);
+    return nothing;
+  }
   if (ask.kind === "close") {
     await database?.close();
     database = null;
     unlock?.();
-    return { number, kind: "rows", rows: [] };
+    return nothing;
   }
   if (database === null) throw new Error("the embedded database is not open");
   if (ask.kind === "query") return { number, kind: "rows", rows: await run(database, ask.statement) };
   await database.exec(ask.text);
-  return { number, kind: "rows", rows: [] };
+  return nothing;
 }
 
-async function open({ folder, compiled }: Extract<Ask, { kind: "open" }>): Promise<boolean> {
+async function lock(folder: string): Promise<boolean> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   unlock = takeLock(join(folder, "lock"));
-  if (unlock === null) return false;
+  return unlock !== null;
+}
+
+/** It appears whole: what was killed while it made one has left nothing that counts. */
+async function make({ folder, compiled }: Extract<Ask, { kind: "make" }>): Promise<void> {
+  if (existsSync(join(folder, DATA))) return;
+  const making = join(folder, "making");
+  await rm(making, { recursive: true, force: true });
+  await (await start(making, compiled)).close();
+  await rename(making, join(folder, DATA));
+}
+
+async function start(dataDir: string, compiled: boolean): Promise<PGlite> {
   const files = compiled ? await (await import("./embedded.ts")).embedded() : {};
-  database = await PGlite.create({
+  return PGlite.create({
     ...files,
-    dataDir: join(folder, "data"),
+    dataDir,
     postgresqlconf: CONFIGURATION,
     parsers: PARSERS,
     serializers: SERIALIZERS,
   });
-  return true;
 }
 
 async function run(on: PGlite, { text, parameters }: Statement): Promise<unknown[][]> {
