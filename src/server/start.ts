@@ -15,6 +15,7 @@ import { isWarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { bakeShipped } from "./bakes.ts";
 import { forgetOld, watchStore } from "./chores.ts";
+import { Followers } from "./followers.ts";
 import { HealthBoard } from "./health.ts";
 import { hostsOf } from "./hosts.ts";
 import { inheritAll } from "./inherit.ts";
@@ -139,7 +140,8 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     pricePerSecondUsd,
   });
   const traces = tracesOf(options);
-  const server = listen(options, app, traces);
+  const followers = new Followers();
+  const server = listen(options, app, { traces, followers });
   const url = urlOf({ ...options.listen, port: server.port ?? options.listen.port }, options.tls !== null);
   if (key !== null) onNews({ kind: "admin-key", key });
   onNews({ kind: "listening", url });
@@ -158,6 +160,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     health.draining();
     over.abort();
     void server.stop(false); // connections that wait for nothing would keep it: they are cut below
+    followers.end();
     await app.close();
     await server.stop(true);
     await traces?.close();
@@ -191,9 +194,13 @@ function tracesOf({ otlp: endpoint, settings: { node, version }, clock, log }: S
   return endpoint === null ? null : new Traces({ endpoint, node, version, clock, log });
 }
 
-function listen({ listen: at, tls, clock }: StartOptions, app: App, traces: Traces | null): ApiServer {
+function listen(
+  { listen: at, tls, clock }: StartOptions,
+  app: App,
+  { traces, followers }: { readonly traces: Traces | null; readonly followers: Followers },
+): ApiServer {
   const patience = new Patience(clock);
-  const answer = (request: Request, server: ApiServer) => app.fetch(request, server);
+  const answer = (request: Request, server: ApiServer) => app.fetch(followers.seen(request), server);
   return Bun.serve<SocketEnd>({
     hostname: at.hostname,
     port: at.port,

@@ -3,11 +3,13 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { ADMIN } from "../../src/api/access/admin.ts";
 import { createApp } from "../../src/api/app.ts";
 import { createEdge } from "../../src/api/edge/index.ts";
+import { DEFAULT_SETTINGS } from "../../src/api/settings.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { connectedTo } from "../../src/cli/ground/connected.ts";
 import { connect } from "../../src/client.ts";
 import { type RunningServer, startServer } from "../../src/server/start.ts";
 import { FakeIo } from "../cli/fake-io.ts";
+import { until } from "../harness/until.ts";
 import { type Fake, fake } from "./parts.ts";
 
 const running: RunningServer[] = [];
@@ -108,6 +110,23 @@ describe("a server, asked by the command line", () => {
     const id = (await warren(server, "create")).out.trim();
     const { code, out } = await warren(server, "preview", id, "8000", "--ttl", "10m");
     expect([code, URL.canParse(out.trim())]).toEqual([0, true]);
+  });
+});
+
+describe("a server that ends", () => {
+  test("does not wait for those who follow something", async () => {
+    const server = await served();
+    const { host } = connect({ url: server.url, key: server.key });
+    const { id } = await host.create({});
+    const seen: string[] = [];
+    const followed = (async () => {
+      for await (const { to } of await host.events({ id, follow: true })) seen.push(to);
+    })().catch(() => undefined); // it may be told of the end as a failure
+    await until("it follows", () => seen.includes("running"));
+    const startMs = systemClock.monotonicMs();
+    await Promise.all(running.splice(0).map((one) => one.close()));
+    expect(systemClock.monotonicMs() - startMs).toBeLessThan(DEFAULT_SETTINGS.drainMs / 2);
+    await followed;
   });
 });
 
