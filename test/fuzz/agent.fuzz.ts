@@ -31,6 +31,9 @@ export interface AgentReport {
   answers: number;
   exits: number;
   errors: number;
+  /** Commands that have begun in one, and watches. */
+  terminals: number;
+  watches: number;
 }
 
 function field(random: Random): Field {
@@ -154,7 +157,9 @@ class Listener {
   #hear({ type, channel, payload }: Frame): void {
     this.#report.answers++;
     const raw = type === SAY.OUT || type === SAY.ERR || type === SAY.CHUNK || type === SAY.PONG;
-    if (!raw) decodeFields(payload);
+    const fields = raw ? null : decodeFields(payload);
+    if (type === SAY.STARTED && fields?.has(TAG.FLAGS) === true) this.#report.terminals++;
+    if (type === SAY.STARTED && fields?.has(TAG.PROCESS) === false) this.#report.watches++;
     if (type === SAY.EXIT) this.#report.exits++;
     if (type === SAY.ERROR) this.#report.errors++;
     if (channel === MARKER && (type === SAY.EXIT || type === SAY.ERROR)) this.#marked.resolve();
@@ -218,7 +223,7 @@ async function rounds(agent: AgentProcess, random: Random, report: AgentReport, 
 
 /** @throws {Error} what does not hold, with what the sanitizers said. */
 export async function fuzzAgent(runs: number, seed: number, tick: () => void = () => undefined): Promise<AgentReport> {
-  const report: AgentReport = { runs, frames: 0, answers: 0, exits: 0, errors: 0 };
+  const report: AgentReport = { runs, frames: 0, answers: 0, exits: 0, errors: 0, terminals: 0, watches: 0 };
   await binaries();
   const root = mkdtempSync(join(tmpdir(), "warren-fuzz-"));
   await talkIn(root);
@@ -258,8 +263,8 @@ if (import.meta.main) {
     file: "agent.fuzz.ts",
     blockRuns: 20_000,
     block: async (runs, seed, tick) => {
-      const { answers, exits, errors } = await fuzzAgent(runs, seed, tick);
-      return { answers, exits, errors };
+      const { answers, exits, errors, terminals, watches } = await fuzzAgent(runs, seed, tick);
+      return { answers, exits, errors, terminals, watches };
     },
   });
 }

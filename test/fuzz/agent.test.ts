@@ -12,5 +12,7 @@ if (gate("gcc", "root")) {
     // Commands have really run to their end, and nonsense has really been refused.
     expect(report.exits).toBeGreaterThan(50);
     expect(report.errors).toBeGreaterThan(100);
+    expect(report.terminals).toBeGreaterThan(10);
+    expect(report.watches).toBeGreaterThan(10);
   }, 120_000);
 }

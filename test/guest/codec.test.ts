@@ -6,8 +6,11 @@ import { encodeFrame, type Frame, FrameDecoder } from "../../src/guest/codec.ts"
 import { decodeFields, encodeFields, type Field } from "../../src/guest/fields.ts";
 import { TAG } from "../../src/guest/protocol.ts";
 import {
+  CHANGES,
+  decodeChangeRecords,
   decodeFileRecords,
   decodeProcessRecords,
+  encodeChangeRecord,
   encodeFileRecord,
   encodeProcessRecord,
   FILE_TYPES,
@@ -209,5 +212,18 @@ describe("Records", () => {
       new DataView(relabelled.buffer).setUint32(0, cut - 4, true);
       violates(() => decodeFileRecords(relabelled));
     }
+  });
+
+  test("Records of changes survive the round trip, and refuse every truncation", () => {
+    const change = fc.record({ kind: fc.constantFrom(...CHANGES), directory: fc.boolean(), path: name });
+    fc.assert(
+      fc.property(fc.array(change, { maxLength: 5 }), (changes) => {
+        expect(decodeChangeRecords(join(changes.map(encodeChangeRecord)))).toEqual(changes);
+      }),
+      { numRuns: 100 },
+    );
+    const bytes = encodeChangeRecord({ kind: "removed", directory: true, path: Uint8Array.of(97, 98) });
+    for (let cut = 1; cut < bytes.length; cut++) violates(() => decodeChangeRecords(bytes.subarray(0, cut)));
+    for (const kind of [0, CHANGES.length + 1, 255]) violates(() => decodeChangeRecords(bytes.with(4, kind)));
   });
 });

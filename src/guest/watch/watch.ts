@@ -52,11 +52,13 @@ export async function* watch(
         [TAG.FLAGS, flags],
       ]),
     );
-    let answer = await call.next(connection.within(LIMITS.guestRequestMs, signal));
-    if (answer.kind === "started") {
-      yield { kind: "ready" };
-      answer = await call.next(patient(signal));
+    const first = await call.next(connection.within(LIMITS.guestRequestMs, signal));
+    if (first.kind !== "started") {
+      settled(first, SAY.ERROR);
+      throw violation("a watch without a beginning");
     }
+    yield { kind: "ready" };
+    let answer = await call.next(patient(signal));
     for (; answer.kind === "data"; answer = await call.next(patient(signal))) {
       if (answer.type !== SAY.CHUNK) throw violation("data of another kind about changes");
       for (const record of decodeChangeRecords(answer.bytes)) yield eventOf(record, path);

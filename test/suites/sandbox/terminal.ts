@@ -177,6 +177,17 @@ function wholeTerminalTests({ shared, needs }: Pick<Subject, "shared" | "needs">
     expect((await terminal.exited).exitCode).toBe(3);
   });
 
+  needs("shell", "terminal that is killed takes every job of its session with it", async () => {
+    const terminal = await shared().terminal({ cmd: ["bash", "--norc", "-i"] });
+    const screen = new Screen(terminal);
+    await terminal.write("sleep 43210 & setsid sleep 43211 & nohup sleep 43212 >/dev/null & echo on''ly then\n");
+    await screen.sees("only then\r\n");
+    await until("all of them run", async () => (await shared().exec("pgrep -cf '^sleep 4321'")).stdout === "3\n");
+    await terminal.kill();
+    expect((await terminal.exited).signal).toBe("SIGKILL");
+    await until("none of them runs", async () => (await shared().exec("pgrep -cf '^sleep 4321'")).stdout === "0\n");
+  });
+
   needs("shell", "terminal that prints endlessly while nobody looks costs no more than its ring", async () => {
     const terminal = await shared().terminal({ cmd: "yes" });
     const agentKib = async () => Number((await shared().exec("awk '/VmRSS/{print $2}' /proc/1/status")).stdout);
