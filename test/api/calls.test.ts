@@ -110,7 +110,7 @@ test("A cell that raises is answered with its traceback, one that is interrupted
     name: "ValueError",
     value: "no",
     traceback: ["Traceback", "ValueError: no"],
-  } as const;
+  } satisfies CellEvent;
   expect((await cell([raised, { ...END, status: "error" }])).body).toMatchObject({
     exit_code: 1,
     error: "Traceback\nValueError: no",

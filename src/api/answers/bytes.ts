@@ -19,17 +19,21 @@ export async function begun<T>(
   { clock }: AnswerParts,
   waitMs: number | null,
 ): Promise<{ readonly source: AsyncIterableIterator<T>; readonly isLate: boolean }> {
-  const source = ((await call()) as AsyncIterable<T>)[Symbol.asyncIterator]();
-  const first = source.next();
+  // A host may answer with its stream only once something comes.
+  let source: AsyncIterator<T> | null = null;
+  const begin = async (): Promise<IteratorResult<T>> => {
+    source = ((await call()) as AsyncIterable<T>)[Symbol.asyncIterator]();
+    return source.next();
+  };
+  let first: Promise<IteratorResult<T>> | null = begin();
   first.catch(() => undefined); // told below, or by who reads on
   const come = waitMs === null ? await first : await within(clock, waitMs, first);
-  let given = false;
-  const next = () => {
-    if (given) return source.next();
-    given = true;
-    return first;
+  const next = async (): Promise<IteratorResult<T>> => {
+    const given = first;
+    first = null;
+    return given ?? source?.next() ?? { done: true, value: undefined };
   };
-  const leave = async (): Promise<IteratorResult<T>> => (await source.return?.()) ?? { done: true, value: undefined };
+  const leave = async (): Promise<IteratorResult<T>> => (await source?.return?.()) ?? { done: true, value: undefined };
   const all = { next, return: leave, [Symbol.asyncIterator]: () => all };
   return { source: all, isLate: come === "ping" };
 }
