@@ -1,11 +1,12 @@
 /** The embedded database: one process at a time, kept over a kill, off the event loop, and part of a compiled binary. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync } from "node:fs";
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { openPglite } from "../../src/db/pglite.ts";
 import { openStore } from "../../src/db/store.ts";
 import { isWarrenError } from "../../src/errors.ts";
+import { newDatabase } from "../harness/pglite.ts";
 import { until } from "../harness/until.ts";
 import { account, booking, LIFE, movesOf, newId } from "../suites/store/world.ts";
 import { Folder, parts } from "./world.ts";
@@ -30,23 +31,11 @@ function start(command: readonly string[]) {
 }
 
 describe("PGlite", () => {
-  /** Made once: a copy of it takes a moment, a first start seconds. */
-  const made = new Folder();
-  beforeAll(async () => {
-    const store = await openStore({ ...parts, url: null, dir: made.path });
-    await store[Symbol.asyncDispose]();
-  }, SLOW_MS);
-  afterAll(() => made[Symbol.dispose]());
-  const madeBefore = (): Folder => {
-    const folder = new Folder();
-    cpSync(made.path, folder.path, { recursive: true });
-    return folder;
-  };
-
   test(
     "openStore refuses a folder that another process has open, and takes it over when that was killed, with all that was answered",
     async () => {
-      using folder = madeBefore();
+      using folder = new Folder();
+      await newDatabase(folder.path);
       const { child, next } = start([process.execPath, CHILD, folder.path]);
       const mine = await next();
       expect(mine).toStartWith("acc-");
@@ -71,7 +60,8 @@ describe("PGlite", () => {
   test(
     "openStore finds again what an earlier one has written, in the same process too, one after the other",
     async () => {
-      using folder = madeBefore();
+      using folder = new Folder();
+      await newDatabase(folder.path);
       const id = newId();
       let mine = "";
       {
@@ -112,7 +102,8 @@ describe("PGlite", () => {
   test(
     "A long statement does not stop this process, and a driver that was closed answers store_unavailable",
     async () => {
-      using folder = madeBefore();
+      using folder = new Folder();
+      await newDatabase(folder.path);
       const driver = await openPglite(folder.path, parts);
       const report = driver.query({
         text: "select count(*) from generate_series(1, 3000000) as n where n % 7 = $1",

@@ -10,6 +10,7 @@ import { openPglite } from "../../src/db/pglite.ts";
 import { openPostgres } from "../../src/db/postgres.ts";
 import { openStore } from "../../src/db/store.ts";
 import { gate } from "../harness/gates.ts";
+import { newDatabase } from "../harness/pglite.ts";
 import { PrivatePostgres } from "../harness/postgres.ts";
 import { codeOf } from "../suites/store/world.ts";
 import { Folder, parts } from "./world.ts";
@@ -39,6 +40,7 @@ describe("PGlite", () => {
   let driver: Driver | null = null;
   const folder = new Folder();
   beforeAll(async () => {
+    await newDatabase(folder.path);
     driver = await openPglite(folder.path, parts);
   }, SLOW_MS);
   afterAll(async () => {

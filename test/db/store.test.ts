@@ -2,6 +2,7 @@
 
 import { gate } from "../harness/gates.ts";
 import { MemoryStore } from "../harness/memory-store.ts";
+import { newDatabase } from "../harness/pglite.ts";
 import { PrivatePostgres } from "../harness/postgres.ts";
 import { storeSuite } from "../suites/store.ts";
 import { Folder, pgliteForm, postgresForm } from "./world.ts";
@@ -17,6 +18,7 @@ storeSuite(
 
 storeSuite("PGlite", async () => {
   const folder = new Folder();
+  await newDatabase(folder.path);
   const form = await pgliteForm(folder.path);
   const close = async () => {
     await form.close();
