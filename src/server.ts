@@ -58,7 +58,8 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
   const dir = join(config.home, "server");
   const store = await openStore({ url: serving.databaseUrl, dir, clock, log, node: settings.node });
   undo.use(store);
-  const server = await startServer({
+  undo.move(); // the server closes both, also when it cannot start
+  return await startServer({
     ...{ ground: groundOf(warren), store, settings, listen, tls, clock, log },
     createApp: (parts) => createApp(parts, createEdge),
     adminKey: serving.adminKey,
@@ -67,8 +68,6 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
     otlp: serving.otlp,
     onNews: options.onNews ?? (() => undefined),
   });
-  undo.move();
-  return server;
 }
 
 function settingsOf(serving: Serving): ApiSettings {

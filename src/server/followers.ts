@@ -2,7 +2,7 @@
  * Streams that end with nothing but their server: events, logs, files and commands that are followed. A server that ends
  * waits for answers, but not for these: they are told that their client is gone.
  */
-import type { Contract, Route } from "../contract/route.ts";
+import type { Route } from "../contract/route.ts";
 import { table } from "../contract/table.ts";
 
 interface Followed {

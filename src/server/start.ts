@@ -11,7 +11,7 @@ import type { Move } from "../contract/move.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import type { Stored } from "../contract/stored.ts";
-import { isWarrenError } from "../errors.ts";
+import { isWarrenError, WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { bakeShipped } from "./bakes.ts";
 import { forgetOld, watchStore } from "./chores.ts";
@@ -107,19 +107,25 @@ const BODY_BYTES_MAX = 2 ** 50;
  */
 export async function startServer(options: StartOptions): Promise<RunningServer> {
   const { ground, clock, log, settings, onNews } = options;
+  // Filled in the order in which things come to be, and emptied from its end: with the server, or when it cannot start.
   await using undo = new AsyncDisposableStack();
   const isEmulated = async () => !options.allowEmulation && (await ground.isEmulated());
   undo.use(options.store);
   const store = guarded(options.store, isEmulated);
-  await refuseSharing(store, isEmulated);
-  const key = await ensureAdmin(store, options.adminKey ?? undefined, clock);
-  undo.defer(() => ground.close());
-
   const infoOf = (account: string, id: string) => known(ground.as(account), id);
-  const moves = undo.use(new ServerMoves({ moves: ground.moves, storage: ground.storage, infoOf, clock, log }));
   const behind = new WriteBehind({ books: store, infoOf, clock, log });
+  let left = 0;
+  undo.defer(async () => {
+    left = await behind.drain(LIMITS.drainRowsMs);
+  });
+  const moves = undo.use(new ServerMoves({ moves: ground.moves, storage: ground.storage, infoOf, clock, log }));
   moves.subscribe((move) => behind.moved(move));
   moves.subscribeStored((row) => behind.stored(row));
+  undo.defer(() => ground.close()); // its last moves are written down too
+
+  await refuseSharing(store, isEmulated);
+  const key = await ensureAdmin(store, options.adminKey ?? undefined, clock);
+  if (key !== null) onNews({ kind: "admin-key", key }); // before anything else may fail: it is kept nowhere
   await inheritAll({ store, as: (account) => ground.as(account), moves, clock, log });
 
   const health = new HealthBoard();
@@ -129,21 +135,24 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
       looked: (id) => moves.look(id),
       touched: (account, id) => behind.touched(account, id),
     }),
-    store,
-    clock,
-    log,
-    moves,
-    settings,
+    ...{ store, clock, log, moves, settings, pricePerSecondUsd },
     health: () => health.get(),
     templateSize: (name) => ground.templateSize(name),
     ownerOf: (sandbox) => ground.ownerOf(sandbox),
-    pricePerSecondUsd,
   });
   const traces = tracesOf(options);
+  if (traces !== null) undo.defer(() => traces.close());
+  const closeApp = once(() => app.close());
+  undo.defer(closeApp);
   const followers = new Followers();
   const server = listen(options, app, { traces, followers });
+  undo.defer(async () => {
+    void server.stop(false); // connections that wait for nothing would keep it: they are cut below
+    followers.end();
+    await closeApp();
+    await server.stop(true);
+  });
   const url = urlOf({ ...options.listen, port: server.port ?? options.listen.port }, options.tls !== null);
-  if (key !== null) onNews({ kind: "admin-key", key });
   onNews({ kind: "listening", url });
 
   const over = new AbortController();
@@ -153,31 +162,25 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     watchStore({ store, health, behind, clock, log }, over.signal),
     forgetOld({ store, clock, log }, options.eventsKeepDays, over.signal),
   ]);
+  undo.defer(async () => {
+    await background;
+  });
   const stack = undo.move();
-  let closed: Promise<number> | null = null;
-  const close = async (): Promise<number> => {
+  const close = once(async () => {
     onNews({ kind: "stopping" });
     health.draining();
     over.abort();
-    void server.stop(false); // connections that wait for nothing would keep it: they are cut below
-    followers.end();
-    await app.close();
-    await server.stop(true);
-    await traces?.close();
-    await background;
-    await ground.close(); // its last moves are written down too
-    const left = await behind.drain(LIMITS.drainRowsMs);
     await stack.disposeAsync();
     return left;
-  };
-  return {
-    url,
-    health: () => health.get(),
-    ready,
-    close: () => {
-      closed ??= close();
-      return closed;
-    },
+  });
+  return { url, health: () => health.get(), ready, close };
+}
+
+function once<T>(job: () => Promise<T>): () => Promise<T> {
+  let done: Promise<T> | null = null;
+  return () => {
+    done ??= job();
+    return done;
   };
 }
 
@@ -201,9 +204,10 @@ function listen(
 ): ApiServer {
   const patience = new Patience(clock);
   const answer = (request: Request, server: ApiServer) => app.fetch(followers.seen(request), server);
-  return Bun.serve<SocketEnd>({
+  const options: Parameters<typeof Bun.serve<SocketEnd>>[0] = {
     hostname: at.hostname,
     port: at.port,
+    reusePort: false, // on where `development` is off: two servers would share a port
     idleTimeout: IDLE_SECONDS,
     maxRequestBodySize: BODY_BYTES_MAX,
     development: false,
@@ -213,7 +217,13 @@ function listen(
         traces === null ? answer(request, server) : traces.during(request, async () => answer(request, server)),
       ),
     websocket: app.websocket,
-  });
+  };
+  try {
+    return Bun.serve<SocketEnd>(options);
+  } catch (cause) {
+    const says = cause instanceof Error ? cause.message : String(cause);
+    throw new WarrenError("invalid_request", `cannot listen on ${urlOf(at, tls !== null)}: ${says}`, { cause });
+  }
 }
 
 async function getReady(options: StartOptions, health: HealthBoard, signal: AbortSignal): Promise<void> {

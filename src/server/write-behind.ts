@@ -74,6 +74,8 @@ export class WriteBehind {
   #running: Promise<void> | null = null;
   #lost = 0;
   #awaySinceMs: number | null = null;
+  /** There is no more time: what waits stays unwritten. */
+  #isOver = false;
 
   constructor(parts: WriteBehindParts) {
     this.#parts = parts;
@@ -119,7 +121,7 @@ export class WriteBehind {
     this.#run();
   }
 
-  /** Waits until all is written, `deadlineMs` at most. @returns how many rows were not */
+  /** Waits until all is written, `deadlineMs` at most; what comes later is not written. @returns how many rows were not */
   async drain(deadlineMs: number): Promise<number> {
     const { clock, log } = this.#parts;
     const over = new AbortController();
@@ -130,6 +132,7 @@ export class WriteBehind {
       if (how === "late") break;
     }
     over.abort();
+    this.#isOver = true;
     if (this.waiting > 0) log.error("rows were not written before the end", { rows: this.waiting });
     return this.waiting;
   }
@@ -140,6 +143,7 @@ export class WriteBehind {
   }
 
   #run(): void {
+    if (this.#isOver) return;
     this.#running ??= this.#writeAll().finally(() => {
       this.#running = null;
       if (this.waiting > 0) this.#run(); // came while the last statement was under way
@@ -150,7 +154,7 @@ export class WriteBehind {
     const { clock, log } = this.#parts;
     let pauseMs: number = LIMITS.writeBehindRetryMs;
     await this.#pause(LIMITS.writeBehindMs);
-    while (this.waiting > 0) {
+    while (this.waiting > 0 && !this.#isOver) {
       try {
         await this.#once();
         if (this.#awaySinceMs !== null) log.info("the database takes rows again", { afterMs: Math.round(this.awayMs) });

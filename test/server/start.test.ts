@@ -45,6 +45,19 @@ describe("startServer", () => {
     expect((await preset.store.keys(ADMIN)).map(({ scopes }) => scopes)).toEqual([["admin"]]);
   });
 
+  test("startServer tells the key before anything else may fail, as it is kept nowhere", async () => {
+    const of = fake();
+    const ground = {
+      ...of.options.ground,
+      as: () => {
+        throw new Error("no engine");
+      },
+    };
+    await of.store.createAccount(newAccount({ id: "acme", name: "acme" }, {}, 0));
+    await expect(startServer({ ...of.options, ground })).rejects.toThrow("no engine");
+    expect(of.news.map(({ kind }) => kind)).toEqual(["admin-key"]);
+  });
+
   test("startServer answers 503 with the step of a bake until all templates are there", async () => {
     const of = fake();
     const go = Promise.withResolvers<void>();
