@@ -241,7 +241,7 @@ export const LIMITS = {
   bakeRetryMs: 30_000,
   retentionMs: 3_600_000,
 
-  /** A client waits this long for an answer to begin: no less than a create waits for its turn. */
+  /** A client waits this long for an answer, or for a stream to begin: no less than a create waits for its turn. */
   clientAnswerMs: 3_660_000,
   /** A stream of events without even a comment for so long is dead: four of the server's are missing. */
   clientSilenceMs: 60_000,

@@ -20,7 +20,10 @@ export interface ConnectOptions {
   readonly key?: string;
   /** In place of the runtime's. Connections to ports do not go through it. */
   readonly fetch?: Fetch;
-  /** Until an answer begins; default {@link LIMITS.clientAnswerMs}. An upload's clock starts anew with each piece that is taken. */
+  /**
+   * Until an answer is there, milliseconds, and of a stream until it begins; default {@link LIMITS.clientAnswerMs}. An upload's
+   * clock starts anew with each piece that is taken.
+   */
   readonly timeoutMs?: number;
   /** For tests. */
   readonly clock?: Clock;

@@ -17,7 +17,7 @@ export interface Server {
   readonly url: string;
   readonly key: string | null;
   readonly runtime: () => Promise<Runtime>;
-  /** Until an answer begins, milliseconds. */
+  /** Until an answer is there, milliseconds; of a stream, until it begins. */
   readonly timeoutMs: number;
   readonly clock: Clock;
 }
@@ -35,11 +35,15 @@ export interface Answer {
 /** Bodies of errors beyond this are cut. */
 const ERROR_CHARS = 1024 * 1024;
 
+const isEvents = ({ row: { returns } }: RowRequest): boolean => typeof returns === "object" && "events" in returns;
+
+/** Its answer goes on for as long as its reader reads. */
+const isStreamed = (request: RowRequest): boolean => isEvents(request) || request.row.returns === "bytes";
+
 function headersOf(server: Server, request: RowRequest): Record<string, string> {
-  const isStream = typeof request.row.returns === "object" && "events" in request.row.returns;
   return {
     ...request.headers,
-    accept: isStream ? "text/event-stream" : request.row.returns === "bytes" ? "*/*" : "application/json",
+    accept: isEvents(request) ? "text/event-stream" : isStreamed(request) ? "*/*" : "application/json",
     ...(server.key === null ? {} : { authorization: `Bearer ${server.key}` }),
     // The same in each try: a server that has made the sandbox already answers with that one.
     ...(request.name === "create" ? { "idempotency-key": `${nonce()}${nonce()}` } : {}),
@@ -146,8 +150,8 @@ async function attempt(sending: Sending): Promise<Try> {
   };
   try {
     const response = await send(sending, over.signal);
-    late.cancel();
     if (response.ok) {
+      if (isStreamed(sending.request)) late.cancel(); // else the deadline is for all of it
       const abort = (why: unknown): void => over.abort(why);
       const cut = (cause: unknown) => failed(cause, "the answer broke off, of");
       const end = (): void => {

@@ -70,8 +70,10 @@ function standard(): Runtime {
 function onBun(): Runtime {
   // The runtime takes options in place of the protocols; the standard's types do not know.
   const Socket = globalThis.WebSocket as unknown as HeaderSocket;
+  const untimed = { timeout: false }; // its own is five minutes without a byte: a create may wait longer for its turn
   return {
     ...standard(),
+    fetch: (url, init) => globalThis.fetch(url, { ...init, ...untimed }),
     socket: { takesHeaders: true, open: (url, headers) => new Socket(url, { headers }) },
   };
 }

@@ -160,6 +160,13 @@ describe("A call", () => {
     await using server = fakeServer(() => new Promise<Response>(() => undefined), { clock, timeoutMs: 10_000 });
     const error = await fails("connection_failed", sped(clock, server.client.host.pause({ id: "sb_1" })));
     expect(error.message).toContain("10000 ms");
+    // An answer that stops in the middle, as a success and as a refusal.
+    for (const status of [200, 500]) {
+      const half = new ReadableStream<Uint8Array>({ start: (c) => c.enqueue(new TextEncoder().encode('{"error":')) });
+      await using stuck = fakeServer(() => new Response(half, { status }), { clock, timeoutMs: 10_000 });
+      await fails(status === 200 ? "connection_failed" : "internal", sped(clock, stuck.client.host.me({})));
+      expect(stuck.asked.length).toBe(1);
+    }
     const gone = fakeServer(nothing);
     await gone[Symbol.asyncDispose]();
     const refused = await fails("connection_failed", gone.client.host.pause({ id: "sb_1" }));

@@ -2,10 +2,15 @@
 import { connect } from "../../../src/client.ts";
 import { sandboxSuite } from "../../suites/sandbox.ts";
 
-const [, , url = "", key = "", skips = "{}"] = process.argv;
+const [, , url = "", key = "", skips = "{}", timeoutMs = "15000"] = process.argv;
 
 sandboxSuite(
   "Sandbox over HTTP, on Node",
   async () => ({ host: connect({ url, key }).host, close: () => Promise.resolve() }),
-  { skips: JSON.parse(skips) as Record<string, string>, detached: true, timeoutMs: 15_000 },
+  {
+    skips: JSON.parse(skips) as Record<string, string>,
+    detached: true,
+    timeoutMs: Number(timeoutMs),
+    setUpMs: 600_000,
+  },
 );

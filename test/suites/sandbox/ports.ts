@@ -208,7 +208,7 @@ function httpTests({ shared, needs }: Subject): void {
     await expect(shared().fetch(7113, "/moved", { redirect: "error" })).rejects.toThrow("redirects");
   });
 
-  needs("python", "websocket is a standard one: text and bytes both ways, and its close", async () => {
+  needs(["python", "sockets"], "websocket is a standard one: text and bytes both ways, and its close", async () => {
     await using _ = await listening(shared(), 7114, WEBSOCKET);
     const socket = await shared().websocket(7114, "/echo");
     socket.binaryType = "arraybuffer";
@@ -226,18 +226,22 @@ function httpTests({ shared, needs }: Subject): void {
     expect(await closed.promise).toBe(1000);
   });
 
-  needs("python", "a forwarded port serves an ordinary HTTP client, several requests on one connection", async () => {
-    await using _ = await listening(shared(), 7115, SERVER);
-    using forward = shared().forward(7115);
-    for (let i = 0; i < 5; i++) {
-      const response = await fetch(`http://127.0.0.1:${forward.port}/hello?${i}`);
-      expect(await response.json()).toMatchObject({ path: `/hello?${i}` });
-    }
-    const { connections } = (await (await fetch(`http://127.0.0.1:${forward.port}/hello`)).json()) as {
-      connections: number;
-    };
-    expect(connections).toBe(1);
-  });
+  needs(
+    ["python", "sockets"],
+    "a forwarded port serves an ordinary HTTP client, several requests on one connection",
+    async () => {
+      await using _ = await listening(shared(), 7115, SERVER);
+      using forward = shared().forward(7115);
+      for (let i = 0; i < 5; i++) {
+        const response = await fetch(`http://127.0.0.1:${forward.port}/hello?${i}`);
+        expect(await response.json()).toMatchObject({ path: `/hello?${i}` });
+      }
+      const { connections } = (await (await fetch(`http://127.0.0.1:${forward.port}/hello`)).json()) as {
+        connections: number;
+      };
+      expect(connections).toBe(1);
+    },
+  );
 }
 
 export function portTests(subject: Subject): void {

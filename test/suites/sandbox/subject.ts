@@ -17,16 +17,17 @@ export interface Subject {
   /** A sandbox outlives its maker when nothing is said. */
   readonly detached: boolean;
   readonly does: (says: string, body: () => Promise<void>) => void;
-  /** A test that needs a feature. */
-  readonly needs: (feature: Feature, says: string, body: () => Promise<void>) => void;
+  /** A test that needs a feature, or all of some. */
+  readonly needs: (features: Feature | readonly Feature[], says: string, body: () => Promise<void>) => void;
 }
 
 export function testsFor(skips: Skips, timeoutMs: number): Pick<Subject, "does" | "needs"> {
   const does = (says: string, body: () => Promise<void>) => test(says, body, timeoutMs);
   return {
     does,
-    needs: (feature, says, body) => {
-      const reason = skips[feature];
+    needs: (features, says, body) => {
+      const lacking = (typeof features === "string" ? [features] : features).find((one) => skips[one] !== undefined);
+      const reason = lacking === undefined ? undefined : skips[lacking];
       if (reason === undefined) does(says, body);
       else test.skip(`${says} (skipped: ${reason})`, body);
     },
