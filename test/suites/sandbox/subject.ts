@@ -5,8 +5,8 @@ import type { SandboxHost } from "../../../src/contract/routes.ts";
 import { type ErrorCode, WarrenError } from "../../../src/errors.ts";
 import type { Sandbox } from "../../../src/sandbox.ts";
 
-/** What some hosts or runtimes lack: a whole shell with coreutils, the guest's tar, users, Python, sockets that listen. */
-export type Feature = "shell" | "tar" | "users" | "python" | "sockets";
+/** What some hosts or runtimes lack: a whole shell with coreutils, the guest's tar, users, Python, sockets that listen, streams with nothing in between. */
+export type Feature = "shell" | "tar" | "users" | "python" | "sockets" | "direct";
 /** Feature → why this host does not have it. */
 export type Skips = Partial<Record<Feature, string>>;
 
