@@ -10,6 +10,7 @@ import { accountCalls } from "./calls/accounts.ts";
 import { auditCalls } from "./calls/audit.ts";
 import { keyCalls } from "./calls/keys.ts";
 import { moveCalls } from "./calls/moves.ts";
+import { portCalls } from "./calls/ports.ts";
 import { sandboxCalls } from "./calls/sandboxes.ts";
 import { webhookCalls } from "./calls/webhooks.ts";
 import { Database } from "./database.ts";
@@ -76,6 +77,7 @@ export async function storeOver(
     ...accountCalls(db, changed),
     ...keyCalls(db, clock, changed),
     ...sandboxCalls(db, node),
+    ...portCalls(db),
     ...moveCalls({ db, log, node }),
     ...auditCalls(db),
     ...webhookCalls(db),

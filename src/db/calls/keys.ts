@@ -69,9 +69,13 @@ export function keyCalls(db: Database, clock: Clock, changed: () => void): Calls
       if (used.size === 0) return;
       const rows = [...used].map(([prefix, ms]) => ({ prefix, at: iso(ms) }));
       await db.rows(sql`
-        update ${apiKeys} set last_used_at = greatest(${apiKeys.lastUsedAt}, u.at)
-        from jsonb_to_recordset(${asJson(rows)}::text::jsonb) as u(prefix text, at timestamptz)
-        where ${apiKeys.prefix} = u.prefix`);
+        with used as (
+          select k.hash, u.at from ${apiKeys} as k
+          join jsonb_to_recordset(${asJson(rows)}::text::jsonb) as u(prefix text, at timestamptz) using (prefix)
+          order by k.hash for no key update of k -- in one order, or two servers would wait for each other
+        )
+        update ${apiKeys} set last_used_at = greatest(${apiKeys.lastUsedAt}, used.at)
+        from used where ${apiKeys.hash} = used.hash`);
     },
   };
 }

@@ -1,15 +1,12 @@
 /** Sandboxes of an account: booked, told of, counted, and what is known of those that have ended. */
-import { asc, desc, eq, isNotNull, isNull, sql } from "drizzle-orm";
+import { desc, eq, isNotNull, isNull, sql } from "drizzle-orm";
 import type { Admission, Store } from "../../api/store.ts";
 import { WarrenError } from "../../errors.ts";
 import { asJson, type Database, owned } from "../database.ts";
-import { idempotencyKeys, moves, portLabels, sandboxes } from "../schema/sandboxes.ts";
+import { idempotencyKeys, moves, sandboxes } from "../schema/sandboxes.ts";
 import { storedNow } from "../schema/storage.ts";
 
-type Calls = Pick<
-  Store,
-  "admit" | "cancel" | "describe" | "inUse" | "events" | "endedSandbox" | "labelPort" | "unlabelPort" | "portLabels"
->;
+type Calls = Pick<Store, "admit" | "cancel" | "describe" | "inUse" | "events" | "endedSandbox">;
 
 const iso = (ms: number) => new Date(ms).toISOString();
 
@@ -39,11 +36,13 @@ export function sandboxCalls(db: Database, node: string): Calls {
     },
     async describe(account, infos) {
       if (infos.length === 0) return;
+      // The account first, as in `warren_record`: who writes several sandboxes never waits for who waits for it.
       await db.rows(sql`
+        with owner as materialized (select id from accounts where id = ${account} for no key update)
         insert into ${sandboxes} as s (id, account, template, cpu, memory_mib, state, node, created_at, info)
-        select distinct on (i ->> 'id') i ->> 'id', ${account}, i ->> 'template', (i ->> 'cpu')::integer,
+        select distinct on (i ->> 'id') i ->> 'id', owner.id, i ->> 'template', (i ->> 'cpu')::integer,
           (i ->> 'memoryMb')::integer, 'creating', ${node}, (i ->> 'createdAt')::timestamptz, i
-        from jsonb_array_elements(${asJson(infos)}::text::jsonb) with ordinality as e(i, place)
+        from owner, jsonb_array_elements(${asJson(infos)}::text::jsonb) with ordinality as e(i, place)
         order by i ->> 'id', place desc
         on conflict (id) do update set info = excluded.info where s.account = excluded.account`);
     },
@@ -80,33 +79,6 @@ export function sandboxCalls(db: Database, node: string): Calls {
       );
       if (row === undefined || row.info === null) return null;
       return { ...row.info, state: row.state === "deleted" ? "deleted" : "failed", reason: row.reason };
-    },
-    async labelPort(account, sandbox, port, label) {
-      await db.ask((orm) =>
-        orm
-          .insert(portLabels)
-          .values({ account, sandbox, port, label })
-          .onConflictDoUpdate({ target: [portLabels.account, portLabels.sandbox, portLabels.port], set: { label } }),
-      );
-    },
-    async unlabelPort(account, sandbox, port) {
-      const gone = await db.ask((orm) =>
-        orm
-          .delete(portLabels)
-          .where(owned(portLabels, account, eq(portLabels.sandbox, sandbox), eq(portLabels.port, port)))
-          .returning({ port: portLabels.port }),
-      );
-      return gone.length > 0;
-    },
-    async portLabels(account, sandbox) {
-      const rows = await db.ask((orm) =>
-        orm
-          .select()
-          .from(portLabels)
-          .where(owned(portLabels, account, eq(portLabels.sandbox, sandbox)))
-          .orderBy(asc(portLabels.port)),
-      );
-      return new Map(rows.map(({ port, label }) => [port, label]));
     },
   };
 }

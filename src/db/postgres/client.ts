@@ -55,6 +55,7 @@ export function connect(url: string, { connections, statementMs, listens }: Want
     onnotice: () => {},
     connection: {
       application_name: "warren",
+      search_path: "public",
       TimeZone: "UTC",
       DateStyle: "ISO",
       statement_timeout: statementMs,
