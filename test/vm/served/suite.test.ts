@@ -58,8 +58,8 @@ if (gate("root", "vm")) {
       async () => {
         await using program = await bundled("suite.ts");
         await using server = await started();
-        const skips = JSON.stringify({ ...skips, sockets: "forwards and WebSockets to ports need Bun" });
-        const argv = [program.path, server.url, server.key, skips, String(VM_TEST_MS)];
+        const lacks = JSON.stringify({ ...skips, sockets: "forwards and WebSockets to ports need Bun" });
+        const argv = [program.path, server.url, server.key, lacks, String(VM_TEST_MS)];
         const { exitCode, output } = await run(["node", "--test-reporter=tap", ...argv]);
         if (exitCode !== 0) throw new Error(output);
         expect(Number(/^# pass (\d+)$/m.exec(output)?.[1])).toBeGreaterThan(80);
