@@ -10,6 +10,7 @@ import { escapeText } from "./text/escape.ts";
 import { reportOf } from "./text/report.ts";
 import type { Define, Verb } from "./verb.ts";
 import { defineAccounts } from "./verbs/api/accounts.ts";
+import { defineEnvironment } from "./verbs/api/environment.ts";
 import { defineKeys } from "./verbs/api/keys.ts";
 import { defineLogin } from "./verbs/api/login.ts";
 import { definePreview } from "./verbs/api/preview.ts";
@@ -64,6 +65,7 @@ const VERBS: readonly Define[] = [
   defineDoctor,
   defineClean,
   defineBench,
+  defineEnvironment,
   defineCompletion,
   defineKeep,
 ];

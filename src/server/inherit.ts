@@ -19,6 +19,7 @@ export async function inheritAll(parts: {
   const { store, moves, clock, log } = parts;
   const live = new Set<string>();
   for (const { id: account } of await store.accounts()) {
+    if ((await store.inUse(account)).sandboxes === 0) continue; // looking on the disk costs more than asking
     for (const info of await parts.as(account).list({})) {
       live.add(info.id);
       moves.inherit(account, info, await knownOf(store, account, info.id));

@@ -24,7 +24,19 @@ const jsonl = (items: readonly unknown[]) => items.map((item) => `${JSON.stringi
 describe("warren", () => {
   test("warren shows help for everything, with examples and exit codes", async () => {
     const here = ["batch", "run", "create", "ls", "exec", "cp", "rm", "templates", "doctor", "clean", "completion"];
-    const served = ["serve", "login", "logout", "me", "keys", "accounts", "preview", "events", "logs", "terminal"];
+    const served = [
+      "serve",
+      "login",
+      "logout",
+      "me",
+      "keys",
+      "accounts",
+      "preview",
+      "events",
+      "logs",
+      "terminal",
+      "environment",
+    ];
     const verbs = [...here, ...served];
     const io = new FakeIo();
     expect(await io.run("--help")).toBe(0);
@@ -305,6 +317,16 @@ describe("warren doctor, clean, completion, templates", () => {
     const json = new FakeIo({ findings: findings.slice(0, 1) });
     expect(await json.run("doctor", "--json")).toBe(0);
     expect(JSON.parse(json.text("out"))).toMatchObject({ ok: true, findings: [{ name: "rights" }] });
+  });
+
+  test("warren environment lists every variable with its default, and no value", async () => {
+    const io = new FakeIo();
+    expect(await io.run("environment")).toBe(0);
+    for (const name of ["WARREN_HOME", "DATABASE_URL", "WARREN_API_KEY"])
+      expect(io.text("out")).toContain(`\n  ${name} `);
+    const json = new FakeIo();
+    expect(await json.run("environment", "--json")).toBe(0);
+    expect(JSON.parse(json.text("out")).home[0]).toMatchObject({ name: "WARREN_HOME", fallback: "/var/lib/warren" });
   });
 
   test("warren clean asks on a terminal, needs --yes elsewhere", async () => {

@@ -36,6 +36,8 @@ Examples:
   $ DATABASE_URL=postgres://... warren serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
   $ warren serve --host 0.0.0.0 --insecure-http      in a network of your own
 
+\`warren environment\` lists the variables that it reads.
+
 A first start prints an administrator's key, once. \`warren login --host URL\` keeps
 it; \`warren accounts create\` and \`warren accounts key\` make those of others.`;
 
