@@ -54,6 +54,7 @@ describe("startServer", () => {
       },
     };
     await of.store.createAccount(newAccount({ id: "acme", name: "acme" }, {}, 0));
+    await of.store.admit("acme", [{ id: "sb_1", cpu: 1, memoryMib: 512, template: "base", atMs: 0 }], null);
     await expect(startServer({ ...of.options, ground })).rejects.toThrow("no engine");
     expect(of.news.map(({ kind }) => kind)).toEqual(["admin-key"]);
   });
