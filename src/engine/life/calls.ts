@@ -4,8 +4,9 @@ import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import { routes, type SandboxHost } from "../../contract/routes.ts";
 import type { Idle } from "../fork/idle.ts";
 import type { Hold } from "../hold.ts";
-import type { Lifecycle } from "../lifecycle.ts";
+import { isTerminal, type Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
+import { notRunning } from "../reached.ts";
 import type { Registry } from "../registry.ts";
 import { recordOf } from "../registry.ts";
 import { changeLifetime, type LifetimeParts, lifetimeOf } from "./lifetime.ts";
@@ -42,6 +43,7 @@ export function lifeCalls({ parts, lifecycle, idle, hold }: LifeParts, { info, m
         const { id, ...change } = parse(routes.setLifecycle.input, input);
         return idle.during(id, async () => {
           const live = await awake(id);
+          if (live.info.state === "stopping" || isTerminal(live)) throw notRunning(live.info);
           changeLifetime(parts, lifecycle, live, change);
           // Others, and whoever finds it after us, know it by its record.
           if (live.body !== null) await parts.registry.put(recordOf(live, live.body));
