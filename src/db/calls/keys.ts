@@ -15,12 +15,17 @@ const iso = (ms: number | null) => (ms === null ? null : new Date(ms).toISOStrin
 export function keyCalls(db: Database, clock: Clock, changed: () => void): Calls {
   return {
     async createKey(account, { hash, prefix, label, scopes, createdAtMs, expiresAtMs }) {
-      // One statement, which makes nothing where there is no such account.
+      // One statement, which makes nothing where there is no such account. One that its account had, and revoked, is back:
+      // an operator's preset key, for instance.
       const made = await db.rows(sql`
         insert into ${apiKeys} (hash, account, prefix, label, scopes, created_at, expires_at)
         select ${hash}, id, ${prefix}, ${label}, array(select jsonb_array_elements_text(${asJson(scopes)}::text::jsonb)),
           ${iso(createdAtMs)}::timestamptz, ${iso(expiresAtMs)}::timestamptz
-        from ${accounts} where id = ${account} returning hash`);
+        from ${accounts} where id = ${account}
+        on conflict (hash) do update set label = excluded.label, scopes = excluded.scopes,
+          created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = null
+        where api_keys.account = excluded.account and api_keys.revoked_at is not null
+        returning hash`);
       if (made.length === 0) throw new WarrenError("not_found", `there is no account ${account}`);
       changed();
     },

@@ -77,6 +77,9 @@ export function accountCases(form: () => StoreForm): void {
       expect(await store.revokeKey(info.id, key.prefix)).toBe(true);
       expect(await store.keyByHash(key.hash)).toBeNull();
       expect(await store.revokeKey(info.id, key.prefix)).toBe(false);
+      await store.createKey(info.id, key); // an operator may take back what it revoked
+      expect(await store.keyByHash(key.hash)).toMatchObject({ prefix: key.prefix });
+      expect(await store.revokeKey(info.id, key.prefix)).toBe(true);
     });
 
     test("Store.createKey is not_found where there is no such account", async () => {
