@@ -154,7 +154,7 @@ test("Streams: an idle one is kept open by comments, and begins before it says a
   await clock.advance(15_000);
   expect(new TextDecoder().decode((await next)?.value)).toStartWith(": ping\n\n");
   leave.abort();
-  await next?.catch(() => undefined);
+  await next?.catch(() => undefined); // cut off, as was asked for
 });
 
 test("Streams: a file goes in and comes out, whole and in ranges, and is never a page of this server's", async () => {

@@ -1,7 +1,6 @@
 /** A request and its account: quotas, credit, keys of repeated requests, defaults, pages, bakes, and what has ended. */
 import { expect, test } from "bun:test";
 import { prefixOf } from "../../src/api/access/tokens.ts";
-import { systemClock } from "../../src/base/clock.ts";
 import type { SandboxHost } from "../../src/contract/routes.ts";
 import { WarrenError } from "../../src/errors.ts";
 import { FakeClock } from "../harness/clock.ts";
@@ -230,8 +229,12 @@ test("Tenancy: a size that was never baked is baked once for all who ask, who ar
   const create = () => api.call("POST", path, { cpu: 2 });
   const waiting = Promise.all([create(), create(), create()]);
   await until("it bakes", () => bakes === 1);
-  for (let i = 0; i < 20; i++) await systemClock.sleep(1); // all three are asked for
-  await clock.advance(15_000);
+  let answered = false;
+  void waiting.then(() => (answered = true));
+  await until("all are answered", async () => {
+    await clock.advance(15_000);
+    return answered;
+  });
   for (const { status, body, headers } of await waiting) {
     expect({ status, body }).toMatchObject({
       status: 503,

@@ -94,9 +94,8 @@ export class MemoryStore implements Store {
 
   async updateAccount(id: string, change: Parameters<Store["updateAccount"]>[1]): Promise<AccountInfo | null> {
     this.#called("updateAccount");
-    const known = this.#accounts.get(id);
+    const [known, { quota, ...rest }] = [this.#accounts.get(id), change];
     if (known === undefined) return null;
-    const { quota, ...rest } = change;
     const next = { ...known, ...rest, quota: { ...known.quota, ...quota } };
     this.#accounts.set(id, next);
     this.#changed();
@@ -379,8 +378,7 @@ export class MemoryStore implements Store {
     const { status, nextAtMs, atMs } = outcome;
     const one = this.#deliveries.get(delivery);
     if (one === undefined) return;
-    one.tries += 1;
-    one.leasedUntilMs = 0;
+    Object.assign(one, { tries: one.tries + 1, leasedUntilMs: 0 });
     const hook = this.#webhooks.get(one.webhook);
     if (hook !== undefined) hook.info = { ...hook.info, lastAt: iso(atMs), lastStatus: status };
     if (nextAtMs === null) this.#deliveries.delete(delivery);
