@@ -1,45 +1,39 @@
-/** PostgreSQL inside this process, in a thread of its own, over one folder that no other process may open. */
-import { existsSync } from "node:fs";
+/**
+ * PostgreSQL inside this process, in a thread of its own, over one folder that no other process may open. A thread that has
+ * failed is ended, and the next statement begins another, which recovers what was answered.
+ */
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { WarrenError } from "../errors.ts";
 import type { Driver, Statement } from "./driver.ts";
 import { toldOf } from "./failure.ts";
-import type { Answer, Ask } from "./pglite/messages.ts";
+import { takeLock } from "./pglite/lock.ts";
+import type { Ask } from "./pglite/messages.ts";
+import { isCompiled, Thread } from "./pglite/thread.ts";
 
-/** A first start makes the database: 4 s measured, twice that on a busy host. */
+/** A first start makes the database: 4 s measured, three times that on a busy host. */
 const OPEN_MS = 120_000;
 const ANSWER_MS = 30_000;
 const CLOSE_MS = 10_000;
-/** Where `bun build --compile --root . … src/db/pglite/worker.ts` puts it. */
-const COMPILED = "/$bunfs/root/src/db/pglite/worker.js";
 
 const NOTE =
   "the database is embedded: it survives a crash of this process, but PGlite does not wait for the disk, so a power cut or a " +
   "crash of the host may lose or damage what it holds. Set DATABASE_URL to a PostgreSQL for data that must last";
 
-interface Waiting {
-  readonly resolve: (rows: unknown[][]) => void;
-  readonly reject: (error: WarrenError) => void;
-  readonly cancel: () => void;
-}
-
 /** @throws {WarrenError} `wrong_state` – another process has the folder open; `store_unavailable` */
 export async function openPglite(folder: string, { clock }: { readonly clock: Clock }): Promise<Driver> {
-  if (!existsSync(join(folder, "data"))) {
-    // Making a database takes 900 MB for a moment, which a thread that goes on would keep.
-    await (await begun(folder, clock, "make"))[Symbol.asyncDispose]();
-    Bun.gc(true);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const unlock = takeLock(join(folder, "lock"));
+  if (unlock === null) {
+    const says = `the database in ${folder} is open in another process; stop that one, or choose another home`;
+    throw new WarrenError("wrong_state", says, { details: { folder } });
   }
-  return begun(folder, clock, "open");
-}
-
-async function begun(folder: string, clock: Clock, kind: "make" | "open"): Promise<PgliteDriver> {
-  const driver = new PgliteDriver(folder, clock);
+  const driver = new PgliteDriver(folder, clock, unlock);
   try {
-    await driver.begin(kind);
+    await driver.begin();
   } catch (cause) {
-    driver.end();
+    await driver[Symbol.asyncDispose]();
     throw cause;
   }
   return driver;
@@ -50,25 +44,24 @@ class PgliteDriver implements Driver {
   readonly note = NOTE;
   readonly #folder: string;
   readonly #clock: Clock;
-  readonly #compiled: boolean;
-  readonly #worker: Worker;
-  readonly #waiting = new Map<number, Waiting>();
-  #number = 0;
-  /** Why nothing more is answered. */
-  #ended: WarrenError | null = null;
+  readonly #unlock: () => void;
+  #thread: Promise<Thread> | null = null;
+  #stuck: unknown = null;
+  #closed = false;
 
-  constructor(folder: string, clock: Clock) {
+  constructor(folder: string, clock: Clock, unlock: () => void) {
     this.#folder = folder;
     this.#clock = clock;
-    this.#compiled = Bun.main.includes("/$bunfs/");
-    this.#worker = new Worker(this.#compiled ? COMPILED : new URL("./pglite/worker.ts", import.meta.url).href);
-    this.#worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#answered(data);
-    this.#worker.onerror = (event) => this.#broke(event.message);
-    this.#worker.addEventListener("close", () => this.#broke("its thread has ended"));
+    this.#unlock = unlock;
   }
 
-  async begin(kind: "make" | "open"): Promise<void> {
-    await this.#ask({ kind, folder: this.#folder, compiled: this.#compiled }, OPEN_MS);
+  async begin(): Promise<void> {
+    if (!existsSync(join(this.#folder, "data"))) {
+      // Making a database takes 900 MB for a moment, which a thread that goes on would keep.
+      await this.#end(await this.#start("make"));
+      Bun.gc(true);
+    }
+    await this.#open();
   }
 
   query(statement: Statement): Promise<unknown[][]> {
@@ -88,55 +81,57 @@ class PgliteDriver implements Driver {
   async onKeysChanged(): Promise<void> {}
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#ended !== null) return;
+    if (this.#closed) return;
+    this.#closed = true;
+    const thread = await this.#thread?.catch(() => null); // it has not begun, so that there is nothing to close
     try {
-      await this.#ask({ kind: "close" }, CLOSE_MS);
+      if (thread != null && !thread.isOver) await thread.ask({ kind: "close" }, CLOSE_MS);
     } finally {
-      this.end();
+      await thread?.end();
+      this.#unlock();
     }
   }
 
-  end(): void {
-    this.#broke("it was closed");
-    this.#worker.terminate();
+  async #ask(ask: Ask, deadlineMs: number): Promise<unknown[][]> {
+    if (this.#closed) throw toldOf({ code: "ended", message: "it was closed" });
+    return (await this.#open()).ask(ask, deadlineMs);
   }
 
-  #ask(ask: Ask, deadlineMs: number): Promise<unknown[][]> {
-    if (this.#ended !== null) return Promise.reject(this.#ended);
-    this.#number += 1;
-    const number = this.#number;
-    return new Promise((resolve, reject) => {
-      const late = () => {
-        this.#waiting.delete(number);
-        reject(toldOf({ code: "deadline", message: `no answer within ${deadlineMs} ms` }));
-      };
-      const cancel = this.#clock.after(deadlineMs, late, { background: true });
-      this.#waiting.set(number, { resolve, reject, cancel });
-      this.#worker.postMessage({ ...ask, number });
-    });
+  /** The thread that there is, or another one after it. */
+  async #open(): Promise<Thread> {
+    const had = this.#thread;
+    const thread = (await had?.catch(() => null)) ?? null; // what did not begin is begun again
+    if (thread !== null && !thread.isOver) return thread;
+    // Of those that have seen it end, the first begins the next.
+    const next = this.#thread === had || this.#thread === null ? this.#after(thread) : this.#thread;
+    this.#thread = next;
+    return next;
   }
 
-  #answered(answer: Answer): void {
-    const waiting = this.#waiting.get(answer.number);
-    if (waiting === undefined) return; // its deadline has passed
-    this.#waiting.delete(answer.number);
-    waiting.cancel();
-    if (answer.kind === "rows") waiting.resolve(answer.rows);
-    else if (answer.kind === "taken") waiting.reject(this.#taken());
-    else waiting.reject(toldOf(answer));
+  async #after(before: Thread | null): Promise<Thread> {
+    if (before !== null) await this.#end(before);
+    return this.#start("open");
   }
 
-  #taken(): WarrenError {
-    const says = `the database in ${this.#folder} is open in another process; stop that one, or choose another home`;
-    return new WarrenError("wrong_state", says, { details: { folder: this.#folder } });
-  }
-
-  #broke(message: string): void {
-    this.#ended ??= toldOf({ code: "ended", message });
-    for (const { reject, cancel } of this.#waiting.values()) {
-      cancel();
-      reject(this.#ended);
+  async #start(kind: "make" | "open"): Promise<Thread> {
+    if (this.#stuck !== null) throw this.#stuck;
+    const thread = new Thread(this.#clock);
+    try {
+      await thread.ask({ kind, folder: this.#folder, compiled: isCompiled() }, OPEN_MS);
+    } catch (cause) {
+      await this.#end(thread);
+      throw cause;
     }
-    this.#waiting.clear();
+    return thread;
+  }
+
+  /** Two threads on the same files would damage them: after one that does not end there is no other. */
+  async #end(thread: Thread): Promise<void> {
+    try {
+      await thread.end();
+    } catch (cause) {
+      this.#stuck = cause;
+      throw cause;
+    }
   }
 }

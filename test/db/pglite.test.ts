@@ -1,14 +1,15 @@
 /** The embedded database: one process at a time, kept over a kill, off the event loop, and part of a compiled binary. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { openPglite } from "../../src/db/pglite.ts";
 import { openStore } from "../../src/db/store.ts";
 import { isWarrenError } from "../../src/errors.ts";
+import { FakeClock } from "../harness/clock.ts";
 import { newDatabase } from "../harness/pglite.ts";
 import { until } from "../harness/until.ts";
-import { account, booking, LIFE, movesOf, newId } from "../suites/store/world.ts";
+import { account, booking, codeOf, LIFE, movesOf, newId } from "../suites/store/world.ts";
 import { Folder, parts } from "./world.ts";
 
 const ROOT = join(import.meta.dir, "../..");
@@ -95,6 +96,37 @@ describe("PGlite", () => {
       await using store = await openStore({ ...parts, url: null, dir: folder.path });
       await store.ping();
       expect(existsSync(join(folder.path, "making"))).toBe(false);
+    },
+    SLOW_MS,
+  );
+
+  test(
+    "A database that stops in the middle of a statement is begun again, with all that was answered",
+    async () => {
+      using folder = new Folder();
+      await newDatabase(folder.path);
+      const clock = new FakeClock();
+      const driver = await openPglite(folder.path, { clock });
+      const ask = (text: string) => driver.query({ text, parameters: [] });
+      await driver.script("create table kept (n integer)");
+      await ask("insert into kept values (1)");
+      // As on a full disk: no file for the log can be made, which the database does not outlive.
+      const [log, away] = [join(folder.path, "data/pg_wal"), join(folder.path, "data/away")];
+      renameSync(log, away);
+      await ask("select pg_switch_wal()");
+      expect(await codeOf(ask("insert into kept values (2)"))).toBe("store_unavailable");
+      const stuck = Promise.all([codeOf(ask("checkpoint")), codeOf(ask("select n from kept"))]);
+      await until("both wait with a deadline", () => clock.waiting >= 2);
+      await clock.advance(31_000);
+      expect(await stuck).toEqual(["store_unavailable", "store_unavailable"]);
+      expect(await codeOf(ask("select n from kept"))).toBe("store_unavailable");
+      renameSync(away, log);
+      const again = await Promise.all([ask("select n from kept"), ask("select n from kept")]);
+      expect(again).toEqual([[[1]], [[1]]]);
+      await ask("insert into kept values (3)");
+      await driver[Symbol.asyncDispose]();
+      await using later = await openPglite(folder.path, parts);
+      expect(await later.query({ text: "select n from kept order by n", parameters: [] })).toEqual([[1], [3]]);
     },
     SLOW_MS,
   );

@@ -15,6 +15,4 @@ export type Numbered = Ask & { readonly number: number };
 
 export type Answer =
   | { readonly number: number; readonly kind: "rows"; readonly rows: unknown[][] }
-  /** Another process has the folder. */
-  | { readonly number: number; readonly kind: "taken" }
   | { readonly number: number; readonly kind: "failed"; readonly code: string; readonly message: string };

@@ -3,12 +3,11 @@
  * thing at a time, in order.
  */
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { PGlite } from "@electric-sql/pglite";
 import type { Statement } from "../driver.ts";
 import { failureOf } from "../failure.ts";
-import { takeLock } from "./lock.ts";
 import type { Answer, Ask, Numbered } from "./messages.ts";
 
 declare const self: { onmessage: ((event: MessageEvent<Numbered>) => void) | null; postMessage(answer: Answer): void };
@@ -32,7 +31,6 @@ const SERIALIZERS = Object.fromEntries(
 const DATA = "data";
 
 let database: PGlite | null = null;
-let unlock: (() => void) | null = null;
 let turn: Promise<void> = Promise.resolve();
 
 self.onmessage = ({ data: ask }) => {
@@ -48,28 +46,23 @@ self.onmessage = ({ data: ask }) => {
 async function answer(ask: Numbered): Promise<Answer> {
   const { number } = ask;
   const nothing: Answer = { number, kind: "rows", rows: [] };
-  if (ask.kind === "make" || ask.kind === "open") {
-    if (!(await lock(ask.folder))) return { number, kind: "taken" };
-    if (ask.kind === "make") await make(ask);
-    else database = await start(join(ask.folder, DATA), ask.compiled);
+  if (ask.kind === "make") {
+    await make(ask);
+    return nothing;
+  }
+  if (ask.kind === "open") {
+    database = await start(join(ask.folder, DATA), ask.compiled);
     return nothing;
   }
   if (ask.kind === "close") {
     await database?.close();
     database = null;
-    unlock?.();
     return nothing;
   }
   if (database === null) throw new Error("the embedded database is not open");
   if (ask.kind === "query") return { number, kind: "rows", rows: await run(database, ask.statement) };
   await database.exec(ask.text);
   return nothing;
-}
-
-async function lock(folder: string): Promise<boolean> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  unlock = takeLock(join(folder, "lock"));
-  return unlock !== null;
 }
 
 /** It appears whole: what was killed while it made one has left nothing that counts. */
