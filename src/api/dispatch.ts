@@ -70,7 +70,7 @@ function handlerOf(name: RowName, route: Route, parts: Dispatch): (context: ApiC
   const answer = answerOf(name, route, wire, parts);
   return async (context) => {
     const { req, var: vars } = context;
-    vars.entry.changes = route.method !== "GET";
+    vars.entry.changes = route.method !== "GET" || isSocket(route);
     const queryToken = isEvents(route) || isSocket(route);
     const asked = await parts.gate.authorize(context, { name, scope: route.scope, queryToken });
     if (req.raw.method === "HEAD" && streamed)

@@ -118,7 +118,7 @@ test("API keeps who changed what, refused changes too, and not who only looked",
   expect(await api.store.auditLog(null, { limit: 10, before: null })).toMatchObject([
     { action: "close", target: id, status: 204, actor, account: "admin" },
     { action: "run", status: 400, actor },
-    { action: "create", target: null, status: 201, actor, requestId: expect.stringMatching(/^req_/) },
+    { action: "create", target: id, status: 201, actor, requestId: expect.stringMatching(/^req_/) },
   ]);
   const { body } = await api.call("GET", "/v1/audit?limit=1");
   expect(body).toMatchObject({ items: [{ action: "close" }] });

@@ -318,3 +318,14 @@ test("Tenancy: an administrator makes accounts, bounds them, suspends them, and 
   expect((await api.call("PATCH", "/v1/admin/accounts/none", {})).status).toBe(404);
   expect((await api.call("POST", "/v1/admin/accounts/none/tokens", {})).status).toBe(404);
 });
+
+test("Tenancy: templates are everyone's, so that only an administrator takes them away", async () => {
+  await using api = await Api.start();
+  const key = await api.key("acme", ["template:read", "template:write"]);
+  expect((await api.call("GET", "/v1/templates/base", undefined, { key })).status).toBe(200);
+  expect((await api.raw("POST", "/v1/templates/base/bake", { key })).status).toBe(200);
+  const again = await api.call("POST", "/v1/templates/base/bake", { force: true }, { key });
+  expect(again).toMatchObject({ status: 403, body: { code: "forbidden", details: { scope: "admin" } } });
+  expect((await api.call("DELETE", "/v1/templates/base", undefined, { key })).status).toBe(403);
+  expect((await api.raw("DELETE", "/v1/templates/base")).status).toBe(204);
+});

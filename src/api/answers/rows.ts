@@ -25,12 +25,19 @@ export function answerOf(name: RowName, route: Route, wire: WireRow, parts: Answ
       await call();
       return empty(status);
     };
-  return async (_context, asked, fields, call) => {
+  return async ({ var: { entry } }, asked, fields, call) => {
     const { value, headers } = name === "list" ? await paged(asked, fields) : { value: await call(), headers: {} };
+    entry.target ??= madeId(value);
     const encoded = output.encode(value, fields.input);
     adorn(encoded, value, parts);
     return json(encoded, status, headers);
   };
+}
+
+/** What a create made, for the audit. */
+function madeId(value: unknown): string | null {
+  const id = (value as { readonly id?: unknown } | null | undefined)?.id;
+  return typeof id === "string" ? id : null;
 }
 
 /** What a server knows of a sandbox, and an engine does not. */

@@ -14,6 +14,13 @@ import { booked } from "./booked.ts";
 import { Idempotents, idempotencyKeyOf, requestHashOf } from "./idempotency.ts";
 import { storageCalls } from "./storage.ts";
 
+/** Templates are everyone's. @throws {WarrenError} `forbidden` */
+function refuseOthers({ scopes, prefix }: KnownKey, what: string): void {
+  if (scopes.includes("admin")) return;
+  const says = `templates are every account's: only an administrator ${what}, and ${prefix}… has not the scope admin`;
+  throw new WarrenError("forbidden", says, { details: { scope: "admin" } });
+}
+
 type TenancyParts = Pick<AppParts, "hostFor" | "store" | "clock" | "log" | "settings" | "templateSize">;
 
 export class Tenancy {
@@ -59,7 +66,12 @@ export class Tenancy {
           () => host.close(input, options),
           () => undefined,
         ),
+      bake: (input, options) => {
+        if (input.force === true) refuseOthers(key, "builds them again");
+        return host.bake(input, options);
+      },
       removeTemplate: async (input, options) => {
+        refuseOthers(key, "deletes them");
         await host.removeTemplate(input, options);
         this.#baking.forget();
       },
