@@ -1,7 +1,9 @@
 /** What a killed process leaves of its networks: nothing; and what a sweep removes, and what it leaves alone. */
-import { afterEach, describe, expect, test } from "bun:test";
-import { readdirSync, readlinkSync } from "node:fs";
-import { closeAll, closeFd } from "../../../ffi/files.ts";
+import { afterAll, afterEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { closeAll, closeFd, lockByte } from "../../../ffi/files.ts";
 import { detachedMount } from "../../../ffi/mounts.ts";
 import { NETLINK_ROUTE, openNetlink } from "../../../ffi/net/netlink.ts";
 import { Netlink } from "../../../src/host/net/message.ts";
@@ -66,19 +68,23 @@ inNamespace(import.meta.path, () => {
 
   describe("A sweep of links", () => {
     const proc = detachedMount("proc", {});
+    // Locks of its own: those of the machine's slots are others' as well.
+    const dir = mkdtempSync(join(tmpdir(), "slot-locks-"));
+    const lockOwn = (slot: number) => lockByte(join(dir, "locks"), slot);
+    afterAll(() => rmSync(dir, { recursive: true }));
     const build = (slot: number) => buildSlot({ route, ipv6: NO_IPV6, procFd: () => proc }, slotAddresses(slot));
 
     test("removes one whose slot nobody has and that leads to nobody", () => {
       const { ns, netfilter } = build(50); // open in this process, which is not in it
-      expect(sweepLinks(lockSlot)).toBe(1);
+      expect(sweepLinks(lockOwn)).toBe(1);
       expect(slotDevices()).toEqual([]);
       closeAll([ns, netfilter]);
     });
 
     test("leaves one alone whose slot somebody has", () => {
-      const lock = lockSlot(51)!;
+      const lock = lockOwn(51)!;
       const { ns, netfilter } = build(51);
-      expect(sweepLinks(lockSlot)).toBe(0);
+      expect(sweepLinks(lockOwn)).toBe(0);
       expect(slotDevices()).toEqual(["wrn51"]);
       closeAll([ns, netfilter, lock]);
     });
@@ -87,7 +93,7 @@ inNamespace(import.meta.path, () => {
       const { ns, netfilter } = build(52);
       const holder = await holdTap(ns);
       closeAll([ns, netfilter]);
-      expect(sweepLinks(lockSlot)).toBe(0);
+      expect(sweepLinks(lockOwn)).toBe(0);
       expect(slotDevices()).toEqual(["wrn52"]);
       await holder[Symbol.asyncDispose]();
     });
@@ -99,7 +105,7 @@ inNamespace(import.meta.path, () => {
       addVeth(nl, foreign, { name: "peer", index: 77, mac: "02:00:00:00:00:02", nsFd: ns });
       nl.flush();
       run("ip", "link", "add", "wrnx", "type", "veth", "peer", "name", "other");
-      expect(sweepLinks(lockSlot)).toBe(1);
+      expect(sweepLinks(lockOwn)).toBe(1);
       expect(slotDevices()).toEqual(["wrn54", "wrnx"]);
       run("ip", "link", "delete", "wrnx");
       run("ip", "link", "delete", "wrn54");
