@@ -52,12 +52,13 @@ if (gate("root", "vm")) {
     );
   }
 
-  if (gate("node")) {
+  if (gate("node", "postgres")) {
     test(
       "a real microVM over HTTP, by the client on Node, passes the suite",
       async () => {
         await using program = await bundled("suite.ts");
-        await using server = await started();
+        await using database = await PrivatePostgres.open();
+        await using server = await started(await database.database());
         const lacks = JSON.stringify({ ...skips, sockets: "forwards and WebSockets to ports need Bun" });
         const argv = [program.path, server.url, server.key, lacks, String(VM_TEST_MS)];
         const { exitCode, output } = await run(["node", "--test-reporter=tap", ...argv]);
