@@ -250,8 +250,8 @@ if (gate("gcc", "root")) {
       await using it = await connectAgent();
       const before = descriptors(it);
       const daemons = [
-        "(trap '' HUP; exec sleep 1000) & echo $!", // holds it, and says nothing
-        "(trap '' HUP; exec yes) & echo $!; sleep 0.1", // says something all the time, until it has hung up
+        "trap '' HUP; sleep 1000 & echo $!", // holds it, and says nothing
+        "trap '' HUP; yes & echo $!; sleep 0.1", // says something all the time, until it has hung up
       ];
       for (const cmd of daemons) {
         const { text, exit } = await whole(it.agent, { cmd });
