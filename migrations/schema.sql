@@ -264,10 +264,12 @@ END $function$;
 CREATE OR REPLACE FUNCTION public.warren_record(given jsonb, of_node text, rules jsonb)
  RETURNS bigint
  LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 DECLARE
   ids text[];
   numbers integer[];
+  sent bigint[];
   refused bigint;
 BEGIN
   PERFORM FROM accounts
@@ -278,8 +280,8 @@ BEGIN
   SELECT DISTINCT ON (m.sandbox) m.sandbox, m.account, m.template, m.cpu, m.memory_mib, 'creating', of_node, m.at
   FROM jsonb_to_recordset(given)
     AS m(sandbox text, account text, template text, cpu integer, memory_mib integer, sequence integer, "at" timestamptz)
-  JOIN accounts ON accounts.id = m.account
-  WHERE NOT EXISTS (SELECT FROM meters WHERE meters.sandbox = m.sandbox AND meters.forgotten)
+  WHERE (SELECT true FROM accounts WHERE id = m.account)
+    AND NOT coalesce((SELECT forgotten FROM meters WHERE meters.sandbox = m.sandbox), false)
   ORDER BY m.sandbox, m.sequence
   ON CONFLICT (id) DO NOTHING;
 
@@ -291,52 +293,51 @@ BEGIN
     FROM jsonb_to_recordset(given) AS m(sandbox text, sequence integer, account text, template text, cpu integer,
       memory_mib integer, from_state text, to_state text, event text, reason text, network_out_bytes bigint,
       network_in_bytes bigint, network_connections integer, monotonic_ms double precision, "at" timestamptz)
-    JOIN sandboxes ON sandboxes.id = m.sandbox AND sandboxes.account = m.account
-    WHERE NOT EXISTS (SELECT FROM meters WHERE meters.sandbox = m.sandbox AND meters.forgotten)
+    WHERE (SELECT account FROM sandboxes WHERE id = m.sandbox) = m.account
+      AND NOT coalesce((SELECT forgotten FROM meters WHERE meters.sandbox = m.sandbox), false)
     ON CONFLICT (sandbox, sequence) DO NOTHING
-    RETURNING sandbox, sequence
+    RETURNING sandbox, sequence, coalesce(network_out_bytes, 0) AS out_bytes
   )
-  SELECT array_agg(sandbox), array_agg(sequence) INTO ids, numbers FROM taken;
+  SELECT array_agg(sandbox), array_agg(sequence), array_agg(out_bytes) INTO ids, numbers, sent FROM taken;
 
   WITH bounds AS (
     SELECT sandbox, sequence AS ends FROM unnest(ids, numbers) AS t(sandbox, sequence)
     UNION
     SELECT sandbox, sequence + 1 FROM unnest(ids, numbers) AS t(sandbox, sequence)
-  ), stretches AS (
-    SELECT before.sandbox, before.cpu, before.memory_mib, before.to_state AS state,
-      greatest(0, floor(ending.monotonic_ms)::bigint - floor(before.monotonic_ms)::bigint) AS ms
-    FROM bounds
-    JOIN moves AS ending ON ending.sandbox = bounds.sandbox AND ending.sequence = bounds.ends
-    JOIN moves AS before ON before.sandbox = bounds.sandbox AND before.sequence = bounds.ends - 1
   ), parts AS (
-    SELECT sandbox,
-      CASE WHEN rules -> 'vcpu' ? state THEN ms * cpu ELSE 0 END AS vcpu_ms,
-      CASE WHEN rules -> 'memory' ? state THEN ms * memory_mib ELSE 0 END AS memory_mib_ms,
+    SELECT bounds.sandbox,
+      CASE WHEN rules -> 'vcpu' ? begun.state THEN passed.ms * begun.cpu ELSE 0 END AS vcpu_ms,
+      CASE WHEN rules -> 'memory' ? begun.state THEN passed.ms * begun.memory_mib ELSE 0 END AS memory_mib_ms,
       0::bigint AS egress_bytes
-    FROM stretches
+    FROM bounds,
+      LATERAL (SELECT monotonic_ms FROM moves
+        WHERE sandbox = bounds.sandbox AND sequence = bounds.ends OFFSET 0) AS ended,
+      LATERAL (SELECT monotonic_ms, cpu, memory_mib, to_state AS state FROM moves
+        WHERE sandbox = bounds.sandbox AND sequence = bounds.ends - 1 OFFSET 0) AS begun,
+      LATERAL (SELECT greatest(0, floor(ended.monotonic_ms)::bigint - floor(begun.monotonic_ms)::bigint)) AS passed(ms)
     UNION ALL
-    SELECT sandbox, 0, 0, coalesce(moves.network_out_bytes, 0)
-    FROM unnest(ids, numbers) AS t(sandbox, sequence) JOIN moves USING (sandbox, sequence)
+    SELECT sandbox, 0, 0, out_bytes FROM unnest(ids, sent) AS t(sandbox, out_bytes)
   ), sums AS (
     SELECT sandbox, sum(vcpu_ms)::bigint AS vcpu_ms, sum(memory_mib_ms)::bigint AS memory_mib_ms,
       sum(egress_bytes)::bigint AS egress_bytes
     FROM parts GROUP BY sandbox
-  ), last AS (
-    SELECT DISTINCT ON (sandbox) sandbox, sequence, to_state, reason, cpu, memory_mib, monotonic_ms, "at"
-    FROM moves WHERE sandbox = ANY (ids) ORDER BY sandbox, sequence DESC
+  ), now AS (
+    SELECT sums.*, last.*, rules -> 'vcpu' ? last.state AS runs, rules -> 'memory' ? last.state AS resides
+    FROM sums, LATERAL (
+      SELECT account, template, sequence, to_state AS state, reason, cpu, memory_mib, monotonic_ms, "at"
+      FROM moves WHERE moves.sandbox = sums.sandbox ORDER BY sequence DESC LIMIT 1
+    ) AS last
   ), moved AS (
-    UPDATE sandboxes SET state = last.to_state, reason = last.reason, last_sequence = last.sequence,
-      ended_at = CASE WHEN rules -> 'ended' ? last.to_state THEN coalesce(sandboxes.ended_at, last.at) END
-    FROM last WHERE sandboxes.id = last.sandbox
+    UPDATE sandboxes SET state = now.state, reason = now.reason, last_sequence = now.sequence,
+      ended_at = CASE WHEN rules -> 'ended' ? now.state THEN coalesce(sandboxes.ended_at, now.at) END
+    FROM now WHERE sandboxes.id = now.sandbox
   ), metered AS (
     INSERT INTO meters AS m (sandbox, account, template, closed_vcpu_ms, closed_memory_mib_ms, egress_bytes,
       open_since_ms, open_since, open_vcpus, open_memory_mib)
-    SELECT sandbox, sandboxes.account, sandboxes.template, sums.vcpu_ms, sums.memory_mib_ms, sums.egress_bytes,
-      CASE WHEN charged THEN floor(last.monotonic_ms)::bigint END, CASE WHEN charged THEN last.at END,
-      CASE WHEN charged THEN CASE WHEN rules -> 'vcpu' ? last.to_state THEN last.cpu ELSE 0 END END,
-      CASE WHEN charged THEN CASE WHEN rules -> 'memory' ? last.to_state THEN last.memory_mib ELSE 0 END END
-    FROM sums JOIN last USING (sandbox) JOIN sandboxes ON sandboxes.id = sandbox,
-      LATERAL (SELECT rules -> 'vcpu' ? last.to_state OR rules -> 'memory' ? last.to_state) AS c(charged)
+    SELECT sandbox, account, template, vcpu_ms, memory_mib_ms, egress_bytes,
+      CASE WHEN runs OR resides THEN floor(monotonic_ms)::bigint END, CASE WHEN runs OR resides THEN "at" END,
+      CASE WHEN runs THEN cpu WHEN resides THEN 0 END, CASE WHEN resides THEN memory_mib WHEN runs THEN 0 END
+    FROM now
     ON CONFLICT (sandbox) DO UPDATE SET
       closed_vcpu_ms = m.closed_vcpu_ms + excluded.closed_vcpu_ms,
       closed_memory_mib_ms = m.closed_memory_mib_ms + excluded.closed_memory_mib_ms,
@@ -346,17 +347,16 @@ BEGIN
   )
   UPDATE accounts SET credit_usd = credit_usd - costs.usd
   FROM (
-    SELECT sandboxes.account, sum(vcpu_ms * (rules ->> 'vcpu_ms_usd')::numeric
+    SELECT account, sum(vcpu_ms * (rules ->> 'vcpu_ms_usd')::numeric
       + memory_mib_ms * (rules ->> 'memory_mib_ms_usd')::numeric) AS usd
-    FROM sums JOIN sandboxes ON sandboxes.id = sums.sandbox GROUP BY sandboxes.account
+    FROM now GROUP BY account
   ) AS costs
   WHERE accounts.id = costs.account AND accounts.credit_usd IS NOT NULL AND costs.usd > 0;
 
   SELECT count(*) INTO refused
   FROM jsonb_to_recordset(given) AS m(sandbox text, account text, sequence integer)
-  WHERE NOT EXISTS (
-    SELECT FROM moves WHERE moves.sandbox = m.sandbox AND moves.sequence = m.sequence AND moves.account = m.account
-  );
+  WHERE (SELECT account FROM moves WHERE moves.sandbox = m.sandbox AND moves.sequence = m.sequence)
+    IS DISTINCT FROM m.account;
   RETURN refused;
 END $function$;
 

@@ -2,7 +2,7 @@
  * The one way from the store to its driver: through `ask`, so that no failure tells of parameters, and through `owned` for
  * what belongs to an account, so that no statement forgets whose it is.
  */
-import { and, eq, type SQL, type SQLWrapper } from "drizzle-orm";
+import { and, eq, type SQL, type SQLWrapper, sql } from "drizzle-orm";
 import type { PgColumn, PgTable } from "drizzle-orm/pg-core";
 import { drizzle, type PgRemoteDatabase } from "drizzle-orm/pg-proxy";
 import type { Driver, Parameter } from "./driver.ts";
@@ -44,6 +44,11 @@ export class Database {
 export function owned(table: PgTable & { readonly account: PgColumn }, account: string, ...rest: SQL[]): SQL {
   const mine = eq(table.account, account);
   return and(mine, ...rest) ?? mine;
+}
+
+/** `= any of these`, which finds each by its index however many there are. */
+export function equalsAny(texts: readonly string[]): SQL {
+  return sql`= any (array(select jsonb_array_elements_text(${asJson(texts)}::text::jsonb)))`;
 }
 
 /** PostgreSQL's text has no NUL: what a caller sends with one is found nowhere, and kept with a mark in its place. */

@@ -2,7 +2,7 @@
 import { and, desc, isNotNull, lt, type SQL, sql } from "drizzle-orm";
 import type { Store } from "../../api/store.ts";
 import { WarrenError } from "../../errors.ts";
-import { asJson, type Database, owned } from "../database.ts";
+import { asJson, type Database, equalsAny, owned } from "../database.ts";
 import { auditLog } from "../schema/accounts.ts";
 import { idempotencyKeys, meters, moves, portLabels, sandboxes } from "../schema/sandboxes.ts";
 
@@ -61,11 +61,11 @@ async function forgetSandboxes(db: Database, beforeMs: number): Promise<number> 
         .limit(limit / 10),
     );
     if (found.length === 0) return [];
-    const named = sql`(select jsonb_array_elements_text(${asJson(found.map(({ id }) => id))}::text::jsonb))`;
-    await db.rows(sql`update ${meters} set forgotten = true where sandbox in ${named}`);
-    await db.rows(sql`delete from ${portLabels} where sandbox in ${named}`);
-    const gone = await db.rows(sql`delete from ${moves} where sandbox in ${named} returning 1`);
-    return [...gone, ...(await db.rows(sql`delete from ${sandboxes} where id in ${named} returning 1`))];
+    const named = equalsAny(found.map(({ id }) => id));
+    await db.rows(sql`update ${meters} set forgotten = true where sandbox ${named}`);
+    await db.rows(sql`delete from ${portLabels} where sandbox ${named}`);
+    const gone = await db.rows(sql`delete from ${moves} where sandbox ${named} returning 1`);
+    return [...gone, ...(await db.rows(sql`delete from ${sandboxes} where id ${named} returning 1`))];
   });
 }
 

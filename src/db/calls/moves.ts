@@ -10,7 +10,7 @@ import type { SandboxState } from "../../contract/routes/sandboxes.ts";
 import { CHARGED, NOTHING } from "../../meter/fold.ts";
 import { formatUsd } from "../../meter/money.ts";
 import { price, ratesOf } from "../../meter/rates.ts";
-import { asJson, type Database } from "../database.ts";
+import { asJson, type Database, equalsAny } from "../database.ts";
 import { moves, sandboxes } from "../schema/sandboxes.ts";
 
 type Calls = Pick<Store, "record" | "recordStored" | "reconcile">;
@@ -63,10 +63,10 @@ export function moveCalls({ db, log, node }: Parts): Calls {
       const open = await openRows(db, node);
       const gone = open.filter(({ id }) => !live.has(id));
       await write(gone.flatMap((row) => (row.last === null ? [] : [lostMove(row, row.last, atMs)])));
-      const unmoved = asJson(gone.flatMap(({ id, last }) => (last === null ? [id] : [])));
+      const unmoved = equalsAny(gone.flatMap(({ id, last }) => (last === null ? [id] : [])));
       await db.rows(sql`
         update ${sandboxes} set state = 'failed', reason = ${UNSEEN}, ended_at = ${iso(atMs)}::timestamptz
-        where id in (select jsonb_array_elements_text(${unmoved}::text::jsonb)) and ended_at is null and last_sequence = 0`);
+        where id ${unmoved} and ended_at is null and last_sequence = 0`);
       return gone.length;
     },
   };

@@ -2,7 +2,7 @@
 import { desc, eq, isNotNull, isNull, sql } from "drizzle-orm";
 import type { Admission, Store } from "../../api/store.ts";
 import { WarrenError } from "../../errors.ts";
-import { asJson, type Database, owned } from "../database.ts";
+import { asJson, type Database, equalsAny, owned } from "../database.ts";
 import { idempotencyKeys, moves, sandboxes } from "../schema/sandboxes.ts";
 import { storedNow } from "../schema/storage.ts";
 
@@ -24,14 +24,12 @@ export function sandboxCalls(db: Database, node: string): Calls {
       return admission;
     },
     async cancel(account, ids) {
-      const named = sql`select jsonb_array_elements_text(${asJson(ids)}::text::jsonb)`;
+      const named = equalsAny(ids);
       await db.ask((orm) =>
-        orm
-          .delete(idempotencyKeys)
-          .where(owned(idempotencyKeys, account, sql`${idempotencyKeys.sandbox} in (${named})`)),
+        orm.delete(idempotencyKeys).where(owned(idempotencyKeys, account, sql`${idempotencyKeys.sandbox} ${named}`)),
       );
       // What has moved was there for a moment: its moves tell of it, and of its end.
-      const bare = sql`${sandboxes.id} in (${named}) and ${sandboxes.lastSequence} = 0 and ${sandboxes.info} is null`;
+      const bare = sql`${sandboxes.id} ${named} and ${sandboxes.lastSequence} = 0 and ${sandboxes.info} is null`;
       await db.ask((orm) => orm.delete(sandboxes).where(owned(sandboxes, account, bare)));
     },
     async describe(account, infos) {
