@@ -20,6 +20,8 @@ export interface Driver extends AsyncDisposable {
   query(statement: Statement): Promise<unknown[][]>;
   /** Statements without parameters, all of them or none. */
   script(text: string): Promise<void>;
+  /** Clears tables of what was deleted, and looks at what is in them, where the database does not do so by itself. */
+  tidy(tables: readonly string[]): Promise<void>;
   /** Runs `job` while no other server runs one, on a connection of its own; for migrations. */
   alone(job: (driver: Pick<Driver, "query" | "script">) => Promise<void>): Promise<void>;
   /**

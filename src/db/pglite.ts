@@ -72,6 +72,11 @@ class PgliteDriver implements Driver {
     await this.#ask({ kind: "script", text }, OPEN_MS);
   }
 
+  /** One by one: what is asked meanwhile waits for one table, not for all. */
+  async tidy(tables: readonly string[]): Promise<void> {
+    for (const table of tables) await this.script(`vacuum (analyze) ${table}`);
+  }
+
   /** No other process has the folder, and this one is at its start. */
   async alone(job: (driver: Pick<Driver, "query" | "script">) => Promise<void>): Promise<void> {
     await job(this);

@@ -78,6 +78,9 @@ class PostgresDriver implements Driver {
     }
   }
 
+  /** A server has processes for that. */
+  async tidy(): Promise<void> {}
+
   async onKeysChanged(told: () => void): Promise<void> {
     this.#listener = new Listener({ url: this.#url, clock: this.#clock, log: this.#log, told });
     await this.#listener.listen();

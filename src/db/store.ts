@@ -79,7 +79,7 @@ export async function storeOver(
     ...sandboxCalls(db, node),
     ...portCalls(db),
     ...moveCalls({ db, log, node }),
-    ...auditCalls(db),
+    ...auditCalls(db, (tables) => driver.tidy(tables)),
     ...webhookCalls(db),
     async [Symbol.asyncDispose]() {
       listeners.clear();

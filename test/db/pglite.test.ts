@@ -127,6 +127,10 @@ describe("PGlite", () => {
       await driver[Symbol.asyncDispose]();
       await using later = await openPglite(folder.path, parts);
       expect(await later.query({ text: "select n from kept order by n", parameters: [] })).toEqual([[1], [3]]);
+      const counted = { text: "select reltuples::integer from pg_class where relname = 'kept'", parameters: [] };
+      expect(await later.query(counted)).toEqual([[-1]]);
+      await later.tidy(["kept"]); // no process of the database's own does so
+      expect(await later.query(counted)).toEqual([[2]]);
     },
     SLOW_MS,
   );

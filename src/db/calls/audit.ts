@@ -8,10 +8,22 @@ import { idempotencyKeys, meters, moves, portLabels, sandboxes } from "../schema
 
 type Calls = Pick<Store, "audit" | "auditLog" | "forget">;
 
+/** Tables whose rows come and go, or change often. */
+const CHANGING = [
+  "sandboxes",
+  "moves",
+  "meters",
+  "accounts",
+  "api_keys",
+  "idempotency_keys",
+  "audit_log",
+  "webhook_deliveries",
+];
 /** Rows that one statement removes: more would hold locks for long. */
 const PIECE = 2000;
 
-export function auditCalls(db: Database): Calls {
+/** `tidy` is called when rows were forgotten. */
+export function auditCalls(db: Database, tidy: (tables: readonly string[]) => Promise<void>): Calls {
   return {
     async audit(rows) {
       if (rows.length === 0) return;
@@ -44,6 +56,7 @@ export function auditCalls(db: Database): Calls {
           delete from ${auditLog} where id in
             (select id from ${auditLog} where ${lt(auditLog.at, beforeMs)} limit ${limit}) returning 1`),
       );
+      await tidy(CHANGING);
       return forgotten + keys + rows;
     },
   };
