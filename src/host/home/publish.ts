@@ -1,9 +1,11 @@
 /** Directories that appear whole: filled under a name of their own, then renamed into place. */
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync, rmSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { unmountAt } from "../../../ffi/mounts.ts";
 import { nonce } from "../../base/id.ts";
 import { startTicksOf } from "../slots/process-name.ts";
+import { readMounts } from "./mountinfo.ts";
 
 const PARTIAL = /\.partial-(\d+)-(\d+)-[a-z0-9]+$/;
 
@@ -17,9 +19,17 @@ export function removePartials(dir: string): void {
   for (const name of existsSync(dir) ? readdirSync(dir) : []) {
     const match = PARTIAL.exec(name);
     if (match !== null && startTicksOf(Number(match[1])) !== Number(match[2])) {
+      unmountBelow(join(dir, name));
       rmSync(join(dir, name), { recursive: true, force: true });
     }
   }
+}
+
+/** A build of a root file system that was killed leaves /proc, /sys and devices mounted in it: nothing is removed through them. */
+function unmountBelow(dir: string): void {
+  const inside = `${realpathSync(dir)}/`;
+  const below = readMounts().filter(({ at }) => at.startsWith(inside));
+  for (const { at } of below.reverse()) unmountAt(at, "detach");
 }
 
 /**
