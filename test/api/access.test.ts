@@ -5,7 +5,7 @@ import { hashOf, isToken, mintToken, newKey, prefixOf } from "../../src/api/acce
 import { WarrenError } from "../../src/errors.ts";
 import { FakeClock } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";
-import { MemoryStore } from "../harness/memory-store.ts";
+import { MemoryStore } from "../harness/stores/memory-store.ts";
 import { Api } from "./subject.ts";
 
 test("API tells who has no key, or one that is not known, nothing but that", async () => {

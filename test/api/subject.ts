@@ -11,7 +11,7 @@ import type { Quota } from "../../src/contract/routes/api/accounts.ts";
 import type { SandboxHost } from "../../src/contract/routes.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { World } from "../harness/fakes.ts";
-import { MemoryStore } from "../harness/memory-store.ts";
+import { MemoryStore } from "../harness/stores/memory-store.ts";
 
 export interface ApiOptions {
   readonly settings?: Partial<ApiSettings>;

@@ -7,7 +7,7 @@ import { openStore } from "../../src/db/store.ts";
 import { isWarrenError } from "../../src/errors.ts";
 import { FakeClock } from "../harness/clock.ts";
 import { gate } from "../harness/gates.ts";
-import { PrivatePostgres } from "../harness/postgres.ts";
+import { PrivatePostgres } from "../harness/stores/postgres.ts";
 import { until } from "../harness/until.ts";
 import { account, booking, codeOf, LIFE, movesOf, newId, newKey, sandboxInfo, webhook } from "../suites/store/world.ts";
 import { parts } from "./world.ts";

@@ -11,7 +11,7 @@ import { openPostgres } from "../../src/db/postgres.ts";
 import { openStore } from "../../src/db/store.ts";
 import { gate } from "../harness/gates.ts";
 import { newDatabase } from "../harness/pglite.ts";
-import { PrivatePostgres } from "../harness/postgres.ts";
+import { PrivatePostgres } from "../harness/stores/postgres.ts";
 import { codeOf } from "../suites/store/world.ts";
 import { Folder, parts } from "./world.ts";
 

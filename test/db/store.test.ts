@@ -1,9 +1,9 @@
 /** The store suite, over every store that there is. */
 
 import { gate } from "../harness/gates.ts";
-import { MemoryStore } from "../harness/memory-store.ts";
 import { newDatabase } from "../harness/pglite.ts";
-import { PrivatePostgres } from "../harness/postgres.ts";
+import { MemoryStore } from "../harness/stores/memory-store.ts";
+import { PrivatePostgres } from "../harness/stores/postgres.ts";
 import { storeSuite } from "../suites/store.ts";
 import { Folder, pgliteForm, postgresForm } from "./world.ts";
 

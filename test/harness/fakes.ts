@@ -12,9 +12,9 @@ import type { OpenTemplate, TemplateSize, TemplateStore } from "../../src/engine
 import { WarrenError } from "../../src/errors.ts";
 import { FakeHost, FakeRegistry } from "../../src/host/fake.ts";
 import type { Host } from "../../src/host/host.ts";
-import { FakeSnapshots } from "./fake-snapshots.ts";
-import { FakeVolumes } from "./fake-volumes.ts";
-import { MemoryKeeper } from "./memory-keeper.ts";
+import { FakeSnapshots } from "./fake/fake-snapshots.ts";
+import { FakeVolumes } from "./fake/fake-volumes.ts";
+import { MemoryKeeper } from "./fake/memory-keeper.ts";
 
 const TEMPLATES = ["base", "code-interpreter"];
 

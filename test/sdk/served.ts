@@ -5,8 +5,8 @@ import { DEFAULT_SETTINGS } from "../../src/api/settings.ts";
 import type { Store } from "../../src/api/store.ts";
 import { startServer } from "../../src/server/start.ts";
 import { Folder, pgliteForm, postgresForm } from "../db/world.ts";
-import { MemoryStore } from "../harness/memory-store.ts";
-import { PrivatePostgres } from "../harness/postgres.ts";
+import { MemoryStore } from "../harness/stores/memory-store.ts";
+import { PrivatePostgres } from "../harness/stores/postgres.ts";
 import { fake } from "../server/parts.ts";
 
 /** As keys look; only ever on loopback. */

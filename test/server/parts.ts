@@ -6,7 +6,7 @@ import { createLog } from "../../src/base/log.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import type { App, ServerGround, ServerNews, StartOptions } from "../../src/server/start.ts";
 import { World } from "../harness/fakes.ts";
-import { MemoryStore } from "../harness/memory-store.ts";
+import { MemoryStore } from "../harness/stores/memory-store.ts";
 
 export interface Fake {
   readonly world: World;

@@ -9,7 +9,7 @@ import { isLoopback, listenOf, refusePublic, urlOf } from "../../src/server/list
 import { type RunningServer, startServer } from "../../src/server/start.ts";
 import { FakeClock } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";
-import { MemoryStore } from "../harness/memory-store.ts";
+import { MemoryStore } from "../harness/stores/memory-store.ts";
 import { until } from "../harness/until.ts";
 import { type Fake, fake, slow } from "./parts.ts";
 

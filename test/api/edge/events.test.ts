@@ -6,7 +6,7 @@ import { createEdge } from "../../../src/api/edge/index.ts";
 import { RecentMoves } from "../../../src/api/edge/moves.ts";
 import type { Move } from "../../../src/contract/move.ts";
 import { FakeClock, settle } from "../../harness/clock.ts";
-import { MemoryStore } from "../../harness/memory-store.ts";
+import { MemoryStore } from "../../harness/stores/memory-store.ts";
 import { until } from "../../harness/until.ts";
 import { Api } from "../subject.ts";
 

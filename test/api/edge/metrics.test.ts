@@ -6,7 +6,7 @@ import { percentile } from "../../../src/api/edge/metrics/boot.ts";
 import { countedStore } from "../../../src/api/edge/metrics/counted.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { WarrenError } from "../../../src/errors.ts";
-import { MemoryStore } from "../../harness/memory-store.ts";
+import { MemoryStore } from "../../harness/stores/memory-store.ts";
 import { until } from "../../harness/until.ts";
 import { Api } from "../subject.ts";
 import { onLoopback, program } from "./programs.ts";

@@ -7,7 +7,7 @@ import { opens, plainPath, ruleOf } from "../../../src/api/edge/previews/rules.t
 import { PreviewTokens } from "../../../src/api/edge/previews/token.ts";
 import { FakeClock } from "../../harness/clock.ts";
 import { World } from "../../harness/fakes.ts";
-import { MemoryStore } from "../../harness/memory-store.ts";
+import { MemoryStore } from "../../harness/stores/memory-store.ts";
 import { until } from "../../harness/until.ts";
 import { Api } from "../subject.ts";
 import { answering, headOf, onLoopback, type Program, program } from "./programs.ts";

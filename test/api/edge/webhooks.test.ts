@@ -9,7 +9,7 @@ import { createLog } from "../../../src/base/log.ts";
 import type { Move } from "../../../src/contract/move.ts";
 import { WarrenError } from "../../../src/errors.ts";
 import { FakeClock, settle } from "../../harness/clock.ts";
-import { MemoryStore } from "../../harness/memory-store.ts";
+import { MemoryStore } from "../../harness/stores/memory-store.ts";
 import { until } from "../../harness/until.ts";
 import { Api, type ApiOptions } from "../subject.ts";
 import { type Program, program } from "./programs.ts";

@@ -4,8 +4,8 @@ import { connect } from "../../../src/client.ts";
 import { Sandbox } from "../../../src/sandbox.ts";
 import { throughServer } from "../../bench/serve/large.ts";
 import { gate } from "../../harness/gates.ts";
-import { PrivatePostgres } from "../../harness/postgres.ts";
 import { type ServerProcess, startServerProcess } from "../../harness/server.ts";
+import { PrivatePostgres } from "../../harness/stores/postgres.ts";
 import { openTestWarren, TEST_HOME, VM_BAKE_MS } from "../../harness/vm.ts";
 
 /** Resident, at its highest: what a server holds of itself and a window of what passes. */

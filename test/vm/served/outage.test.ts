@@ -3,8 +3,8 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect } from "../../../src/client.ts";
 import { Sandbox } from "../../../src/sandbox.ts";
 import { gate } from "../../harness/gates.ts";
-import { PrivatePostgres } from "../../harness/postgres.ts";
 import { type ServerProcess, startServerProcess } from "../../harness/server.ts";
+import { PrivatePostgres } from "../../harness/stores/postgres.ts";
 import { until } from "../../harness/until.ts";
 import { openTestWarren, TEST_HOME, VM_BAKE_MS } from "../../harness/vm.ts";
 

@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { connect } from "../../../src/client.ts";
 import { gate } from "../../harness/gates.ts";
-import { PrivatePostgres } from "../../harness/postgres.ts";
 import { startServerProcess } from "../../harness/server.ts";
+import { PrivatePostgres } from "../../harness/stores/postgres.ts";
 import { openTestWarren, TEST_HOME, VM_BAKE_MS, VM_TEST_MS } from "../../harness/vm.ts";
 import { bundled, run } from "../../sdk/node/build.ts";
 import { sandboxSuite } from "../../suites/sandbox.ts";

@@ -1,7 +1,7 @@
 /** Volumes in memory: who has one is told by the drives of the fake VMMs, as the real lock is the real VMM's. */
-import type { FakeDriver } from "../../src/driver/fake.ts";
-import type { OpenVolume, SavedVolume, VolumeStore } from "../../src/engine/volumes/store.ts";
-import { WarrenError } from "../../src/errors.ts";
+import type { FakeDriver } from "../../../src/driver/fake.ts";
+import type { OpenVolume, SavedVolume, VolumeStore } from "../../../src/engine/volumes/store.ts";
+import { WarrenError } from "../../../src/errors.ts";
 
 interface Kept {
   readonly volume: SavedVolume;

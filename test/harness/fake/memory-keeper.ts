@@ -1,11 +1,11 @@
 /** The home's keeper for worlds in memory: the real one's decisions, without a process; its rules are put on fake networks. */
-import { createLog } from "../../src/base/log.ts";
-import type { Egress, NetworkEvent } from "../../src/contract/routes/network.ts";
-import { rulesOf } from "../../src/egress/policy.ts";
-import type { EgressKeeper, KeptSandbox } from "../../src/engine/network/keeper.ts";
-import type { NetworkUsage } from "../../src/host/network.ts";
-import { Keeper, type KeeperParts } from "../../src/keeper/keeper.ts";
-import type { Answers } from "../../src/keeper/protocol.ts";
+import { createLog } from "../../../src/base/log.ts";
+import type { Egress, NetworkEvent } from "../../../src/contract/routes/network.ts";
+import { rulesOf } from "../../../src/egress/policy.ts";
+import type { EgressKeeper, KeptSandbox } from "../../../src/engine/network/keeper.ts";
+import type { NetworkUsage } from "../../../src/host/network.ts";
+import { Keeper, type KeeperParts } from "../../../src/keeper/keeper.ts";
+import type { Answers } from "../../../src/keeper/protocol.ts";
 
 /** Where a real one's name server would listen. */
 const PORTS = { dnsPort: 5353, proxyPort: null, exempt: [] };

@@ -1,8 +1,14 @@
 /** Snapshots in memory: the point is held for as long as it is saved, as files would hold what it was. */
-import type { SnapshotInfo } from "../../src/contract/routes/snapshots.ts";
-import type { HeldPoint, SavedSnapshot, SnapshotMeta, SnapshotStore, TakenImage } from "../../src/engine/snapshots.ts";
-import type { OpenTemplate } from "../../src/engine/templates.ts";
-import { WarrenError } from "../../src/errors.ts";
+import type { SnapshotInfo } from "../../../src/contract/routes/snapshots.ts";
+import type {
+  HeldPoint,
+  SavedSnapshot,
+  SnapshotMeta,
+  SnapshotStore,
+  TakenImage,
+} from "../../../src/engine/snapshots.ts";
+import type { OpenTemplate } from "../../../src/engine/templates.ts";
+import { WarrenError } from "../../../src/errors.ts";
 
 interface Kept {
   readonly saved: SavedSnapshot;

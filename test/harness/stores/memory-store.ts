@@ -1,14 +1,23 @@
 /** A server's memory that ends with it: the `Store` of tests about the API. The store suite holds it to what the real ones do. */
 
-import type { Admission, Booking, Delivery, Idempotency, InUse, KnownKey, NewKey, Store } from "../../src/api/store.ts";
-import { nonce } from "../../src/base/id.ts";
-import type { Move } from "../../src/contract/move.ts";
-import type { AccountInfo, AuditEntry, TokenInfo } from "../../src/contract/routes/api/accounts.ts";
-import type { SandboxEventInfo } from "../../src/contract/routes/api/calls.ts";
-import type { WebhookInfo } from "../../src/contract/routes/api/webhooks.ts";
-import type { SandboxInfo } from "../../src/contract/routes/sandboxes.ts";
-import type { Stored } from "../../src/contract/stored.ts";
-import { WarrenError } from "../../src/errors.ts";
+import type {
+  Admission,
+  Booking,
+  Delivery,
+  Idempotency,
+  InUse,
+  KnownKey,
+  NewKey,
+  Store,
+} from "../../../src/api/store.ts";
+import { nonce } from "../../../src/base/id.ts";
+import type { Move } from "../../../src/contract/move.ts";
+import type { AccountInfo, AuditEntry, TokenInfo } from "../../../src/contract/routes/api/accounts.ts";
+import type { SandboxEventInfo } from "../../../src/contract/routes/api/calls.ts";
+import type { WebhookInfo } from "../../../src/contract/routes/api/webhooks.ts";
+import type { SandboxInfo } from "../../../src/contract/routes/sandboxes.ts";
+import type { Stored } from "../../../src/contract/stored.ts";
+import { WarrenError } from "../../../src/errors.ts";
 
 interface Row {
   readonly account: string;

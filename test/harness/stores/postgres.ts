@@ -6,7 +6,7 @@ import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
-import { nonce } from "../../src/base/id.ts";
+import { nonce } from "../../../src/base/id.ts";
 
 const PACKAGED = "/usr/lib/postgresql";
 const isRoot = process.getuid?.() === 0;
