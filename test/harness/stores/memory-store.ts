@@ -18,30 +18,7 @@ import type { WebhookInfo } from "../../../src/contract/routes/api/webhooks.ts";
 import type { SandboxInfo } from "../../../src/contract/routes/sandboxes.ts";
 import type { Stored } from "../../../src/contract/stored.ts";
 import { WarrenError } from "../../../src/errors.ts";
-
-interface Row {
-  readonly account: string;
-  cpu: number;
-  memoryMib: number;
-  endedAtMs: number | null;
-  info: SandboxInfo | null;
-  readonly moves: Map<number, Move>;
-}
-interface HeldKey extends NewKey {
-  readonly account: string;
-  lastUsedAtMs: number | null;
-  revoked: boolean;
-}
-interface HeldWebhook {
-  readonly account: string;
-  readonly secret: string;
-  info: WebhookInfo;
-}
-interface Waiting extends Delivery {
-  nextAtMs: number;
-  leasedUntilMs: number;
-  tries: number;
-}
+import type { HeldKey, HeldWebhook, Row, Waiting } from "./memory-rows.ts";
 
 const ENDED = /^(deleted|failed)$/;
 const iso = (ms: number) => new Date(ms).toISOString();
