@@ -54,6 +54,7 @@ const asked = fc
 async function renewed(): Promise<void> {
   const found = await api.engine.as("admin").get({ id: box });
   if (found.state === "running") return;
+  for (const { id } of await api.engine.as("admin").list({})) await api.engine.as("admin").close({ id }); // all that was made
   box = String((await api.call("POST", "/v1/sandboxes", {})).body["id"]);
 }
 

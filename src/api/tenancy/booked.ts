@@ -80,7 +80,10 @@ class Book<T> {
         const gone = new WarrenError("cancelled", "the same request was answered before");
         this.refused.abort(found.kind === "replayed" ? gone : refusalOf(found));
       },
-      (cause: unknown) => this.refused.abort(cause),
+      (cause: unknown) => {
+        // One that is gone already fails by itself, and says why.
+        if (!isWarrenError(cause, "not_found")) this.refused.abort(cause);
+      },
     );
     return verdict;
   }
@@ -96,7 +99,12 @@ class Book<T> {
 
   async cancel(): Promise<void> {
     const { store, account } = this.#order;
-    await store.cancel(account, this.#ids);
+    try {
+      await store.cancel(account, this.#ids);
+    } catch (cause) {
+      // What failed is told rather than this: a booking without a sandbox is closed at the server's next start.
+      if (!isWarrenError(cause, "store_unavailable")) throw cause;
+    }
   }
 }
 
@@ -116,7 +124,9 @@ export async function booked<T>(order: Order<T>): Promise<Made<T>> {
 /** Nothing was made. */
 async function failed<T>(book: Book<T>, cause: unknown): Promise<Made<T>> {
   if (book.asked === null) throw cause;
-  const verdict = await book.asked;
+  const verdict = await book.asked.catch((why: unknown) => {
+    throw isWarrenError(why, "not_found") ? cause : why;
+  });
   if (verdict.kind === "replayed") return verdict;
   if (verdict.kind !== "booked") throw refusalOf(verdict);
   await book.cancel();
