@@ -87,3 +87,34 @@ test("A server that ends writes down the audit of what it did", async () => {
     { action: "create", status: 201 },
   ]);
 });
+
+test("A client that leaves before its stream has begun leaves nothing of it", async () => {
+  const go = Promise.withResolvers<void>();
+  let [begun, isKnown, ended] = [false, false, false];
+  const around = (host: SandboxHost): SandboxHost => ({
+    ...host,
+    exec: async (_input, options) => {
+      begun = true;
+      options?.signal?.addEventListener("abort", () => (isKnown = true));
+      return (async function* () {
+        try {
+          await go.promise;
+          for (;;) yield { kind: "started", process: 1, pid: 1 } as const;
+        } finally {
+          ended = true;
+        }
+      })();
+    },
+  });
+  await using api = await Api.start({ around, settings: { drainMs: 3_600_000 } });
+  const leave = new AbortController();
+  const init = { body: '{"cmd":"a"}', signal: leave.signal };
+  const asked = api.raw("POST", "/v1/sandboxes/x/exec/stream", init).catch(() => null); // it leaves
+  await until("it has begun", () => begun);
+  leave.abort();
+  await asked;
+  await until("the server knows", () => isKnown);
+  go.resolve();
+  await until("the stream was ended", () => ended);
+  await api.app.close();
+});

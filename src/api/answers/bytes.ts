@@ -21,8 +21,10 @@ export async function begun<T>(
 ): Promise<{ readonly source: AsyncIterableIterator<T>; readonly isLate: boolean }> {
   // A host may answer with its stream only once something comes.
   let source: AsyncIterator<T> | null = null;
+  let isLeft = false;
   const begin = async (): Promise<IteratorResult<T>> => {
     source = ((await call()) as AsyncIterable<T>)[Symbol.asyncIterator]();
+    if (isLeft) await source.return?.();
     return source.next();
   };
   let first: Promise<IteratorResult<T>> | null = begin();
@@ -33,7 +35,10 @@ export async function begun<T>(
     first = null;
     return given ?? source?.next() ?? { done: true, value: undefined };
   };
-  const leave = async (): Promise<IteratorResult<T>> => (await source?.return?.()) ?? { done: true, value: undefined };
+  const leave = async (): Promise<IteratorResult<T>> => {
+    isLeft = true;
+    return (await source?.return?.()) ?? { done: true, value: undefined };
+  };
   const all = { next, return: leave, [Symbol.asyncIterator]: () => all };
   return { source: all, isLate: come === "ping" };
 }
@@ -42,8 +47,8 @@ export async function begun<T>(
 export function held(
   { var: { under } }: ApiContext,
   { clock }: AnswerParts,
-): Pick<PullOptions, "clock" | "abort" | "done"> {
-  return { clock, abort: (why) => under.abort(why), done: under.hold("stream") };
+): Pick<PullOptions, "clock" | "gone" | "abort" | "done"> {
+  return { clock, gone: under.signal, abort: (why) => under.abort(why), done: under.hold("stream") };
 }
 
 export const DOWNLOAD: HeaderFields = { "content-disposition": "attachment", "content-security-policy": "sandbox" };

@@ -3,10 +3,13 @@
  * before has left. A client that is gone, or that takes nothing for minutes, ends the source.
  */
 import type { Clock } from "../../base/clock.ts";
+import { isWarrenError } from "../../errors.ts";
 import { BOUNDS } from "../bounds.ts";
 
 export interface PullOptions {
   readonly clock: Clock;
+  /** Aborted when the client is gone, which the runtime tells no body that it has not begun to send. */
+  readonly gone: AbortSignal;
   /** Ends what the source waits for, which leaving it could not. */
   readonly abort: (why: Error) => void;
   /** When the body is over, however it ended. */
@@ -22,7 +25,7 @@ export interface PullOptions {
 type Read = IteratorResult<Uint8Array> | "ping" | { readonly failure: unknown };
 
 export function pulled(source: AsyncIterator<Uint8Array>, options: PullOptions): ReadableStream<Uint8Array> {
-  const { clock, abort, done, ping, failed, first } = options;
+  const { clock, gone, abort, done, ping, failed, first } = options;
   let next: Promise<Read> | null = null;
   let cancelStall = (): void => undefined;
   let over = false;
@@ -30,7 +33,12 @@ export function pulled(source: AsyncIterator<Uint8Array>, options: PullOptions):
     if (over) return;
     over = true;
     cancelStall();
+    gone.removeEventListener("abort", left);
     done();
+  };
+  const left = () => {
+    // A server that ends has the source say so, to whoever is still there.
+    if (!isWarrenError(gone.reason, "shutting_down")) leave(new Error("the client is gone"));
   };
   const leave = (why: Error) => {
     if (over) return;
@@ -39,6 +47,8 @@ export function pulled(source: AsyncIterator<Uint8Array>, options: PullOptions):
     // A source that was told to end has nothing to say any more.
     Promise.resolve(source.return?.()).catch(() => undefined);
   };
+  if (gone.aborted) left();
+  else gone.addEventListener("abort", left, { once: true });
   const read = async (): Promise<Read> => {
     next ??= source.next().catch((failure: unknown) => ({ failure }));
     const got = ping === undefined ? await next : await within(clock, ping.everyMs, next);
