@@ -2,9 +2,9 @@
  * The composition root of `warren serve`: configuration and options → a home's engine, a database, an app, and the server over
  * them. Nothing else knows how they fit together.
  */
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./api/app.ts";
 import { createEdge } from "./api/edge/index.ts";
@@ -16,6 +16,7 @@ import { openWarren, type Warren } from "./compose.ts";
 import { type Config, readConfig, readServing, type Serving } from "./config.ts";
 import { openStore } from "./db/store.ts";
 import { WarrenError } from "./errors.ts";
+import { tryLockFile } from "./host/home/lock.ts";
 import { LIMITS } from "./limits.ts";
 import { listenOf, refusePublic } from "./server/listen.ts";
 import { type RunningServer, type ServerGround, type ServerNews, startServer } from "./server/start.ts";
@@ -56,11 +57,13 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
   const { prepared = LIMITS.preparedPerTemplate, ready = 0 } = options;
   const warren = undo.use(await openWarren({ config, clock, log, prepared, ready, detachedPool: true }));
   const dir = join(config.home, "server");
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const lock = undo.use(alone(dir));
   const store = await openStore({ url: serving.databaseUrl, dir, clock, log, node: settings.node });
   undo.use(store);
   undo.move(); // the server closes both, also when it cannot start
   return await startServer({
-    ...{ ground: groundOf(warren), store, settings, listen, tls, clock, log },
+    ...{ ground: groundOf(warren, lock), store, settings, listen, tls, clock, log },
     createApp: (parts) => createApp(parts, createEdge),
     adminKey: serving.adminKey,
     allowEmulation: options.allowEmulation ?? false,
@@ -68,6 +71,13 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
     otlp: serving.otlp,
     onNews: options.onNews ?? (() => undefined),
   });
+}
+
+/** Two servers over one home would both take over what the other makes. @throws {WarrenError} `wrong_state` */
+function alone(dir: string): Disposable {
+  const lock = tryLockFile(join(dir, "serving"));
+  if (lock !== null) return lock;
+  throw new WarrenError("wrong_state", `another server serves ${dirname(dir)}: stop that one, or choose another home`);
 }
 
 function settingsOf(serving: Serving): ApiSettings {
@@ -98,7 +108,7 @@ async function tlsOf({ tlsCert, tlsKey }: Serving): Promise<{ cert: string; key:
   }
 }
 
-function groundOf(warren: Warren): ServerGround {
+function groundOf(warren: Warren, lock: Disposable): ServerGround {
   const { engine, host, templates, snapshots } = warren;
   const all = snapshots.with(templates);
   let closed: Promise<void> | null = null;
@@ -116,7 +126,10 @@ function groundOf(warren: Warren): ServerGround {
       await engine.prepare({ template }, { signal });
     },
     close: () => {
-      closed ??= Promise.resolve(warren[Symbol.asyncDispose]());
+      closed ??= (async () => {
+        using _ = lock;
+        await warren[Symbol.asyncDispose]();
+      })();
       return closed;
     },
   };

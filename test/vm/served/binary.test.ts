@@ -10,6 +10,10 @@ import { until } from "../../harness/until.ts";
 import { TEST_HOME, VM_BAKE_MS } from "../../harness/vm.ts";
 
 if (gate("vm")) {
+  // Stays in a home that was served once: no leak.
+  beforeAll(() => {
+    for (const name of ["server", "program"]) mkdirSync(join(TEST_HOME, name), { recursive: true });
+  });
   guardLeaks("code-interpreter");
   let dir = "";
   /** Holds the one file and nothing else. */

@@ -1,6 +1,6 @@
 /** `warren serve` over real VMs, in a process of its own that is killed: what it made lives, and the next one goes on with it. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Client, connect } from "../../../src/client.ts";
@@ -19,19 +19,23 @@ interface Served {
 }
 
 if (gate("vm")) {
+  // Stays in a home that was served once: no leak.
+  beforeAll(() => {
+    for (const name of ["server"]) mkdirSync(join(TEST_HOME, name), { recursive: true });
+  });
   guardLeaks("base");
   const children: Bun.Subprocess[] = [];
   let dir = "";
   beforeAll(() => {
     dir = mkdtempSync(join(tmpdir(), "warren-server-"));
   });
-  afterAll(async () => {
-    for (const child of children) {
+  afterEach(async () => {
+    for (const child of children.splice(0)) {
       child.kill("SIGKILL");
       await child.exited;
     }
-    rmSync(dir, { recursive: true, force: true });
   });
+  afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
   async function started(): Promise<Served> {
     const child = Bun.spawn([process.execPath, MAIN, "serve", "--port", "0", "--json"], {
@@ -72,11 +76,12 @@ if (gate("vm")) {
       expect((await cli(["rm", "--host", "local", ended.id])).code).not.toBe(0); // another account's: root's own home does not see it
 
       const second = await started();
+      const third = await cli(["serve", "--port", "0"], { env: { WARREN_ADMIN_KEY: KEY } });
+      expect([third.code, third.err]).toEqual([69, expect.stringContaining("another server serves")]);
       const again = await second.client.Sandbox.connect(kept.id);
       expect(await again.files.readText("/work/note")).toBe("still here");
-      expect((await second.client.Sandbox.list()).map(({ id }) => id).sort()).toEqual(
-        [kept.id, asleep.id, ended.id].sort(),
-      );
+      const listed = new Set((await second.client.Sandbox.list()).map(({ id }) => id));
+      expect([kept.id, asleep.id, ended.id].every((id) => listed.has(id))).toBe(true);
       const woken = await second.client.Sandbox.connect(asleep.id);
       expect((await woken.exec("echo awake")).stdout).toBe("awake\n");
       for (const { id } of [kept, asleep, ended]) await second.client.host.close({ id });
