@@ -6,7 +6,7 @@ import type { Audit } from "./access/audit.ts";
 import type { Requests } from "./access/under-way.ts";
 import { failure, logged, told } from "./answers/answer.ts";
 import type { ApiContext, ApiHono, AppParts, Edge, Entry } from "./parts.ts";
-import { refuseLarge, requestIdOf } from "./request.ts";
+import { refuseUnfit, requestIdOf } from "./request.ts";
 
 interface Outer {
   readonly parts: AppParts;
@@ -27,7 +27,7 @@ export function answerAll(hono: ApiHono, { parts, audit, requests, edge }: Outer
     context.set("under", under);
     context.set("entry", entry);
     try {
-      refuseLarge(request);
+      refuseUnfit(request);
       await next();
     } finally {
       end();

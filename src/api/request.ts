@@ -19,8 +19,8 @@ export function requestIdOf(request: Request): string {
   return fits ? given : `req_${nonce()}`;
 }
 
-/** @throws {WarrenError} `too_large` */
-export function refuseLarge(request: Request): void {
+/** @throws {WarrenError} `too_large`; `invalid_request` – its Host header is none */
+export function refuseUnfit(request: Request): void {
   if (request.url.length > BOUNDS.urlChars)
     throw new WarrenError(
       "too_large",
@@ -33,6 +33,11 @@ export function refuseLarge(request: Request): void {
   });
   if (count > BOUNDS.headers || chars > BOUNDS.headerChars)
     throw new WarrenError("too_large", `${count} headers of ${chars} characters are more than is allowed`);
+  // The runtime puts it before the path as it came, for instance `127.0.0.999`.
+  if (!URL.canParse(request.url))
+    throw new WarrenError("invalid_request", "Host: what came is no name or address of a host", {
+      details: { field: "Host" },
+    });
 }
 
 /** The key that a request comes with; null when it has none. `query`: `?access_token=` counts, for who cannot set headers. */

@@ -9,7 +9,7 @@ export const DEFAULT_SETTINGS: ApiSettings = {
   corsOrigins: [],
   defaultTtlSeconds: 3600,
   persistentIdleSeconds: 300,
-  bodyBytes: 1024 * 1024,
+  bodyBytes: 8 * 1024 * 1024,
   requestsPerSecond: null,
   bakeWaitMs: 15_000,
   createWaitMs: 20_000,

@@ -61,7 +61,7 @@ export class Lifecycle {
     live.cancelExpiry = () => undefined;
     if (seconds === null) return;
     const expire = () => void this.post(live, "expire", reason);
-    live.cancelExpiry = this.#clock.after(seconds * 1000, expire, { background: true });
+    live.cancelExpiry = this.#clock.after(Math.max(0, seconds * 1000), expire, { background: true });
   }
 
   /** Another process has it now: nothing is done to it from here any more. */
