@@ -23,13 +23,16 @@ function urlOf(text: string): string {
   return whole.replace(/\/+$/, "");
 }
 
+const ABSENT: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "EACCES"]);
+
 /** Null when there is none. @throws {WarrenError} `invalid_request` – the file is none of ours */
 function readLogin(path: string | null): Static<typeof Login> | null {
   if (path === null) return null;
   try {
     return parse(Login, JSON.parse(readFileSync(path, "utf8")));
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause && (cause.code === "ENOENT" || cause.code === "ENOTDIR")) return null;
+    // What this user may not read is another's: HOME is still the caller's under sudo and setpriv.
+    if (cause instanceof Error && "code" in cause && ABSENT.has(String(cause.code))) return null;
     const says = `the login in ${escapeLine(path)} cannot be read: \`warren logout\` removes it`;
     throw new WarrenError("invalid_request", says, { cause });
   }

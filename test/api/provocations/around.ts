@@ -292,6 +292,7 @@ export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
   createAccount: {
     ...unknownField("createAccount"),
     already_exists: (scene) => scene.ask("createAccount", { id: "admin" }),
+    host_unsupported: "a server without KVM and without --allow-emulation: test/server/start.test.ts",
   },
   account: notFound("account"),
   updateAccount: {

@@ -162,7 +162,7 @@ export const accountRoutes = {
       { additionalProperties: false },
     ),
     returns: AccountInfo,
-    errors: ["invalid_request", "already_exists"],
+    errors: ["invalid_request", "already_exists", "host_unsupported"],
   },
   account: {
     method: "GET",
