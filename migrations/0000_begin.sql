@@ -150,6 +150,7 @@ CREATE TABLE "sandboxes" (
 	"node" text NOT NULL,
 	"created_at" timestamp with time zone NOT NULL,
 	"ended_at" timestamp with time zone,
+	"booked" boolean DEFAULT false NOT NULL,
 	"info" jsonb,
 	CONSTRAINT "sandboxes_size" CHECK ("sandboxes"."cpu" > 0 and "sandboxes"."memory_mib" > 0)
 );

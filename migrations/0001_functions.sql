@@ -1,12 +1,18 @@
 -- What takes more than one statement and has to be one round trip and one transaction. Each function first locks the
 -- accounts that it is about, in the order of their ids: whatever is counted of an account is counted by one at a time.
 
--- Books sandboxes, all or none, against quota and credit. `bookings`: [{id, cpu, memory_mib, template, at}, ...].
-CREATE FUNCTION warren_admit(of_account text, bookings jsonb, of_key text, of_request_hash text, of_node text)
+-- Books sandboxes, all or none, against quota and credit. `bookings`: [{id, cpu, memory_mib, template, at}, ...], one at
+-- least. `rules`: {"vcpu_ms_usd", "memory_mib_ms_usd", "unbooked_ms"}. Credit is what is left when all that runs is charged
+-- up to now. Quota counts what is booked: of what has moved and is not, another booking is on its way, unless that should
+-- have come `unbooked_ms` ago (it was lost, or nobody asks for this one, as it was not made by a server).
+-- A sandbox that is booked already is a wake: it has its place, and asks only for vCPUs and memory.
+CREATE FUNCTION warren_admit(of_account text, bookings jsonb, of_key text, of_request_hash text, of_node text, rules jsonb)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   owner accounts%ROWTYPE;
   known idempotency_keys%ROWTYPE;
+  now_at timestamptz := bookings -> 0 ->> 'at';
+  credit_left numeric;
   over record;
 BEGIN
   SELECT * INTO owner FROM accounts WHERE id = of_account FOR NO KEY UPDATE;
@@ -24,21 +30,35 @@ BEGIN
   IF owner.suspended THEN
     RETURN jsonb_build_object('kind', 'suspended');
   END IF;
-  IF owner.credit_usd <= 0 THEN
-    RETURN jsonb_build_object('kind', 'no-credit', 'creditUsd', trim_scale(round(owner.credit_usd, 12))::text);
+  IF owner.credit_usd IS NOT NULL THEN
+    SELECT owner.credit_usd - coalesce(sum(passed.ms * (
+        runs.open_vcpus * (rules ->> 'vcpu_ms_usd')::numeric
+        + runs.open_memory_mib * (rules ->> 'memory_mib_ms_usd')::numeric)), 0)
+    INTO credit_left
+    FROM sandboxes,
+      LATERAL (SELECT open_since, open_vcpus, open_memory_mib FROM meters
+        WHERE sandbox = sandboxes.id AND open_since IS NOT NULL OFFSET 0) AS runs,
+      LATERAL (SELECT greatest(0, floor(extract(epoch FROM now_at - runs.open_since) * 1000))) AS passed(ms)
+    WHERE account = of_account AND ended_at IS NULL;
+    IF credit_left <= 0 THEN
+      RETURN jsonb_build_object('kind', 'no-credit', 'creditUsd', trim_scale(round(credit_left, 12))::text);
+    END IF;
   END IF;
-  -- A sandbox of this booking may have moved already, as it is restored meanwhile; it is asked for, not used.
+  -- A sandbox of this booking may run already, as it is restored meanwhile: its vCPUs and memory are asked for, not used.
   FOR over IN
     WITH asked AS (
-      SELECT count(*) AS sandboxes, sum(cpu) AS vcpus, sum(memory_mib) AS memory_mib
-      FROM jsonb_to_recordset(bookings) AS b(cpu bigint, memory_mib bigint)
+      SELECT count(*) FILTER (WHERE NOT kept) AS sandboxes, sum(cpu) AS vcpus, sum(memory_mib) AS memory_mib
+      FROM jsonb_to_recordset(bookings) AS b(id text, cpu bigint, memory_mib bigint),
+        LATERAL (SELECT EXISTS (SELECT FROM sandboxes
+          WHERE id = b.id AND account = of_account AND booked AND ended_at IS NULL)) AS has(kept)
     ), used AS (
-      SELECT count(*) AS sandboxes,
-        coalesce(sum(cpu) FILTER (WHERE state <> 'hibernated'), 0) AS vcpus,
-        coalesce(sum(memory_mib) FILTER (WHERE state <> 'hibernated'), 0) AS memory_mib
-      FROM sandboxes
+      SELECT count(*) FILTER (WHERE booked OR NOT own.asked) AS sandboxes,
+        coalesce(sum(cpu) FILTER (WHERE state <> 'hibernated' AND NOT own.asked), 0) AS vcpus,
+        coalesce(sum(memory_mib) FILTER (WHERE state <> 'hibernated' AND NOT own.asked), 0) AS memory_mib
+      FROM sandboxes,
+        LATERAL (SELECT EXISTS (SELECT FROM jsonb_to_recordset(bookings) AS b(id text) WHERE b.id = sandboxes.id)) AS own(asked)
       WHERE account = of_account AND ended_at IS NULL
-        AND NOT EXISTS (SELECT FROM jsonb_to_recordset(bookings) AS b(id text) WHERE b.id = sandboxes.id)
+        AND (booked OR created_at <= now_at - make_interval(secs => (rules ->> 'unbooked_ms')::double precision / 1000))
     )
     SELECT q.quota, q.most, q.used, q.asked
     FROM asked, used, LATERAL (VALUES
@@ -46,14 +66,14 @@ BEGIN
       ('vcpus', owner.quota_vcpus, used.vcpus, asked.vcpus),
       ('memoryMb', owner.quota_memory_mib, used.memory_mib, asked.memory_mib)
     ) AS q(quota, most, used, asked)
-    WHERE q.used + q.asked > q.most
+    WHERE q.asked > 0 AND q.used + q.asked > q.most
   LOOP
     RETURN jsonb_build_object('kind', 'over-quota', 'quota', over.quota, 'limit', over.most, 'used', over.used, 'asked', over.asked);
   END LOOP;
-  INSERT INTO sandboxes (id, account, template, cpu, memory_mib, state, node, created_at)
-  SELECT id, of_account, template, cpu, memory_mib, 'creating', of_node, "at"
+  INSERT INTO sandboxes (id, account, template, cpu, memory_mib, state, node, created_at, booked)
+  SELECT id, of_account, template, cpu, memory_mib, 'creating', of_node, "at", true
   FROM jsonb_to_recordset(bookings) AS b(id text, template text, cpu integer, memory_mib integer, "at" timestamptz)
-  ON CONFLICT (id) DO NOTHING;
+  ON CONFLICT (id) DO UPDATE SET booked = true WHERE sandboxes.account = excluded.account AND NOT sandboxes.booked;
   IF of_key IS NOT NULL AND jsonb_array_length(bookings) > 0 THEN
     INSERT INTO idempotency_keys (account, key, request_hash, sandbox, "at")
     VALUES (of_account, of_key, of_request_hash, bookings -> 0 ->> 'id', (bookings -> 0 ->> 'at')::timestamptz);

@@ -64,6 +64,12 @@ export type Admission =
       readonly asked: number;
     };
 
+/**
+ * A sandbox that has moved and was not booked counts against the quota from so long after it was made. Before, its own
+ * booking may be on its way: what many ask for at once is refused by what was admitted, not by what others ask for.
+ */
+export const UNBOOKED_MS = 60_000;
+
 /** What an account has at one time. */
 export interface InUse {
   readonly sandboxes: number;
@@ -118,9 +124,15 @@ export interface Store extends AsyncDisposable {
    */
   onKeysChanged(listener: () => void): () => void;
 
-  /** Books sandboxes, all or none, against the account's quota and credit. */
+  /**
+   * Books sandboxes, all or none, against the account's quota and credit, as of the first one's `atMs`. What is booked
+   * counts until it ends; what has only moved (made outside of a server, inherited, or its booking was lost) counts
+   * {@link UNBOOKED_MS} after it was made. Credit is what is left with all that runs charged up to now; nothing ends the
+   * sandboxes of an account that has none left. One that is booked already is about to wake: its place is its own, its
+   * vCPUs and memory are asked for, and its row stays as it is (so there is nothing to `cancel` when it does not wake).
+   */
   admit(account: string, bookings: readonly Booking[], idempotency: Idempotency | null): Promise<Admission>;
-  /** What was booked will not be. */
+  /** What was booked will not be, nor is it what its Idempotency-Key has made; also when `admit` is still under way. */
   cancel(account: string, ids: readonly string[]): Promise<void>;
   /** What the sandbox is; for those that have ended. Written after the answer, with its first moves. */
   describe(account: string, infos: readonly SandboxInfo[]): Promise<void>;
@@ -132,7 +144,10 @@ export interface Store extends AsyncDisposable {
   events(account: string, sandbox: string, tail: number): Promise<SandboxEventInfo[] | null>;
   /** One that has ended, as last described; null when the account never had it. */
   endedSandbox(account: string, sandbox: string): Promise<SandboxInfo | null>;
-  /** Bookings and open rows of this server's that are not among `live`: closed as of `atMs`, at a start. */
+  /**
+   * Bookings and open rows of this server's that are not among `live`: closed at a start, charged to `atMs` or the end of
+   * their lifetime, whichever was first. The Idempotency-Key of one that never ran makes another when it comes again.
+   */
   reconcile(live: ReadonlySet<string>, atMs: number): Promise<number>;
   /** Forgets events, ended sandboxes, idempotency keys and audit rows from before `beforeMs`; how many rows. */
   forget(beforeMs: number): Promise<number>;

@@ -113,6 +113,59 @@ test("Tenancy: a create while the database is away fails, and leaves nothing", a
   expect(api.world.driver.machines.size).toBe(0);
 });
 
+/** The store books, and then does not say so; how often. */
+function losesAnswers(api: Api, times: number): void {
+  const admit = api.store.admit.bind(api.store);
+  let left = times;
+  api.store.admit = async (...asked) => {
+    const verdict = await admit(...asked);
+    if (left-- > 0) throw new WarrenError("store_unavailable", "the database does not answer");
+    return verdict;
+  };
+}
+
+test("Tenancy: a create whose booking was not answered is given back, and its key makes another", async () => {
+  await using api = await Api.start();
+  const key = await api.key("acme", ["admin"], { sandboxes: 1 });
+  const create = () => api.call("POST", path, {}, { key, headers: { "idempotency-key": "k" } });
+  losesAnswers(api, 1);
+  expect((await create()).body).toMatchObject({ code: "store_unavailable" });
+  await until("what was made is gone", () => api.world.driver.machines.size === 0);
+  await until("its end is written down", async () => (await api.store.inUse("acme")).sandboxes === 0);
+  expect(await create()).toMatchObject({ status: 201, body: { status: "running" } });
+  expect(api.world.driver.machines.size).toBe(1);
+});
+
+test("Tenancy: a booking is given back until the store has taken it, and nobody is answered with it before", async () => {
+  const clock = new FakeClock();
+  await using api = await Api.start({ world: new World(clock) });
+  const create = () => api.call("POST", path, {}, { headers: { "idempotency-key": "k" } });
+  const given: string[][] = [];
+  let isAway = true;
+  const cancel = api.store.cancel.bind(api.store);
+  api.store.cancel = async (account, ids) => {
+    given.push([...ids]);
+    if (isAway) throw new WarrenError("store_unavailable", "the database is away");
+    await cancel(account, ids);
+  };
+  losesAnswers(api, 1);
+  expect((await create()).body).toMatchObject({ code: "store_unavailable" });
+  expect((await create()).body).toMatchObject({ code: "store_unavailable" });
+  await until("what was made is gone", () => api.world.driver.machines.size === 0);
+  const tries = given.length;
+  await clock.advance(100_000);
+  expect(given.length).toBeGreaterThan(tries + 8);
+  expect(given.length).toBeLessThan(tries + 40);
+  isAway = false;
+  // At once, as it is asked for; the booking that waits is not told of as what the key has made.
+  expect(await create()).toMatchObject({ status: 201, body: { status: "running" } });
+  await clock.advance(20_000);
+  const last = given.length;
+  await clock.advance(100_000);
+  expect(given.length).toBe(last);
+  expect(api.lines.some(({ says }) => says === "bookings were given back")).toBe(true);
+});
+
 test("Tenancy: an Idempotency-Key makes one sandbox of requests one after another and at the same time", async () => {
   await using api = await Api.start();
   const create = (body: object, key = "k1") => api.call("POST", path, body, { headers: { "idempotency-key": key } });

@@ -52,6 +52,30 @@ if (gate("postgres")) {
       expect((await store.inUse(mine)).sandboxes).toBe(1);
     });
 
+    test("Store.cancel gives back what is booked by an admit that was still under way", async () => {
+      const { server, url, store } = world();
+      const mine = await account(store);
+      await using holds = openPostgres(url, parts);
+      const held = holds.script(`select from accounts where id = '${mine}' for update; select pg_sleep(600)`);
+      const gone = codeOf(held);
+      const asleep = "from pg_stat_activity where wait_event = 'PgSleep'";
+      await until("the account is held", async () => (await server.run(`select 1 ${asleep}`, url)).length === 1);
+      const waiting = async () =>
+        (await server.run("select 1 from pg_stat_activity where wait_event_type = 'Lock'", url)).length;
+      const [one, key] = [booking(), { key: "k", requestHash: "h" }];
+      const admitted = store.admit(mine, [one], key);
+      await until("the booking waits", async () => (await waiting()) === 1);
+      let isCancelled = false;
+      const cancelled = store.cancel(mine, [one.id]).then(() => (isCancelled = true));
+      await until("so does what gives it back", async () => isCancelled || (await waiting()) === 2);
+      await server.run(`select pg_cancel_backend(pid) ${asleep}`, url);
+      expect(await admitted).toEqual({ kind: "booked" });
+      await cancelled;
+      await gone;
+      expect((await store.inUse(mine)).sandboxes).toBe(0);
+      expect(await store.admit(mine, [booking()], key)).toEqual({ kind: "booked" });
+    });
+
     test("Store.onKeysChanged tells when its connection is cut, and hears of changes again", async () => {
       const { server, url, store } = world();
       const mine = await account(store);

@@ -1,16 +1,19 @@
 /**
  * Sandboxes that are made while the store is asked whether their account may have them: both at the same time, in one round
- * trip. A refusal stops what is being made, and a failure gives the booking back.
+ * trip. A refusal stops what is being made. A failure gives the booking back, and so does a store that does not answer, since
+ * it may have booked all the same.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { CallOptions } from "../../contract/route.ts";
 import type { SandboxHost } from "../../contract/routes.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
-import type { Admission, Idempotency, Store } from "../store.ts";
+import type { Admission, Booking, Idempotency, Store } from "../store.ts";
+import type { GivenBack } from "./given-back.ts";
 
 export interface Order<T> {
   readonly store: Store;
   readonly clock: Clock;
+  readonly givenBack: GivenBack;
   readonly host: SandboxHost;
   readonly account: string;
   /** All or none of them. */
@@ -90,21 +93,31 @@ class Book<T> {
 
   /** All of them have the same size: they are clones of one thing. */
   async #ask(ids: readonly string[]): Promise<Admission> {
-    const { store, clock, host, account, idempotency } = this.#order;
+    const { clock, host, account } = this.#order;
     const { cpu, memoryMb: memoryMib, template } = await host.get({ id: ids[0] ?? "" });
     const atMs = clock.wallMs();
     const bookings = ids.map((id) => ({ id, cpu, memoryMib, template, atMs }));
+    try {
+      return await this.#admitted(bookings);
+    } catch (cause) {
+      void this.#order.givenBack.give(account, ids);
+      throw cause;
+    }
+  }
+
+  /** Never answered with one that is being given back: then there was none. */
+  async #admitted(bookings: readonly Booking[]): Promise<Admission> {
+    const { store, account, idempotency, givenBack } = this.#order;
+    if (idempotency === null) return store.admit(account, bookings, null);
+    const dead = givenBack.waiting(account); // before it is asked: meanwhile they may be gone from both
+    const found = await store.admit(account, bookings, idempotency);
+    if (found.kind !== "replayed" || !dead.has(found.sandbox)) return found;
+    await store.cancel(account, [found.sandbox]);
     return store.admit(account, bookings, idempotency);
   }
 
   async cancel(): Promise<void> {
-    const { store, account } = this.#order;
-    try {
-      await store.cancel(account, this.#ids);
-    } catch (cause) {
-      // What failed is told rather than this: a booking without a sandbox is closed at the server's next start.
-      if (!isWarrenError(cause, "store_unavailable")) throw cause;
-    }
+    await this.#order.givenBack.give(this.#order.account, this.#ids);
   }
 }
 

@@ -11,6 +11,7 @@ import type { AppParts } from "../parts.ts";
 import type { Idempotency, KnownKey } from "../store.ts";
 import { Baking } from "./baking.ts";
 import { booked } from "./booked.ts";
+import { GivenBack } from "./given-back.ts";
 import { Idempotents, idempotencyKeyOf, requestHashOf } from "./idempotency.ts";
 import { storageCalls } from "./storage.ts";
 
@@ -27,12 +28,14 @@ export class Tenancy {
   readonly #parts: TenancyParts;
   readonly #baking: Baking;
   readonly #idempotents = new Idempotents();
+  readonly #givenBack: GivenBack;
   /** What takes room on disk, one at a time for each account, so that two do not share the same room. */
   readonly #storage = new Mailbox<string>();
 
   constructor(parts: TenancyParts) {
     this.#parts = parts;
     this.#baking = new Baking(parts);
+    this.#givenBack = new GivenBack(parts);
   }
 
   /** What a request gets as its host. @throws {WarrenError} `invalid_request` – its Idempotency-Key */
@@ -127,7 +130,7 @@ export class Tenancy {
     const size = input.snapshot === undefined ? this.#baking.sizeOf(input) : null;
     if (size !== null) await this.#baking.ready(host, size, signal);
     const made = await booked({
-      ...{ store, clock, host, account, idempotency, signal },
+      ...{ store, clock, givenBack: this.#givenBack, host, account, idempotency, signal },
       count: 1,
       make: (options) => host.create(this.#filled(input), options),
       idsOf: ({ id }) => [id],
@@ -154,7 +157,7 @@ export class Tenancy {
   ): Promise<T> {
     const { store, clock } = this.#parts;
     const made = await booked({
-      ...{ store, clock, host, account, count, signal, make },
+      ...{ store, clock, givenBack: this.#givenBack, host, account, count, signal, make },
       idempotency: null,
       idsOf: ({ children }) => children.map(({ id }) => id),
     });

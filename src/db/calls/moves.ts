@@ -6,29 +6,14 @@ import { and, eq, isNull, sql } from "drizzle-orm";
 import type { Store } from "../../api/store.ts";
 import type { Log } from "../../base/log.ts";
 import type { Move } from "../../contract/move.ts";
-import type { SandboxState } from "../../contract/routes/sandboxes.ts";
-import { CHARGED, NOTHING } from "../../meter/fold.ts";
-import { formatUsd } from "../../meter/money.ts";
-import { price, ratesOf } from "../../meter/rates.ts";
 import { asJson, type Database, equalsAny } from "../database.ts";
-import { moves, sandboxes } from "../schema/sandboxes.ts";
+import { idempotencyKeys, moves, sandboxes } from "../schema/sandboxes.ts";
+import { RULES } from "./rules.ts";
 
 type Calls = Pick<Store, "record" | "recordStored" | "reconcile">;
 
 /** Rows of one statement: some 200 KB of JSON, and a few milliseconds in which an account's creates wait. */
 const ROWS = 500;
-
-const ENDED: readonly SandboxState[] = ["deleted", "failed"];
-const statesWith = (what: "vcpu" | "memory") =>
-  Object.entries(CHARGED).flatMap(([state, charged]) => (charged[what] ? [state] : []));
-/** The prices are linear and exact, so that one unit's is enough to know. */
-const RULES = asJson({
-  vcpu: statesWith("vcpu"),
-  memory: statesWith("memory"),
-  ended: ENDED,
-  vcpu_ms_usd: formatUsd(price({ ...NOTHING, vcpuMs: 1n }, ratesOf())),
-  memory_mib_ms_usd: formatUsd(price({ ...NOTHING, memoryMibMs: 1n }, ratesOf())),
-});
 
 interface Parts {
   readonly db: Database;
@@ -62,6 +47,10 @@ export function moveCalls({ db, log, node }: Parts): Calls {
     async reconcile(live, atMs) {
       const open = await openRows(db, node);
       const gone = open.filter(({ id }) => !live.has(id));
+      // First: once they are closed, nobody looks at them again.
+      await db.rows(sql`
+        delete from ${idempotencyKeys} as k where k.sandbox ${equalsAny(gone.map(({ id }) => id))}
+          and not exists (select from ${moves} as m where m.sandbox = k.sandbox and m.to_state = 'running')`);
       await write(gone.flatMap((row) => (row.last === null ? [] : [lostMove(row, row.last, atMs)])));
       const unmoved = equalsAny(gone.flatMap(({ id, last }) => (last === null ? [id] : [])));
       await db.rows(sql`
@@ -103,6 +92,8 @@ interface OpenRow {
   readonly cpu: number;
   readonly memoryMib: number;
   readonly state: string;
+  /** Of its lifetime, as last told of; null: none, or it is not known. */
+  readonly expiresMs: number | null;
   readonly last: { readonly sequence: number; readonly monotonicMs: number; readonly wallMs: number } | null;
 }
 
@@ -114,15 +105,19 @@ async function openRows(db: Database, node: string): Promise<OpenRow[]> {
       .leftJoin(moves, and(eq(moves.sandbox, sandboxes.id), eq(moves.sequence, sandboxes.lastSequence)))
       .where(and(eq(sandboxes.node, node), isNull(sandboxes.endedAt))),
   );
-  return rows.map(({ sandbox: { id, account, template, cpu, memoryMib, state }, move }) => ({
+  return rows.map(({ sandbox: { id, account, template, cpu, memoryMib, state, info }, move }) => ({
     ...{ id, account, template, cpu, memoryMib, state },
+    expiresMs: typeof info?.expiresAt === "string" ? Date.parse(info.expiresAt) : null,
     last: move && { sequence: move.sequence, monotonicMs: move.monotonicMs, wallMs: move.at },
   }));
 }
 
-/** The last row of a sandbox whose end nobody has seen: charged to `atMs` by the wall clock, which is all there is. */
+/**
+ * The last row of a sandbox whose end nobody has seen: charged to `atMs` by the wall clock, which is all there is, and not
+ * beyond its lifetime.
+ */
 function lostMove(row: OpenRow, last: NonNullable<OpenRow["last"]>, atMs: number) {
-  const passedMs = Math.max(0, atMs - last.wallMs);
+  const passedMs = Math.max(0, Math.min(atMs, row.expiresMs ?? atMs) - last.wallMs);
   return {
     ...{ sandbox: row.id, account: row.account, template: row.template, cpu: row.cpu, memory_mib: row.memoryMib },
     ...{ from_state: row.state, to_state: "failed", event: "lost", reason: UNSEEN },

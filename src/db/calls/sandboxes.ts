@@ -3,8 +3,10 @@ import { desc, eq, isNotNull, isNull, sql } from "drizzle-orm";
 import type { Admission, Store } from "../../api/store.ts";
 import { WarrenError } from "../../errors.ts";
 import { asJson, type Database, equalsAny, owned } from "../database.ts";
+import { accounts } from "../schema/accounts.ts";
 import { idempotencyKeys, moves, sandboxes } from "../schema/sandboxes.ts";
 import { storedNow } from "../schema/storage.ts";
+import { RULES } from "./rules.ts";
 
 type Calls = Pick<Store, "admit" | "cancel" | "describe" | "inUse" | "events" | "endedSandbox">;
 
@@ -18,13 +20,15 @@ export function sandboxCalls(db: Database, node: string): Calls {
       }));
       const told = await db.value(sql`
         select warren_admit(${account}, ${asJson(rows)}::text::jsonb, ${idempotency?.key ?? null},
-          ${idempotency?.requestHash ?? null}, ${node})::text`);
+          ${idempotency?.requestHash ?? null}, ${node}, ${RULES}::text::jsonb)::text`);
       const admission = JSON.parse(String(told)) as Admission | { readonly kind: "no-account" };
       if (admission.kind === "no-account") throw new WarrenError("not_found", `there is no account ${account}`);
       return admission;
     },
     async cancel(account, ids) {
       const named = equalsAny(ids);
+      // An `admit` whose answer was not waited for may be under way: what it books is seen by the statements after this one.
+      await db.rows(sql`select from ${accounts} where id = ${account} for no key update`);
       await db.ask((orm) =>
         orm.delete(idempotencyKeys).where(owned(idempotencyKeys, account, sql`${idempotencyKeys.sandbox} ${named}`)),
       );

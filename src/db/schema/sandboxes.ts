@@ -39,6 +39,8 @@ export const sandboxes = pgTable(
     node: text().notNull(),
     createdAt: instant("created_at").notNull(),
     endedAt: instant("ended_at"),
+    /** Admitted: against the quota from then on. What only has moved counts when its admission is long overdue. */
+    booked: boolean().notNull().default(false),
     /** As last told of; null: nobody has yet. */
     info: jsonb().$type<SandboxInfo>(),
   },

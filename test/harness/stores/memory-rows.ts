@@ -8,6 +8,8 @@ export interface Row {
   readonly account: string;
   cpu: number;
   memoryMib: number;
+  readonly createdAtMs: number;
+  booked: boolean;
   endedAtMs: number | null;
   info: SandboxInfo | null;
   readonly moves: Map<number, Move>;
@@ -26,4 +28,12 @@ export interface Waiting extends Delivery {
   nextAtMs: number;
   leasedUntilMs: number;
   tries: number;
+}
+
+export function sorted(row: Row): Move[] {
+  return [...row.moves.values()].sort((a, b) => a.sequence - b.sequence);
+}
+
+export function last(row: Row): Move | undefined {
+  return sorted(row).at(-1);
 }

@@ -1,14 +1,15 @@
 /** A server's memory that ends with it: the `Store` of tests about the API. The store suite holds it to what the real ones do. */
 
-import type {
-  Admission,
-  Booking,
-  Delivery,
-  Idempotency,
-  InUse,
-  KnownKey,
-  NewKey,
-  Store,
+import {
+  type Admission,
+  type Booking,
+  type Delivery,
+  type Idempotency,
+  type InUse,
+  type KnownKey,
+  type NewKey,
+  type Store,
+  UNBOOKED_MS,
 } from "../../../src/api/store.ts";
 import { nonce } from "../../../src/base/id.ts";
 import type { Move } from "../../../src/contract/move.ts";
@@ -18,7 +19,7 @@ import type { WebhookInfo } from "../../../src/contract/routes/api/webhooks.ts";
 import type { SandboxInfo } from "../../../src/contract/routes/sandboxes.ts";
 import type { Stored } from "../../../src/contract/stored.ts";
 import { WarrenError } from "../../../src/errors.ts";
-import type { HeldKey, HeldWebhook, Row, Waiting } from "./memory-rows.ts";
+import { type HeldKey, type HeldWebhook, last, type Row, sorted, type Waiting } from "./memory-rows.ts";
 
 const ENDED = /^(deleted|failed)$/;
 const iso = (ms: number) => new Date(ms).toISOString();
@@ -148,7 +149,10 @@ export class MemoryStore implements Store {
     if (known !== undefined) return { kind: "replayed", sandbox: known.sandbox };
     const refusal = this.#refusal(account, bookings);
     if (refusal !== null) return refusal;
-    for (const { id, cpu, memoryMib } of bookings) this.#row(account, id, cpu, memoryMib);
+    for (const { id, cpu, memoryMib, atMs } of bookings) {
+      const row = this.#row(account, id, cpu, memoryMib, atMs);
+      if (row.account === account) row.booked = true;
+    }
     const first = bookings[0];
     if (asked !== null && first !== undefined) {
       const { id: sandbox, atMs } = first;
@@ -163,16 +167,18 @@ export class MemoryStore implements Store {
     if (owner.suspended) return { kind: "suspended" };
     if (owner.creditUsd !== null && Number(owner.creditUsd) <= 0)
       return { kind: "no-credit", creditUsd: owner.creditUsd };
+    const mine = ({ account: of, booked, endedAtMs }: Row) => of === account && booked && endedAtMs === null;
+    const kept = bookings.filter(({ id }) => [this.#rows.get(id)].some((row) => row !== undefined && mine(row)));
     const now = this.#inUse(account, bookings);
     const asked = {
-      sandboxes: bookings.length,
+      sandboxes: bookings.length - kept.length,
       vcpus: bookings.reduce((sum, { cpu }) => sum + cpu, 0),
       memoryMb: bookings.reduce((sum, { memoryMib }) => sum + memoryMib, 0),
     };
-    const used = { sandboxes: now.sandboxes, vcpus: now.vcpus, memoryMb: now.memoryMib };
+    const used = { sandboxes: now.sandboxes + kept.length, vcpus: now.vcpus, memoryMb: now.memoryMib };
     for (const quota of ["sandboxes", "vcpus", "memoryMb"] as const) {
       const limit = owner.quota[quota];
-      if (limit !== null && used[quota] + asked[quota] > limit)
+      if (limit !== null && asked[quota] > 0 && used[quota] + asked[quota] > limit)
         return { kind: "over-quota", quota, limit, used: used[quota], asked: asked[quota] };
     }
     return null;
@@ -181,31 +187,40 @@ export class MemoryStore implements Store {
   async cancel(account: string, ids: readonly string[]): Promise<void> {
     this.#called("cancel");
     for (const id of ids) {
-      if (this.#rows.get(id)?.account !== account) continue;
-      this.#rows.delete(id);
-      for (const [key, { sandbox }] of this.#idempotent) if (sandbox === id) this.#idempotent.delete(key);
+      const row = this.#rows.get(id);
+      if (row?.account !== account) continue;
+      if (row.moves.size === 0 && row.info === null) this.#rows.delete(id);
+      this.#forgetKeysOf(id);
     }
+  }
+
+  #forgetKeysOf(id: string): void {
+    for (const [key, { sandbox }] of this.#idempotent) if (sandbox === id) this.#idempotent.delete(key);
   }
 
   async describe(account: string, infos: readonly SandboxInfo[]): Promise<void> {
     this.#called("describe");
     for (const info of infos) {
-      const row = this.#row(account, info.id, info.cpu, info.memoryMb);
+      const row = this.#row(account, info.id, info.cpu, info.memoryMb, Date.parse(info.createdAt));
       if (row.account === account) row.info = info;
     }
   }
 
-  #row(account: string, id: string, cpu: number, memoryMib: number): Row {
-    const made: Row = { account, cpu, memoryMib, endedAtMs: null, info: null, moves: new Map() };
+  #row(account: string, id: string, cpu: number, memoryMib: number, createdAtMs: number): Row {
+    const size = { cpu, memoryMib };
+    const made: Row = { account, ...size, createdAtMs, booked: false, endedAtMs: null, info: null, moves: new Map() };
     const row = this.#rows.get(id) ?? made;
     this.#rows.set(id, row);
     return row;
   }
 
+  /** As a booking sees it: without its own sandboxes, and without those whose booking may be on its way. */
   #inUse(account: string, but: readonly Booking[] = []): InUse {
+    const overdueMs = (but[0]?.atMs ?? Infinity) - UNBOOKED_MS;
     let [sandboxes, vcpus, memoryMib, storageMib] = [0, 0, 0, 0];
     for (const [id, row] of this.#rows) {
       if (row.account !== account || row.endedAtMs !== null || but.some((one) => one.id === id)) continue;
+      if (!row.booked && row.createdAtMs > overdueMs) continue;
       sandboxes += 1;
       if (last(row)?.to === "hibernated") continue;
       vcpus += row.cpu;
@@ -224,7 +239,7 @@ export class MemoryStore implements Store {
   async record(moves: readonly Move[]): Promise<void> {
     this.#called("record");
     for (const move of moves) {
-      const row = this.#row(move.account, move.sandbox, move.cpu, move.memoryMib);
+      const row = this.#row(move.account, move.sandbox, move.cpu, move.memoryMib, move.wallMs);
       if (row.account !== move.account) continue;
       row.moves.set(move.sequence, move);
       const end = last(row);
@@ -265,7 +280,10 @@ export class MemoryStore implements Store {
   async reconcile(live: ReadonlySet<string>, atMs: number): Promise<number> {
     this.#called("reconcile");
     const gone = [...this.#rows].filter(([id, row]) => row.endedAtMs === null && !live.has(id));
-    for (const [, row] of gone) row.endedAtMs = atMs;
+    for (const [id, row] of gone) {
+      row.endedAtMs = atMs;
+      if (![...row.moves.values()].some(({ to }) => to === "running")) this.#forgetKeysOf(id);
+    }
     return gone.length;
   }
 
@@ -374,12 +392,4 @@ export class MemoryStore implements Store {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listeners.clear();
   }
-}
-
-function sorted(row: Row): Move[] {
-  return [...row.moves.values()].sort((a, b) => a.sequence - b.sequence);
-}
-
-function last(row: Row): Move | undefined {
-  return sorted(row).at(-1);
 }

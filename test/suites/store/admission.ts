@@ -1,8 +1,8 @@
 /** Who may have what: quotas, credit, keys that make a request one, and many asking at once. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Admission } from "../../../src/api/store.ts";
-import { account, booking, LIFE, movesOf, type StoreForm, T0, UNLIMITED } from "./world.ts";
+import { type Admission, UNBOOKED_MS } from "../../../src/api/store.ts";
+import { account, booking, LIFE, movesOf, newId, type StoreForm, T0, UNLIMITED } from "./world.ts";
 
 const BOOKED: Admission = { kind: "booked" };
 const quota = (limits: Partial<typeof UNLIMITED>) => ({ quota: { ...UNLIMITED, ...limits } });
@@ -157,6 +157,77 @@ export function admissionCases(form: () => StoreForm): void {
       expect((await store.inUse(mine)).sandboxes).toBe(1);
       const over = { kind: "over-quota", quota: "sandboxes", limit: 1, used: 1, asked: 1 } as const;
       expect(await store.admit(mine, [booking({ atMs: T0 + 5 })], null)).toEqual(over);
+    });
+
+    test("Store.admit is not held up by what has moved and is asked for at the same time", async () => {
+      const { store } = form();
+      const mine = await account(store, quota({ sandboxes: 2, vcpus: 2 }));
+      const asked = Array.from({ length: 5 }, () => booking({ atMs: T0 + 50 }));
+      await store.record(asked.flatMap(({ id }) => movesOf(mine, id, LIFE.slice(0, 2))));
+      const kinds: string[] = [];
+      for (const one of asked) kinds.push((await store.admit(mine, [one], null)).kind);
+      expect(kinds).toEqual(["booked", "booked", "over-quota", "over-quota", "over-quota"]);
+    });
+
+    test("Store.admit counts what was never booked, once its booking is overdue", async () => {
+      const { store } = form();
+      const mine = await account(store, quota({ sandboxes: 1 }));
+      await store.record(movesOf(mine, newId(), LIFE.slice(0, 2)));
+      const over = { kind: "over-quota", quota: "sandboxes", limit: 1, used: 1, asked: 1 } as const;
+      expect(await store.admit(mine, [booking({ atMs: T0 + UNBOOKED_MS })], null)).toEqual(over);
+      expect(await store.admit(mine, [booking({ atMs: T0 + UNBOOKED_MS - 1 })], null)).toEqual(BOOKED);
+    });
+  });
+
+  describe("admit of one that wakes", () => {
+    const asleep = [...LIFE.slice(0, 2), ["hibernated", 1000, { event: "hibernated" }]] as const;
+
+    /** An account with one sandbox that sleeps, of 2 vCPUs and 1024 MiB. */
+    async function sleeper(store: StoreForm["store"], limits: Partial<typeof UNLIMITED>) {
+      const mine = await account(store, quota(limits));
+      const one = booking({ cpu: 2, memoryMib: 1024 });
+      expect(await store.admit(mine, [one], null)).toEqual(BOOKED);
+      await store.record(movesOf(mine, one.id, asleep, { cpu: 2, memoryMib: 1024 }));
+      return { mine, wake: { ...one, template: "other", atMs: T0 + 2000 } };
+    }
+
+    test("Store.admit of one that wakes counts it once, and leaves it as it is", async () => {
+      const { store } = form();
+      const { mine, wake } = await sleeper(store, { sandboxes: 1, vcpus: 2, memoryMb: 1024 });
+      const before = await store.inUse(mine);
+      expect(await store.admit(mine, [wake], null)).toEqual(BOOKED);
+      expect(await store.inUse(mine)).toEqual(before);
+      await store.cancel(mine, [wake.id]);
+      expect((await store.events(mine, wake.id, 10))?.length).toBe(3);
+      expect(await store.inUse(mine)).toEqual(before);
+      const again = { ...booking({ cpu: 2, memoryMib: 1024 }), atMs: T0 + 2000 };
+      const over = { kind: "over-quota", quota: "sandboxes", limit: 1, used: 1, asked: 1 } as const;
+      expect(await store.admit(mine, [again], null)).toEqual(over);
+      await store.record(movesOf(mine, wake.id, [...asleep, ["running", 2000]], { cpu: 2, memoryMib: 1024 }).slice(-1));
+      expect(await store.admit(mine, [wake], null)).toEqual(BOOKED);
+      await store.updateAccount(mine, { quota: { sandboxes: 0 } });
+      expect(await store.admit(mine, [wake], null)).toEqual(BOOKED);
+    });
+
+    test.each([
+      ["vcpus", 3, 2, 2],
+      ["memoryMb", 1500, 512, 1024],
+    ] as const)("Store.admit of one that wakes holds the account to its %s", async (name, limit, used, asked) => {
+      const { store } = form();
+      const { mine, wake } = await sleeper(store, { [name]: limit });
+      expect(await store.admit(mine, [booking({ cpu: 2, memoryMib: 512 })], null)).toEqual(BOOKED);
+      const over = { kind: "over-quota", quota: name, limit, used, asked } as const;
+      expect(await store.admit(mine, [wake], null)).toEqual(over);
+      expect((await store.inUse(mine)).sandboxes).toBe(2);
+    });
+
+    test("Store.admit of one that wakes refuses who is suspended, and who has no credit left", async () => {
+      const { store } = form();
+      const { mine, wake } = await sleeper(store, {});
+      await store.updateAccount(mine, { creditUsd: "0" });
+      expect(await store.admit(mine, [wake], null)).toEqual({ kind: "no-credit", creditUsd: "0" });
+      await store.updateAccount(mine, { suspended: true });
+      expect(await store.admit(mine, [wake], null)).toEqual({ kind: "suspended" });
     });
   });
 }

@@ -69,6 +69,37 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
       });
     });
 
+    metered(`Store.reconcile charges nothing beyond the end of a sandbox's lifetime${because}`, async () => {
+      const { store, meter } = form();
+      const mine = await account(store);
+      const [past, later] = [newId(), newId()];
+      for (const [id, endsMs] of [
+        [past, 5040],
+        [later, 90_040],
+      ] as const) {
+        await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
+        await store.describe(mine, [sandboxInfo(id, { expiresAt: new Date(T0 + endsMs).toISOString() })]);
+      }
+      await store.reconcile(new Set(), T0 + 60_040);
+      expect((await meter?.(past))?.closed.vcpuMs).toBe(5000n);
+      expect((await meter?.(later))?.closed.vcpuMs).toBe(60_000n);
+    });
+
+    test("Store.reconcile lets the key of what never ran make another, and keeps that of what ran", async () => {
+      const { store } = form();
+      const mine = await account(store);
+      const [bare, began, ran, lives] = [booking(), booking(), booking(), booking()];
+      const key = (one: { readonly id: string }) => ({ key: `of ${one.id}`, requestHash: "h" });
+      for (const one of [bare, began, ran, lives]) await store.admit(mine, [one], key(one));
+      await store.record([...movesOf(mine, began.id, LIFE.slice(0, 1)), ...movesOf(mine, ran.id, LIFE.slice(0, 2))]);
+      await store.reconcile(new Set([lives.id]), T0 + 10_040);
+      const again = async (one: { readonly id: string }) => await store.admit(mine, [booking()], key(one));
+      expect(await again(bare)).toEqual({ kind: "booked" });
+      expect(await again(began)).toEqual({ kind: "booked" });
+      expect(await again(ran)).toEqual({ kind: "replayed", sandbox: ran.id });
+      expect(await again(lives)).toEqual({ kind: "replayed", sandbox: lives.id });
+    });
+
     test("Store.forget forgets what ended before, and what was asked and done before", async () => {
       const { store } = form();
       const mine = await account(store);

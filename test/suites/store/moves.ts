@@ -128,6 +128,20 @@ export function moveCases(form: () => StoreForm, skips: MoveSkips): void {
       },
     );
 
+    metered(`Store.admit takes what runs from prepaid credit, up to the instant it is asked at${because}`, async () => {
+      const { store } = form();
+      const mine = await account(store, { creditUsd: "0.0001" });
+      const id = newId();
+      await store.record(movesOf(mine, id, LIFE.slice(0, 2), { memoryMib: 1024 }));
+      // The 60 s of the case above.
+      const late = booking({ atMs: T0 + 60_040 });
+      expect(await store.admit(mine, [late], null)).toEqual({ kind: "no-credit", creditUsd: "-0.00074" });
+      expect((await store.account(mine))?.creditUsd).toBe("0.0001");
+      expect((await store.admit(mine, [booking({ atMs: T0 + 40 })], null)).kind).toBe("booked");
+      await store.record(movesOf(mine, id, LIFE, { memoryMib: 1024 }));
+      expect(await store.admit(mine, [late], null)).toEqual({ kind: "no-credit", creditUsd: "-0.00074" });
+    });
+
     test("Store.record keeps what belongs to other accounts when one row's account is unknown", async () => {
       const { store } = form();
       const mine = await account(store);
