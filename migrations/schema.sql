@@ -200,6 +200,7 @@ DECLARE
   owner accounts%ROWTYPE;
   known idempotency_keys%ROWTYPE;
   now_at timestamptz := bookings -> 0 ->> 'at';
+  ids text[] := ARRAY(SELECT id FROM jsonb_to_recordset(bookings) AS b(id text));
   credit_left numeric;
   over record;
 BEGIN
@@ -240,11 +241,10 @@ BEGIN
         LATERAL (SELECT EXISTS (SELECT FROM sandboxes
           WHERE id = b.id AND account = of_account AND booked AND ended_at IS NULL)) AS has(kept)
     ), used AS (
-      SELECT count(*) FILTER (WHERE booked OR NOT own.asked) AS sandboxes,
-        coalesce(sum(cpu) FILTER (WHERE state <> 'hibernated' AND NOT own.asked), 0) AS vcpus,
-        coalesce(sum(memory_mib) FILTER (WHERE state <> 'hibernated' AND NOT own.asked), 0) AS memory_mib
-      FROM sandboxes,
-        LATERAL (SELECT EXISTS (SELECT FROM jsonb_to_recordset(bookings) AS b(id text) WHERE b.id = sandboxes.id)) AS own(asked)
+      SELECT count(*) FILTER (WHERE booked OR id <> ALL (ids)) AS sandboxes,
+        coalesce(sum(cpu) FILTER (WHERE state <> 'hibernated' AND id <> ALL (ids)), 0) AS vcpus,
+        coalesce(sum(memory_mib) FILTER (WHERE state <> 'hibernated' AND id <> ALL (ids)), 0) AS memory_mib
+      FROM sandboxes
       WHERE account = of_account AND ended_at IS NULL
         AND (booked OR created_at <= now_at - make_interval(secs => (rules ->> 'unbooked_ms')::double precision / 1000))
     )
