@@ -10,10 +10,13 @@ import { createApp } from "./api/app.ts";
 import { createEdge } from "./api/edge/index.ts";
 import type { ApiSettings } from "./api/parts.ts";
 import { DEFAULT_SETTINGS } from "./api/settings.ts";
+import type { Store } from "./api/store.ts";
+import { admittedWake } from "./api/tenancy/wake.ts";
 import { type Clock, systemClock } from "./base/clock.ts";
 import { createLog, type Log } from "./base/log.ts";
 import { openWarren, type Warren } from "./compose.ts";
 import { type Config, readConfig, readServing, type Serving } from "./config.ts";
+import type { SandboxInfo } from "./contract/routes/sandboxes.ts";
 import { openStore } from "./db/store.ts";
 import { WarrenError } from "./errors.ts";
 import { tryLockFile } from "./host/home/lock.ts";
@@ -55,12 +58,18 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
   const settings = settingsOf(serving);
   await using undo = new AsyncDisposableStack();
   const { prepared = LIMITS.preparedPerTemplate, ready = 0 } = options;
-  const warren = undo.use(await openWarren({ config, clock, log, prepared, ready, detachedPool: true }));
+  let books: Store | null = null; // opened after the home, before any request
+  const admitWake = async (account: string, info: SandboxInfo) => {
+    if (books !== null) await admittedWake(books, clock, account, info);
+  };
+  const pool = { prepared, ready, detachedPool: true };
+  const warren = undo.use(await openWarren({ config, clock, log, ...pool, admitWake }));
   const dir = join(config.home, "server");
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const lock = undo.use(alone(dir));
   const store = await openStore({ url: serving.databaseUrl, dir, clock, log, node: settings.node });
   undo.use(store);
+  books = store;
   undo.move(); // the server closes both, also when it cannot start
   return await startServer({
     ...{ ground: groundOf(warren, lock), store, settings, listen, tls, clock, log },

@@ -109,7 +109,7 @@ export class Engine implements AsyncDisposable {
       onBake: options.onBake ?? (() => undefined),
     });
     this.#forks = new Forks(clones, this.#lifecycle, this.#creates);
-    this.#hibernation = new Hibernation(clones, this.#lifecycle, this.#creates, this.#forks);
+    this.#hibernation = new Hibernation(clones, this.#lifecycle, this.#creates, this.#forks, options.admitWake);
     const find = (id: string) => this.#lifecycle.get(id);
     this.#idle = new Idle({ clock, log, find, act: (live) => this.#hold.during(() => this.#whenIdle(live)) });
     this.moves.subscribe((move) => this.#idle.moved(move));

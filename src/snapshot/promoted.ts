@@ -27,7 +27,7 @@ export class PromotedTemplates implements TemplateStore {
       const sizeBytes = info.sizeBytes - diskBytes;
       return {
         name: meta.id,
-        description: `made of a snapshot of ${meta.sandboxId}, with ${bytes(memoryBytes)} of memory of its own`,
+        description: `made of a snapshot, with ${bytes(memoryBytes)} of memory of its own`,
         baked: [{ cpu, memoryMb, digest, sizeBytes, bakedAt: meta.createdAt, accel }],
         diskBytes,
       };

@@ -256,50 +256,6 @@ test("Tenancy: what is kept on disk has a quota", async () => {
   expect((await post(`${path}/${id}/snapshots`, {})).body).toMatchObject({ code: "quota_exceeded" });
 });
 
-test("Tenancy: a size that was never baked is baked once for all who ask, who are told to come again", async () => {
-  const clock = new FakeClock();
-  const world = new World(clock);
-  let [bakes, isBaked] = [0, false];
-  const done = Promise.withResolvers<void>();
-  const around = (host: SandboxHost): SandboxHost => ({
-    ...host,
-    templates: async () => [
-      {
-        ...{ name: "base", description: "", diskBytes: 0 },
-        baked: isBaked ? [{ cpu: 2, memoryMb: 512, digest: "d", sizeBytes: 1, bakedAt: "now", accel: "tcg" }] : [],
-      },
-    ],
-    bake: async () => {
-      bakes += 1;
-      return (async function* () {
-        yield { step: 3, steps: 12, says: "building", elapsedMs: 1 };
-        await done.promise;
-        isBaked = true;
-      })();
-    },
-  });
-  await using api = await Api.start({ around, world });
-  const create = () => api.call("POST", path, { cpu: 2 });
-  const waiting = Promise.all([create(), create(), create()]);
-  await until("it bakes", () => bakes === 1);
-  let answered = false;
-  void waiting.then(() => (answered = true));
-  await until("all are answered", async () => {
-    await clock.advance(15_000);
-    return answered;
-  });
-  for (const { status, body, headers } of await waiting) {
-    expect({ status, body }).toMatchObject({
-      status: 503,
-      body: { code: "template_baking", error: expect.stringContaining("step 3 of 12") },
-    });
-    expect(headers.get("retry-after")).toBe("5");
-  }
-  done.resolve();
-  await until("a create succeeds", async () => (await create()).status === 201);
-  expect(bakes).toBe(1);
-});
-
 test("Tenancy: a create that finds no room is answered in time", async () => {
   const clock = new FakeClock();
   let began = false;
@@ -381,4 +337,9 @@ test("Tenancy: templates are everyone's, so that only an administrator takes the
   expect(again).toMatchObject({ status: 403, body: { code: "forbidden", details: { scope: "admin" } } });
   expect((await api.call("DELETE", "/v1/templates/base", undefined, { key })).status).toBe(403);
   expect((await api.raw("DELETE", "/v1/templates/base")).status).toBe(204);
+  const { id } = (await api.call("POST", path, {}, { key: api.admin })).body;
+  const snapshot = await api.call("POST", `${path}/${id}/snapshots`, {});
+  const promote = `/v1/snapshots/${snapshot.body["id"]}/promote`;
+  expect((await api.call("POST", promote, { name: "python-3" }, { key })).status).toBe(403);
+  expect((await api.raw("POST", promote, { body: JSON.stringify({ name: "python-3" }) })).status).toBe(204);
 });

@@ -182,3 +182,25 @@ describe("Engine.hibernate", () => {
     });
   });
 });
+
+describe("A wake that is not admitted", () => {
+  test("is refused with the reason, whatever call asked for it, and the sandbox sleeps on", async () => {
+    await scene(async ({ world }) => {
+      let full = true;
+      const admitWake = async (account: string, { id }: { readonly id: string }) => {
+        if (full) throw new WarrenError("quota_exceeded", `${account} has no room for ${id}`);
+      };
+      const engine = world.engine({ admitWake });
+      const host = engine.as("local");
+      const { id } = await host.create({});
+      await host.hibernate({ id });
+      expect(await code(host.wake({ id }))).toBe("quota_exceeded");
+      expect(await code(host.processes({ id }))).toBe("quota_exceeded");
+      expect((await host.get({ id })).state).toBe("hibernated");
+      full = false;
+      await host.wake({ id });
+      expect((await host.get({ id })).state).toBe("running");
+      await world.end(engine);
+    });
+  });
+});

@@ -115,6 +115,9 @@ function descriptors(): string[] {
   return lines;
 }
 
+/** Kept on purpose by who uses a home: a server's database, and what a compiled program unpacks once. */
+const KEPT: ReadonlySet<string> = new Set(["/server", "/program"]);
+
 function files(home: string): string[] {
   const lines: string[] = [];
   const add = (dir: string) => {
@@ -122,7 +125,7 @@ function files(home: string): string[] {
     for (const name of existsSync(path) ? readdirSync(path) : []) lines.push(`file ${dir}/${name}`);
   };
   for (const dir of ["", "run", "slots", "data"]) add(dir);
-  return lines;
+  return lines.filter((line) => !KEPT.has(line.slice("file ".length)));
 }
 
 function loops(home: string): string[] {

@@ -21,6 +21,8 @@ export interface Size {
   readonly memoryMb: number;
 }
 
+/** As many as a table of sizes that people would choose from; each takes disk, and a template's memory once it is used. */
+const SIZES_PER_TEMPLATE = 16;
 /** After a bake that failed the next create tries again, but not each of a thousand. */
 const AGAIN_MS = 5_000;
 
@@ -65,16 +67,24 @@ export class Baking {
     }
   }
 
+  /** @throws {WarrenError} `invalid_request` – another size than those that there are, and no room for more of them */
+  async refuseMore(host: SandboxHost, size: Size): Promise<void> {
+    const templates = await host.templates({});
+    if (!isBaked(templates, size)) refuseMoreSizes(templates, size);
+  }
+
   /** Something was removed or changed: look again. */
   forget(): void {
     this.#baked.clear();
   }
 
   async #look(host: SandboxHost, size: Size, key: string): Promise<Job | null> {
-    if (isBaked(await host.templates({}), size)) {
+    const templates = await host.templates({});
+    if (isBaked(templates, size)) {
       this.#baked.add(key);
       return null;
     }
+    refuseMoreSizes(templates, size);
     return this.#jobs.get(key) ?? this.#start(host, size, key);
   }
 
@@ -107,6 +117,15 @@ function keyOf({ template, cpu, memoryMb }: Size): string {
 function isBaked(templates: readonly TemplateInfo[], { template, cpu, memoryMb }: Size): boolean {
   const baked = templates.find(({ name }) => name === template)?.baked ?? [];
   return baked.some((size) => size.cpu === cpu && size.memoryMb === memoryMb);
+}
+
+/** Each size is a snapshot on this host's disk, and in its memory once it is used: a server has only so many of them. */
+function refuseMoreSizes(templates: readonly TemplateInfo[], { template, cpu, memoryMb }: Size): void {
+  const baked = templates.find(({ name }) => name === template)?.baked ?? [];
+  if (baked.length < SIZES_PER_TEMPLATE) return;
+  const there = baked.map((size) => `${size.cpu} vCPU and ${size.memoryMb} MiB`).join(", ");
+  const says = `cpu, memoryMb: got ${cpu} vCPU and ${memoryMb} MiB, and this server has no room for one more size of ${template}; there are ${there}`;
+  throw new WarrenError("invalid_request", says, { details: { field: "memoryMb", got: memoryMb } });
 }
 
 function stillBaking({ template, cpu, memoryMb }: Size, { last }: Job): WarrenError {

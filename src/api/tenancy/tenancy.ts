@@ -4,13 +4,14 @@
  */
 import { Mailbox } from "../../base/mailbox.ts";
 import type { CallOptions } from "../../contract/route.ts";
+import type { AccountInfo } from "../../contract/routes/api/accounts.ts";
 import type { SandboxCreate, SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import type { SandboxHost } from "../../contract/routes.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import type { AppParts } from "../parts.ts";
 import type { Idempotency, KnownKey } from "../store.ts";
-import { Baking } from "./baking.ts";
-import { booked } from "./booked.ts";
+import { Baking, type Size } from "./baking.ts";
+import { booked, refusalOf } from "./booked.ts";
 import { GivenBack } from "./given-back.ts";
 import { Idempotents, idempotencyKeyOf, requestHashOf } from "./idempotency.ts";
 import { storageCalls } from "./storage.ts";
@@ -20,6 +21,21 @@ function refuseOthers({ scopes, prefix }: KnownKey, what: string): void {
   if (scopes.includes("admin")) return;
   const says = `templates are every account's: only an administrator ${what}, and ${prefix}… has not the scope admin`;
   throw new WarrenError("forbidden", says, { details: { scope: "admin" } });
+}
+
+/**
+ * What the store would refuse whatever else the account has: before anything is baked for it. What is known of the account may be
+ * half a minute old; the store has the last word.
+ * @throws {WarrenError} `out_of_credit`, `quota_exceeded`
+ */
+function refuseHopeless({ creditUsd, quota }: Omit<AccountInfo, "id">, size: Size | null): void {
+  if (creditUsd !== null && Number(creditUsd) <= 0) throw refusalOf({ kind: "no-credit", creditUsd });
+  const asked = { sandboxes: 1, vcpus: size?.cpu ?? 0, memoryMb: size?.memoryMb ?? 0 };
+  for (const name of ["sandboxes", "vcpus", "memoryMb"] as const) {
+    const limit = quota[name];
+    if (limit === null || asked[name] <= limit) continue;
+    throw refusalOf({ kind: "over-quota", quota: name, limit, used: 0, asked: asked[name] });
+  }
 }
 
 type TenancyParts = Pick<AppParts, "hostFor" | "store" | "clock" | "log" | "settings" | "templateSize">;
@@ -46,7 +62,7 @@ export class Tenancy {
     return {
       ...host,
       ...storageCalls(host, key.account, this.#storage),
-      create: (input, options = {}) => this.#create(host, account, input, idempotencyKey, options),
+      create: (input, options = {}) => this.#create(host, key.account, input, idempotencyKey, options),
       fork: async (input, options = {}) => {
         const { count = 1 } = input;
         return this.#several(host, account, count, options, (stop) => host.fork(input, stop));
@@ -69,9 +85,16 @@ export class Tenancy {
           () => host.close(input, options),
           () => undefined,
         ),
-      bake: (input, options) => {
+      bake: async (input, options) => {
         if (input.force === true) refuseOthers(key, "builds them again");
+        const size = this.#baking.sizeOf({ ...input, template: input.name });
+        if (size !== null) await this.#baking.refuseMore(host, size);
         return host.bake(input, options);
+      },
+      promoteSnapshot: async (input, options) => {
+        refuseOthers(key, "makes them of snapshots");
+        await host.promoteSnapshot(input, options);
+        this.#baking.forget();
       },
       removeTemplate: async (input, options) => {
         refuseOthers(key, "deletes them");
@@ -97,7 +120,7 @@ export class Tenancy {
 
   async #create(
     host: SandboxHost,
-    account: string,
+    { id: account, ...may }: AccountInfo,
     input: SandboxCreate,
     key: string | null,
     { signal: gone }: CallOptions,
@@ -108,6 +131,7 @@ export class Tenancy {
     const cancelTimer = clock.after(settings.createWaitMs, () => late.abort(new WarrenError("create_timeout", says)));
     const signal = gone === undefined ? late.signal : AbortSignal.any([gone, late.signal]);
     const make = (idempotency: Idempotency | null) => this.#made(host, account, input, idempotency, signal);
+    refuseHopeless(may, this.#baking.sizeOf(input));
     try {
       if (key === null) return await make(null);
       const idempotency = { key, requestHash: requestHashOf(input) };

@@ -12,6 +12,9 @@ export const ANY_ROW_ERRORS = [
   "forbidden",
   "too_large",
   "rate_limited",
+  // Any call may wake a sandbox that hibernates.
+  "quota_exceeded",
+  "out_of_credit",
   "internal",
   "store_unavailable",
   "shutting_down",

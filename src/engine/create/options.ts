@@ -1,4 +1,5 @@
 /** How an engine is set up; all of it has defaults. */
+import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import type { BakeEvent } from "../../contract/routes/templates.ts";
 
 export interface EngineOptions {
@@ -13,6 +14,11 @@ export interface EngineOptions {
    * find nothing prepared.
    */
   readonly detachedPool?: boolean;
+  /**
+   * Asked before a hibernated sandbox is woken, by whatever call: what it throws is what the caller gets, and the sandbox sleeps
+   * on.
+   */
+  readonly admitWake?: (account: string, info: SandboxInfo) => Promise<void>;
   /** Creates that may wait; default {@link LIMITS.createQueue}. */
   readonly queue?: number;
   /** Milliseconds a create may wait for room; default {@link LIMITS.createWaitMs}. */

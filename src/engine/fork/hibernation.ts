@@ -6,6 +6,7 @@ import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import { WarrenError } from "../../errors.ts";
 import { type AwakeClone, asWarrenError, type SandboxParts, undoAll } from "../create/clone.ts";
 import type { Creates } from "../create/creates.ts";
+import type { EngineOptions } from "../create/options.ts";
 import { isTerminal, type Lifecycle } from "../lifecycle.ts";
 import type { Live } from "../live.ts";
 import { restored, writtenOf } from "../network/policies.ts";
@@ -27,7 +28,16 @@ export class Hibernation {
   readonly #creates: Creates;
   readonly #forks: Forks;
 
-  constructor(parts: HibernationParts, lifecycle: Lifecycle, creates: Creates, forks: Forks) {
+  readonly #admitWake: NonNullable<EngineOptions["admitWake"]>;
+
+  constructor(
+    parts: HibernationParts,
+    lifecycle: Lifecycle,
+    creates: Creates,
+    forks: Forks,
+    admitWake: EngineOptions["admitWake"] = () => Promise.resolve(),
+  ) {
+    this.#admitWake = admitWake;
     this.#parts = parts;
     this.#lifecycle = lifecycle;
     this.#creates = creates;
@@ -58,6 +68,7 @@ export class Hibernation {
     return this.#forks.alone(live, async () => {
       if (live.info.state === "running" || live.info.state === "paused") return;
       if (live.info.state !== "hibernated") throw notRunning(live.info);
+      await this.#admitWake(live.account, live.info);
       signal?.throwIfAborted();
       const image = await this.#parts.snapshots.takeImage(live.id);
       if (image === null) {

@@ -1,7 +1,8 @@
 /** Terminals: what is typed and seen, sizes, interrupts, ends, leaving and coming back. */
 import { expect } from "bun:test";
+import { isWarrenError } from "../../../src/errors.ts";
 import { LIMITS } from "../../../src/limits.ts";
-import type { SandboxTerminal } from "../../../src/sandbox/terminal.ts";
+import type { SandboxTerminal, TerminalEnd } from "../../../src/sandbox/terminal.ts";
 import { until } from "../../harness/until.ts";
 import { fails, type Subject } from "./subject.ts";
 
@@ -30,6 +31,32 @@ class Screen {
     });
     this.#text = this.#text.slice(this.#text.indexOf(wanted) + wanted.length);
   }
+}
+
+/** About a second's. */
+const LOOKS_A_PRESS = 100;
+
+/** Presses a key again and again until `seen`: a shell drops a signal that comes while it puts something in the foreground. */
+async function pressed(terminal: SandboxTerminal, key: string, seen: () => boolean): Promise<void> {
+  let looks = 0;
+  await until(`what ${JSON.stringify(key)} does`, async () => {
+    if (!seen() && looks++ % LOOKS_A_PRESS === 0)
+      await terminal.write(key).catch((cause: unknown) => {
+        if (!isWarrenError(cause, "process_not_found")) throw cause; // it has just ended
+      });
+    return seen();
+  });
+}
+
+async function endOf(terminal: SandboxTerminal, key: string): Promise<TerminalEnd> {
+  let ended = false;
+  const end = terminal.exited;
+  const note = (): void => {
+    ended = true;
+  };
+  end.then(note, note);
+  await pressed(terminal, key, () => ended);
+  return end;
 }
 
 const PROMPT = { PS1: "prompt> ", ENV: "" };
@@ -70,15 +97,12 @@ export function terminalTests({ host, shared, does, needs }: Subject): void {
     await screen.sees("prompt> ");
     await terminal.write("echo run''ning; sleep 1000\n");
     await screen.sees("running\r\n");
-    await terminal.write("\x03");
-    await screen.sees("prompt> ");
-    await terminal.write("\x04");
-    expect((await terminal.exited).signal).toBeNull();
+    await pressed(terminal, "\x03", () => screen.text.includes("prompt> "));
+    expect((await endOf(terminal, "\x04")).signal).toBeNull();
     const direct = await shared().terminal({ cmd: "echo ready; sleep 1000" });
     const shown = new Screen(direct);
     await shown.sees("ready");
-    await direct.write("\x03");
-    expect(await direct.exited).toMatchObject({ exitCode: null, signal: "SIGINT" });
+    expect(await endOf(direct, "\x03")).toMatchObject({ exitCode: null, signal: "SIGINT" });
   });
 
   does("terminal is left and come back to, by its number, with what it has shown", async () => {
