@@ -33,7 +33,8 @@ export class Patience {
 
   #again(): () => void {
     const renew = (): void => {
-      for (const request of this.#waiting) this.#server?.timeout(request, IDLE_SECONDS);
+      // Without an end: what is let in is answered so anyway, and another number would cut off a stream that begins meanwhile.
+      for (const request of this.#waiting) this.#server?.timeout(request, 0);
       this.#cancel = this.#waiting.size === 0 ? null : this.#again();
     };
     return this.#clock.after(RENEW_MS, renew, { background: true });
