@@ -19,7 +19,7 @@ export const BOUNDS = {
   /** What a client sent and its program has not read, before both are told that this is no use. */
   unreadBytes: 16 * MIB,
   /** Sent to a client and not taken by it, before no more is read of the program. */
-  unsentBytes: 1 * MIB,
+  unsentBytes: 256 * KIB,
   /** Between one side's close and the other's. */
   closeMs: 5_000,
 
@@ -49,8 +49,11 @@ export const BOUNDS = {
   /** Sockets that wait cost little; of one webhook fewer, so that a receiver that is slow or silent holds up no other. */
   deliveriesAtOnce: 128,
   deliveriesPerWebhook: 8,
-  /** Claimed and not begun. */
+  /** Of one account fewer too: its webhooks together hold up nobody else's. */
+  deliveriesPerAccount: 16,
+  /** Claimed and not begun; an account that has more of them than its share gives way to others. */
   deliveriesHeld: 1000,
+  deliveriesHeldPerAccount: 100,
   /** Longer than a delivery takes: nobody else sends it in the meantime. */
   deliveryLeaseMs: 60_000,
   /** How often another server's and late deliveries are looked for. */
@@ -67,4 +70,6 @@ export const BOUNDS = {
 } as const;
 
 assert(2 * BOUNDS.deliveryMs < BOUNDS.deliveryLeaseMs, "a delivery ends before another server may send it");
+assert(BOUNDS.deliveriesPerAccount * 2 <= BOUNDS.deliveriesAtOnce, "no account takes all that are sent at once");
+assert(BOUNDS.deliveriesHeldPerAccount * 2 <= BOUNDS.deliveriesHeld, "no account's share is all that is held");
 assert(BOUNDS.lineBytes < BOUNDS.tapeBytes, "a line fits on its tape");

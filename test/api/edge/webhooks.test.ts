@@ -193,6 +193,32 @@ describe("WebhookWorker", () => {
     await worker.close();
   });
 
+  test("lets no account whose receivers are all silent hold up another's, however much it has due", async () => {
+    using silent = await receiver(0);
+    using quick = await receiver(200);
+    const { clock, store, parts } = await scene({ port: silent.port });
+    const hook = (n: number, port: number) => ({
+      ...{ id: `wh_${n}`, url: `http://hook.test:${port}/`, events: ["*"], createdAt: "", waiting: 0 },
+      ...{ lastAt: null, lastStatus: null },
+    });
+    for (let n = 2; n <= 32; n++) await store.createWebhook("acme", hook(n, silent.port), "whsec_");
+    await store.createWebhook("other", hook(33, quick.port), "whsec_");
+    for (let i = 0; i < 100; i++)
+      await store.enqueue("acme", "sandbox.running", messageOf(move(i)).body, clock.wallMs());
+    for (let i = 0; i < 30; i++) {
+      const { body } = messageOf(move(i, "running", "other"));
+      await store.enqueue("other", "sandbox.running", body, clock.wallMs() + 1);
+    }
+    const worker = new WebhookWorker(parts);
+    worker.wake();
+    await until("the silent ones are asked", () => silent.got.length === BOUNDS.deliveriesPerAccount);
+    await settle();
+    expect(silent.got.length).toBe(BOUNDS.deliveriesPerAccount);
+    await clock.advance(BOUNDS.deliveryMs + BOUNDS.deliveryPollMs);
+    await until("the other has all of its own", () => quick.got.length === 30);
+    await worker.close();
+  });
+
   test("goes on when the store was away, and sends several at a time and no more", async () => {
     using silent = await receiver(0);
     const { clock, store, parts } = await scene({ port: silent.port });
