@@ -15,6 +15,7 @@ import { mountPages } from "./pages.ts";
 import type { ApiEnv, ApiHono, ApiServer, AppParts, Edge, SocketEnd } from "./parts.ts";
 import { socketCalls } from "./sockets/calls.ts";
 import { websocketHandler } from "./sockets/handler.ts";
+import { Waiting } from "./streams/budget.ts";
 import { Tenancy } from "./tenancy/tenancy.ts";
 
 export interface App {
@@ -27,7 +28,8 @@ export interface App {
 
 /** `makeEdge` brings ports, webhooks, logs and metrics; null: rows of its own are refused. */
 export function createApp(given: AppParts, makeEdge: ((parts: AppParts) => Edge) | null = null): App {
-  const edge = makeEdge?.(given) ?? null;
+  const waiting = new Waiting();
+  const edge = makeEdge?.({ ...given, waiting }) ?? null;
   const store = edge?.counted(given.store) ?? given.store;
   const parts: AppParts = { ...given, store };
   const { clock, log, settings } = parts;
@@ -48,7 +50,7 @@ export function createApp(given: AppParts, makeEdge: ((parts: AppParts) => Edge)
   edge?.mount(hono, gate);
   const calls = { ...runCalls(), ...accountCalls(parts), ...edge?.calls };
   const named = new Map(Object.entries(calls)) as ReadonlyMap<string, unknown> as ReadonlyMap<string, AnyCall>;
-  mountRows(hono, { ...parts, gate, calls: named, sockets: socketCalls(parts) });
+  mountRows(hono, { ...parts, gate, calls: named, sockets: socketCalls(parts, waiting) });
 
   return {
     fetch: (request, server) => hono.fetch(request, { server }),

@@ -25,11 +25,18 @@ export const BOUNDS = {
   firstEventMs: 500,
   /** A reader that takes nothing for so long is gone. */
   stallMs: 300_000,
-  /** Bytes waiting in a WebSocket's send buffer from which on its source is not read any more. */
-  socketBufferBytes: 1024 * KIB,
+  /** Bytes waiting in a WebSocket's send buffer from which on its source is not read any more: all of an account's have room for it. */
+  socketBufferBytes: 256 * KIB,
   /** Bytes of one frame to us, and of all that waits to be passed into a sandbox: the runtime cannot be told to read no more. */
   socketFrameBytes: 1024 * KIB,
   socketInboxBytes: 16 * 1024 * KIB,
+  /** WebSockets of one account: a fleet's worth of terminals, and few enough for the descriptors of a server. */
+  socketsPerAccount: 256,
+  /** Of all that waits in WebSockets: four full inboxes for one account, and for all what a small server can spare. */
+  waitingBytesPerAccount: 64 * 1024 * KIB,
+  waitingBytesPerServer: 256 * 1024 * KIB,
+  /** What keeping one piece costs beside its bytes: its object, its buffer and its place in the queue. */
+  waitingPieceBytes: 128,
   /** Idempotency keys remembered here, beside the store's. */
   idempotencyKeys: 10_000,
   idempotencyKeyChars: 255,
@@ -41,3 +48,5 @@ export const BOUNDS = {
 
 assert(BOUNDS.behindBatch <= BOUNDS.behindRows, "a batch is not more than what may wait");
 assert(BOUNDS.socketFrameBytes <= BOUNDS.socketInboxBytes, "any frame fits into an empty inbox");
+assert(BOUNDS.socketInboxBytes < BOUNDS.waitingBytesPerAccount, "one full inbox leaves room for others");
+assert(BOUNDS.waitingBytesPerAccount < BOUNDS.waitingBytesPerServer, "one account leaves room for others");

@@ -11,6 +11,7 @@ import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import type { apiRoutes } from "../contract/table.ts";
 import type { KnownKey, Store } from "./store.ts";
+import type { Waiting } from "./streams/budget.ts";
 
 /** What a server may decide; `settings.ts` has the defaults. */
 export interface ApiSettings {
@@ -76,6 +77,8 @@ export interface AppParts {
   readonly moves: { subscribe(listener: (move: Move) => void): () => void };
   readonly settings: ApiSettings;
   health(): Health;
+  /** What waits in the WebSockets of each account; left out: nobody else has any. */
+  readonly waiting?: Waiting;
   /** The size of a template's sandboxes when a create does not say; null: there is no such template. */
   templateSize(name: string): { readonly cpu: number; readonly memoryMib: number } | null;
   /** The account of a sandbox that has not ended; null: there is none. Left out: only of those that this server has moved. */

@@ -5,6 +5,7 @@ import { Audit } from "../../src/api/access/audit.ts";
 import { hashOf, isToken, mintToken, prefixOf } from "../../src/api/access/tokens.ts";
 import { BOUNDS } from "../../src/api/bounds.ts";
 import { Inbox } from "../../src/api/sockets/inbox.ts";
+import { Waiting } from "../../src/api/streams/budget.ts";
 import { rangeOf } from "../../src/api/streams/range.ts";
 import { requestHashOf } from "../../src/api/tenancy/idempotency.ts";
 import { createLog } from "../../src/base/log.ts";
@@ -62,7 +63,7 @@ test("Audit waits for the database, in order, and is bounded", async () => {
 });
 
 test("Inbox gives what came in order, in one piece, and refuses too much", async () => {
-  const inbox = new Inbox();
+  const inbox = new Inbox(new Waiting().charge("acme"));
   const read = inbox[Symbol.asyncIterator]();
   const [a, b] = [new Uint8Array([1, 2]), new Uint8Array([3])];
   inbox.push(a);
@@ -74,10 +75,47 @@ test("Inbox gives what came in order, in one piece, and refuses too much", async
   inbox.end();
   expect(((await read.next()).value as Uint8Array).length).toBe(BOUNDS.socketInboxBytes);
   expect((await read.next()).done).toBe(true);
-  const failed = new Inbox();
+  const failed = new Inbox(new Waiting().charge("acme"));
   failed.push(a);
   failed.fail(new Error("it broke"));
   await expect(failed[Symbol.asyncIterator]().next()).rejects.toThrow("it broke");
+});
+
+test("Waiting counts what each account and all have waiting, with what it costs to keep, to its bounds", () => {
+  const waiting = new Waiting();
+  const each = BOUNDS.waitingBytesPerAccount;
+  const charge = waiting.charge("a");
+  let pieces = 0;
+  while (charge.take(1)) pieces += 1;
+  expect(pieces).toBe(Math.floor(each / (1 + BOUNDS.waitingPieceBytes)));
+  charge.release(1);
+  expect([charge.take(1), charge.take(1)]).toEqual([true, false]);
+  expect(waiting.charge("a").level(BOUNDS.waitingPieceBytes + 1)).toBe(false);
+  const others = Array.from({ length: BOUNDS.waitingBytesPerServer / each }, (_, n) => waiting.charge(`b${n}`));
+  const before = waiting.bytes;
+  expect(others.map((other) => other.level(each))).toEqual([true, true, true, false]);
+  charge.close();
+  charge.close();
+  expect([charge.take(1), waiting.bytes]).toEqual([true, 3 * each]);
+  for (const other of others) other.close();
+  expect([before > 0, waiting.bytes]).toEqual([true, 0]);
+});
+
+test("Inbox counts what it has given out until more is asked for, and nothing once it is dropped", async () => {
+  const waiting = new Waiting();
+  const inbox = new Inbox(waiting.charge("acme"));
+  const piece = 10 + BOUNDS.waitingPieceBytes;
+  for (let n = 0; n < 3; n++) inbox.push(new Uint8Array(10));
+  const read = inbox[Symbol.asyncIterator]();
+  expect([((await read.next()).value as Uint8Array).length, waiting.bytes]).toEqual([30, 3 * piece]);
+  inbox.push(new Uint8Array(10));
+  expect([(await read.next()).done, waiting.bytes]).toEqual([false, piece]);
+  inbox.drop();
+  inbox.push(new Uint8Array(10));
+  expect([(await read.next()).done, waiting.bytes]).toEqual([true, 0]);
+  const other = waiting.charge("acme");
+  other.level(BOUNDS.waitingBytesPerAccount);
+  expect(() => new Inbox(waiting.charge("acme")).push(new Uint8Array(1))).toThrow("all WebSockets together");
 });
 
 test("Tokens are 256 bits behind their name, and none is like another", () => {

@@ -1,6 +1,10 @@
 /** WebSockets of the API: many commands over one, and terminals that may be left and come back to. */
 import { expect, test } from "bun:test";
+import { BOUNDS } from "../../src/api/bounds.ts";
+import { createEdge } from "../../src/api/edge/index.ts";
+import type { Waiting } from "../../src/api/streams/budget.ts";
 import type { SandboxHost } from "../../src/contract/routes.ts";
+import { WarrenError } from "../../src/errors.ts";
 import { FakeClock } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";
 import { until } from "../harness/until.ts";
@@ -266,6 +270,114 @@ test("exec/pty keeps the shell of a connection that dropped for a minute, to com
     await clock.advance(20_000);
     return !(await running(api, id));
   });
+});
+
+const refusingStdin =
+  (error: WarrenError) =>
+  (host: SandboxHost): SandboxHost => ({ ...host, stdin: () => Promise.reject(error) });
+const UNREAD = new WarrenError("wrong_state", "command 1 does not read its stdin");
+const CLOSED = new WarrenError("wrong_state", "the command's stdin is closed", { details: { errno: "EPIPE" } });
+
+test("exec/ws ends a command that does not read what it is sent, and says why; one that closed its stdin goes on", async () => {
+  await using api = await Api.start({ around: refusingStdin(UNREAD) });
+  const id = await box(api);
+  using client = new Client(api, `/v1/sandboxes/${id}/exec/ws`);
+  await client.opened;
+  client.say({ id: "nap", cmd: "sleep 1000" });
+  client.say({ id: "nap", stdin: "lost" });
+  await until("it is told", () => client.of("nap").length > 0);
+  await until("it has ended", async () => !(await running(api, id)));
+  client.say({ id: "nap", stdin: "more" });
+  await until("it is no more", () => client.of("nap").length === 2);
+  expect(client.of("nap")).toMatchObject([
+    { code: "wrong_state", error: expect.stringContaining("does not read") },
+    { code: "process_not_found" },
+  ]);
+  await using other = await Api.start({ around: refusingStdin(CLOSED) });
+  using quiet = new Client(other, `/v1/sandboxes/${await box(other)}/exec/ws`);
+  await quiet.opened;
+  quiet.say({ id: "a", cmd: "sleep 1000" });
+  quiet.say({ id: "a", stdin: "unread" });
+  quiet.say({ id: "a", signal: "SIGTERM" });
+  await until("it has ended", () => quiet.of("a").length > 0);
+  expect(quiet.of("a")).toMatchObject([{ exit: 143 }]);
+});
+
+test("exec/pty is closed with an error when its keys are lost, and its shell kept to come back to", async () => {
+  await using api = await Api.start({ around: refusingStdin(UNREAD) });
+  const id = await box(api);
+  using client = new Client(api, `/v1/sandboxes/${id}/exec/pty?cmd=cat`);
+  await client.opened;
+  await until("it runs", () => client.frames.length === 1);
+  client.type("\u0003");
+  await until("it is closed", () => client.closed !== null);
+  expect(client.frames[1]).toMatchObject({ code: "wrong_state", error: expect.stringContaining("does not read") });
+  expect([client.closed?.code, await running(api, id)]).toEqual([1011, true]);
+});
+
+/** An API, and what waits in its sockets. */
+async function counted(): Promise<{ readonly api: Api; readonly waiting: Waiting }> {
+  let waiting: Waiting | undefined;
+  const api = await Api.start({
+    edge: (parts) => {
+      waiting = parts.waiting;
+      return createEdge(parts);
+    },
+    // It takes what it is given, and reads none of it.
+    around: (host) => ({ ...host, stdin: () => new Promise(() => undefined) }),
+  });
+  if (waiting === undefined) throw new Error("the app counts nothing");
+  return { api, waiting };
+}
+
+test("WebSockets of an account hold so much of what is not read, and no more, and give it back", async () => {
+  const { api, waiting } = await counted();
+  await using _ = api;
+  using client = new Client(api, `/v1/sandboxes/${await box(api)}/exec/ws`);
+  await client.opened;
+  client.say({ id: "a", cmd: "sleep 1000" });
+  client.say({ id: "a", stdin: "x".repeat(1000) });
+  await until("it waits", () => waiting.bytes === 1000 + BOUNDS.waitingPieceBytes);
+  const elsewhere = waiting.charge("admin");
+  expect(elsewhere.level(BOUNDS.waitingBytesPerAccount - 2500)).toBe(true);
+  client.say({ id: "a", stdin: "x".repeat(1000) });
+  client.say({ id: "a", stdin: "x".repeat(1000) });
+  await until("one is refused", () => client.of("a").length > 0);
+  expect(client.of("a")).toMatchObject([{ code: "too_large" }]);
+  elsewhere.close();
+  client.close();
+  await until("all is given back", () => waiting.bytes === 0);
+});
+
+test("WebSockets of an account are so many, and one more is refused until one is closed", async () => {
+  const { api, waiting } = await counted();
+  await using _ = api;
+  const id = await box(api);
+  const leave = Array.from({ length: BOUNDS.socketsPerAccount - 1 }, () => waiting.open("admin"));
+  const path = `/v1/sandboxes/${id}/exec/ws`;
+  using first = new Client(api, path);
+  expect(await first.opened).toBe(true);
+  const headers = {
+    connection: "Upgrade",
+    upgrade: "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+  };
+  for (const of of [path, `/v1/sandboxes/${id}/exec/pty`, `/v1/sandboxes/${id}/proxy/80/`]) {
+    expect(await api.call("GET", of, undefined, { headers })).toMatchObject({
+      status: 429,
+      body: { code: "rate_limited", error: expect.stringContaining("WebSockets") },
+    });
+  }
+  expect(await running(api, id)).toBe(false);
+  const key = await api.key("stranger");
+  expect((await api.call("GET", "/v1/sandboxes/sb_none/exec/ws", undefined, { headers, key })).status).toBe(404);
+  first.close();
+  await until("there is room again", async () => {
+    using next = new Client(api, path);
+    return await next.opened;
+  });
+  for (const one of leave) one();
 });
 
 test("WebSockets are told when the server ends", async () => {

@@ -1,6 +1,7 @@
 /** The API's edge: what leads into sandboxes from outside, and what tells of them: ports, previews, logs, events, webhooks, metrics. */
 import type { ApiHono, AppParts, Edge, Gate } from "../parts.ts";
 import type { Store } from "../store.ts";
+import { Waiting } from "../streams/budget.ts";
 import { eventRow, SandboxEvents } from "./events.ts";
 import { logRow } from "./logs/row.ts";
 import { Tapes } from "./logs/tapes.ts";
@@ -40,7 +41,7 @@ export function createEdge(parts: AppParts, options: EdgeOptions = {}): Edge {
   const store = counted(parts.store);
   const boots = new BootTimes();
   const tokens = new PreviewTokens(store, clock);
-  const serve = serveOf(clock, new Exchanges(() => meters.opened("proxy")));
+  const serve = serveOf(clock, new Exchanges(() => meters.opened("proxy")), parts.waiting ?? new Waiting());
   const { resolve = systemResolve, ...trust } = options;
 
   const sends = settings.webhooks;
@@ -74,7 +75,7 @@ export function createEdge(parts: AppParts, options: EdgeOptions = {}): Edge {
       mountPreviews(hono, previews);
       mountMetrics(hono, gate, meters, settings);
       mountProxy(hono, gate, serve);
-      mountPlain(hono, gate, calls);
+      mountPlain(hono, gate, calls, parts);
     },
     watched: (host, account) =>
       watchedHost(host, account, tapes, ({ createPath, createMs }) => {

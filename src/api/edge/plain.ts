@@ -6,7 +6,10 @@
 import { parse } from "../../contract/parse.ts";
 import { fromQuery } from "../../contract/split.ts";
 import { wireOf } from "../../contract/wire/wire.ts";
-import type { ApiContext, ApiHono, Edge, Gate, RequestContext } from "../parts.ts";
+import { WarrenError } from "../../errors.ts";
+import { held } from "../answers/bytes.ts";
+import type { ApiContext, ApiHono, AppParts, Edge, Gate, RequestContext } from "../parts.ts";
+import { pulled } from "../streams/pull.ts";
 
 type Calls = Edge["calls"];
 
@@ -24,31 +27,22 @@ function inputOf(name: "logs" | "events", context: ApiContext): Record<string, u
   return input.decode(parse(input.schema, wire)) as Record<string, unknown>;
 }
 
-/** As text that streams; what breaks, breaks it off. */
-function asText(lines: AsyncIterable<{ readonly line: string }>, over: () => void): Response {
-  const iterator = lines[Symbol.asyncIterator]();
+/** As text, a piece each. Written out, since leaving a generator that was never read would not end its source. */
+function asText(lines: AsyncIterable<{ readonly line: string }>): AsyncIterator<Uint8Array> {
+  const source = lines[Symbol.asyncIterator]();
   const encoder = new TextEncoder();
-  const body = new ReadableStream<Uint8Array>(
-    {
-      pull: async (controller) => {
-        try {
-          const { done, value } = await iterator.next();
-          if (done !== true) return controller.enqueue(encoder.encode(`${value.line}\n`));
-          over();
-          controller.close();
-        } catch {
-          over();
-          controller.error(undefined); // without a reason, which the runtime would print
-        }
-      },
-      cancel: async () => {
-        over();
-        await iterator.return?.();
-      },
+  const next = async (): Promise<IteratorResult<Uint8Array>> => {
+    const { done, value } = await source.next();
+    return done === true ? { done, value: undefined } : { done: false, value: encoder.encode(`${value.line}\n`) };
+  };
+  return {
+    // What breaks, breaks it off: without a reason, which the runtime would print.
+    next: () => next().catch(() => Promise.reject(undefined)),
+    return: async () => {
+      await source.return?.();
+      return { done: true, value: undefined };
     },
-    { highWaterMark: 0 },
-  );
-  return new Response(body, { headers: { ...HEADERS, "content-type": "text/plain; charset=utf-8" } });
+  };
 }
 
 const HEADERS = { "x-content-type-options": "nosniff", "cache-control": "no-store" };
@@ -60,14 +54,17 @@ async function asList(name: "events", input: unknown, events: AsyncIterable<unkn
   return new Response(JSON.stringify(list), { headers: { ...HEADERS, "content-type": "application/json" } });
 }
 
-export function mountPlain(hono: ApiHono, gate: Gate, calls: Calls): void {
+export function mountPlain(hono: ApiHono, gate: Gate, calls: Calls, parts: AppParts): void {
   const authorized = (context: ApiContext, name: string): Promise<RequestContext> =>
     gate.authorize(context, { name, scope: "sandbox:read" });
   hono.get("/v1/sandboxes/:id/logs", async (context, next) => {
     if (!wants(context, "text/plain")) return next();
     const asked = await authorized(context, "logs");
+    if (context.req.raw.method === "HEAD")
+      throw new WarrenError("method_not_allowed", "HEAD is not for what is streamed", { details: { allow: "GET" } });
     const lines = await calls.logs(asked, inputOf("logs", context) as Parameters<Calls["logs"]>[1]);
-    return asText(lines, context.var.under.hold("stream"));
+    const body = pulled(asText(lines), held(context, parts));
+    return new Response(body, { headers: { ...HEADERS, "content-type": "text/plain; charset=utf-8" } });
   });
   hono.get("/v1/sandboxes/:id/events", async (context, next) => {
     if (!wants(context, "application/json")) return next();

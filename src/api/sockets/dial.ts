@@ -5,11 +5,10 @@
 import type { Dial } from "../../contract/routes/ports.ts";
 import { CONNECTED, DialWindow, dialText, END, took } from "../../contract/wire/dial.ts";
 import { WarrenError } from "../../errors.ts";
-import type { SocketCall } from "../dispatch.ts";
 import type { SocketEnd } from "../parts.ts";
 import { Inbox } from "./inbox.ts";
 import { Outbox, SocketGone } from "./outbox.ts";
-import { failSocket, refuseOthers, upgraded, whenEnding } from "./upgrade.ts";
+import { failSocket, type PlacedCall, upgraded, whenEnding } from "./upgrade.ts";
 
 /** What the sandbox has asked for the next of, it has taken. */
 async function* acknowledged(inbox: Inbox, outbox: Outbox): AsyncGenerator<Uint8Array> {
@@ -35,9 +34,8 @@ async function pour(answer: AsyncIterable<Uint8Array>, outbox: Outbox, window: D
   outbox.close(1000, "");
 }
 
-export const dial: SocketCall = async (context, { host, requestId }, input) => {
-  refuseOthers(context);
-  const [inbox, outbox, window] = [new Inbox(), new Outbox(), new DialWindow()];
+export const dial: PlacedCall = async (context, { host, requestId }, input, place) => {
+  const [inbox, outbox, window] = [new Inbox(place.charge()), new Outbox(place.charge()), new DialWindow()];
   const over = new AbortController();
   const run = async () => {
     try {
@@ -80,5 +78,5 @@ export const dial: SocketCall = async (context, { host, requestId }, input) => {
     },
   };
   whenEnding(context, (why) => void failSocket(outbox, why, requestId));
-  return upgraded(context, end);
+  return upgraded(context, end, place);
 };

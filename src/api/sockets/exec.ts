@@ -7,27 +7,26 @@ import { parse } from "../../contract/parse.ts";
 import type { Exec, ExecEvent } from "../../contract/routes/exec.ts";
 import { errorBody } from "../../contract/status.ts";
 import { wireOf } from "../../contract/wire/wire.ts";
-import { isWarrenError, WarrenError } from "../../errors.ts";
+import { WarrenError } from "../../errors.ts";
 import { told } from "../answers/answer.ts";
-import type { SocketCall } from "../dispatch.ts";
 import type { AppParts, RequestContext, SocketEnd } from "../parts.ts";
 import { Inbox } from "./inbox.ts";
 import { Outbox, SocketGone } from "./outbox.ts";
-import { failSocket, refuseOthers, upgraded, whenEnding } from "./upgrade.ts";
+import { readsNoMore } from "./stdin.ts";
+import { failSocket, type Place, type PlacedCall, upgraded, whenEnding } from "./upgrade.ts";
 
 /** Of a command, as its client calls it. */
 const NAME_CHARS = 128;
 
-export function execCall({ settings }: Pick<AppParts, "settings">): SocketCall {
-  return async (context, asked, input) => {
-    refuseOthers(context);
+export function execCall({ settings }: Pick<AppParts, "settings">): PlacedCall {
+  return async (context, asked, input, place) => {
     const { id } = input as { id: string };
     const { state } = await asked.host.get({ id });
     if (state === "deleted" || state === "failed")
       throw new WarrenError("wrong_state", `sandbox ${id} is ${state}`, { details: { id, state } });
-    const commands = new Commands(asked, id, settings.socketCommands);
+    const commands = new Commands(asked, id, settings.socketCommands, place);
     whenEnding(context, (why) => void failSocket(commands.outbox, why, asked.requestId));
-    return upgraded(context, commands.end());
+    return upgraded(context, commands.end(), place);
   };
 }
 
@@ -57,13 +56,16 @@ function frameOf(message: string | Uint8Array): Frame & { readonly id: string } 
 }
 
 class Commands {
-  readonly outbox = new Outbox();
+  readonly outbox: Outbox;
+  readonly #place: Place;
   readonly #asked: RequestContext;
   readonly #sandbox: string;
   readonly #most: number;
   readonly #running = new Map<string, Running>();
 
-  constructor(asked: RequestContext, sandbox: string, most: number) {
+  constructor(asked: RequestContext, sandbox: string, most: number, place: Place) {
+    this.outbox = new Outbox(place.charge());
+    this.#place = place;
     this.#asked = asked;
     this.#sandbox = sandbox;
     this.#most = most;
@@ -116,12 +118,15 @@ class Commands {
     const exec = input.decode(wire) as Exec;
     const started = Promise.withResolvers<number>();
     started.promise.catch(() => undefined); // told as the command's own failure
-    const running: Running = { stdin: new Inbox(), over: new AbortController(), process: started.promise };
+    const running: Running = {
+      ...{ stdin: new Inbox(this.#place.charge()), over: new AbortController(), process: started.promise },
+    };
     this.#running.set(name, running);
     // Frames may write to it at any time, unless all its stdin came with it.
     const open = exec.stdinOpen ?? exec.stdin === undefined;
     void this.#run(name, running, { ...exec, stdinOpen: open }, wire, started);
     if (open) void this.#write(name, running);
+    else running.stdin.drop();
   }
 
   async #run(
@@ -152,17 +157,22 @@ class Commands {
     }
   }
 
-  async #write(name: string, { stdin, process }: Running): Promise<void> {
+  async #write(name: string, running: Running): Promise<void> {
+    const { stdin, process, over } = running;
     const { host } = this.#asked;
     const id = this.#sandbox;
+    const options = { signal: over.signal };
     try {
       const number = await process;
-      for await (const body of stdin) await host.stdin({ id, process: number, body });
-      await host.stdin({ id, process: number, body: new Uint8Array() });
+      for await (const body of stdin) await host.stdin({ id, process: number, body }, options);
+      await host.stdin({ id, process: number, body: new Uint8Array() }, options);
     } catch (cause) {
-      // A command need not read all it is given: it may end first, or close its stdin.
-      const ended = !isWarrenError(cause) || cause.code === "process_not_found" || cause.code === "wrong_state";
-      if (!ended) this.#tell(name, cause);
+      if (over.signal.aborted || readsNoMore(cause)) return;
+      // Without its whole stdin it is not what was asked for: it ends with the reason, unless it is in the background.
+      if (this.#running.get(name) === running) this.#stop(running, told(cause));
+      else this.#tell(name, cause);
+    } finally {
+      stdin.drop();
     }
   }
 

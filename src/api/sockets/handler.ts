@@ -8,8 +8,8 @@ export const websocketHandler: Bun.WebSocketHandler<SocketEnd> = {
   drain: (socket) => socket.data.drain(socket),
   close: (socket, code, reason) => socket.data.close(socket, code, reason),
   maxPayloadLength: BOUNDS.socketFrameBytes,
-  // What waits to be sent is bounded by who sends: each looks at the buffer first.
-  backpressureLimit: 16 * BOUNDS.socketBufferBytes,
+  // What waits to be sent is bounded by who sends: each looks at the buffer first. One message of a program's always fits.
+  backpressureLimit: 16 * 1024 * 1024,
   closeOnBackpressureLimit: false,
   idleTimeout: 120,
   sendPings: true,

@@ -12,11 +12,11 @@ import type { SandboxHost } from "../../contract/routes.ts";
 import { exitCodeOf } from "../../contract/wire/wire.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import { SHELL } from "../../sandbox/terminal.ts";
-import type { SocketCall } from "../dispatch.ts";
 import type { AppParts, SocketEnd } from "../parts.ts";
 import { Inbox } from "./inbox.ts";
 import { Outbox, SocketGone } from "./outbox.ts";
-import { failSocket, isOver, refuseOthers, upgraded, whenEnding } from "./upgrade.ts";
+import { readsNoMore } from "./stdin.ts";
+import { failSocket, isOver, type Place, type PlacedCall, upgraded, whenEnding } from "./upgrade.ts";
 
 type Asked = Input<typeof callRoutes.terminal>;
 
@@ -57,10 +57,9 @@ async function started(host: SandboxHost, asked: Asked): Promise<number> {
   throw new WarrenError("guest_protocol", "the terminal did not say that it started");
 }
 
-export function terminalCall({ clock, settings }: Pick<AppParts, "clock" | "settings">): SocketCall {
+export function terminalCall({ clock, settings }: Pick<AppParts, "clock" | "settings">): PlacedCall {
   const left = new Left(clock, settings.terminalKeepMs);
-  return async (context, { account, host, requestId }, input) => {
-    refuseOthers(context);
+  return async (context, { account, host, requestId }, input, place) => {
     const asked = input as Asked;
     const { id } = asked;
     const process = asked.process ?? (await started(host, asked));
@@ -68,7 +67,7 @@ export function terminalCall({ clock, settings }: Pick<AppParts, "clock" | "sett
     const events = await host.attach({ id, process }, { signal: over.signal });
     const key = `${account}/${id}/${process}`;
     left.back(key);
-    const terminal = new Terminal({ host, id, process, requestId, events, over });
+    const terminal = new Terminal({ host, id, process, requestId, events, over, place });
     if (asked.process !== undefined && asked.rows !== undefined && asked.cols !== undefined)
       terminal.resize({ rows: asked.rows, cols: asked.cols });
     const end = terminal.end((code) => {
@@ -77,7 +76,7 @@ export function terminalCall({ clock, settings }: Pick<AppParts, "clock" | "sett
     });
     whenEnding(context, (why) => void failSocket(terminal.outbox, why, requestId));
     try {
-      return upgraded(context, end);
+      return upgraded(context, end, place);
     } catch (cause) {
       over.abort();
       if (asked.process === undefined) await terminal.kill();
@@ -94,16 +93,19 @@ interface TerminalParts {
   readonly events: AsyncIterable<ExecEvent>;
   /** Ends the attachment, and nothing else. */
   readonly over: AbortController;
+  readonly place: Place;
 }
 
 class Terminal {
-  readonly outbox = new Outbox();
-  readonly #inbox = new Inbox();
+  readonly outbox: Outbox;
+  readonly #inbox: Inbox;
   readonly #parts: TerminalParts;
   #exited = false;
 
   constructor(parts: TerminalParts) {
     this.#parts = parts;
+    this.outbox = new Outbox(parts.place.charge());
+    this.#inbox = new Inbox(parts.place.charge());
   }
 
   /** `closed` is called when the socket is, unless the shell had ended. */
@@ -184,8 +186,10 @@ class Terminal {
     try {
       for await (const body of this.#inbox) await host.stdin({ id, process, body });
     } catch (cause) {
-      const ended = isWarrenError(cause, "process_not_found") || isWarrenError(cause, "wrong_state");
-      if (!ended) await failSocket(this.outbox, cause, requestId);
+      // Keys that are lost have to be seen to be: the shell is kept to come back to.
+      if (!readsNoMore(cause)) await failSocket(this.outbox, cause, requestId);
+    } finally {
+      this.#inbox.drop();
     }
   }
 }

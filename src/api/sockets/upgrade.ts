@@ -2,7 +2,9 @@
 import { errorBody } from "../../contract/status.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import { told } from "../answers/answer.ts";
-import type { ApiContext, SocketEnd } from "../parts.ts";
+import type { SocketCall } from "../dispatch.ts";
+import type { ApiContext, RequestContext, SocketEnd } from "../parts.ts";
+import type { Charge, Waiting } from "../streams/budget.ts";
 import type { Outbox } from "./outbox.ts";
 
 /** 1000 and "no code": its user is done with it. */
@@ -10,14 +12,38 @@ export function isOver(code: number): boolean {
   return code === 1000 || code === 1005;
 }
 
-/** @throws {WarrenError} `invalid_request` – before anything is begun for it */
-export function refuseOthers({ req }: ApiContext): void {
-  if (req.header("upgrade")?.toLowerCase() === "websocket") return;
-  throw new WarrenError("invalid_request", "this path is a WebSocket: send Upgrade: websocket");
+/** An open socket among all of its account. */
+export interface Place {
+  /** For one more thing in which bytes wait. */
+  charge(): Charge;
+  /** Twice is fine. */
+  leave(): void;
+}
+export type PlacedCall = (
+  context: ApiContext,
+  asked: RequestContext,
+  input: unknown,
+  place: Place,
+) => Promise<Response>;
+
+/** Refuses what is no WebSocket, or one too many of its account, before anything is begun for it. */
+export function placed(waiting: Waiting, call: PlacedCall): SocketCall {
+  return async (context, asked, input) => {
+    if (context.req.header("upgrade")?.toLowerCase() !== "websocket")
+      throw new WarrenError("invalid_request", "this path is a WebSocket: send Upgrade: websocket");
+    const { account } = asked;
+    const place: Place = { charge: () => waiting.charge(account), leave: waiting.open(account) };
+    try {
+      return await call(context, asked, input, place);
+    } catch (cause) {
+      place.leave();
+      throw cause;
+    }
+  };
 }
 
 /** @throws {WarrenError} `invalid_request` */
-export function upgraded({ req, env, var: { under } }: ApiContext, end: SocketEnd): Response {
+export function upgraded({ req, env, var: { under } }: ApiContext, end: SocketEnd, place: Place): Response {
   const release = under.hold("socket");
   const held: SocketEnd = {
     open: (socket) => end.open(socket),
@@ -25,6 +51,7 @@ export function upgraded({ req, env, var: { under } }: ApiContext, end: SocketEn
     drain: (socket) => end.drain(socket),
     close(socket, code, reason) {
       release();
+      place.leave();
       end.close(socket, code, reason);
     },
   };

@@ -208,6 +208,32 @@ describe("GET …/logs", () => {
     expect((await text(api, `${logs}?stream=stderr`)).text).toBe("err\n");
   });
 
+  test("has no HEAD, which would begin what nobody ends, and as text it ends when its client leaves before it has begun", async () => {
+    let [begun, left] = [0, 0];
+    const around = (host: SandboxHost): SandboxHost => ({
+      ...host,
+      exec: async (_, options) => {
+        begun += 1;
+        options?.signal?.addEventListener("abort", () => (left += 1));
+        return (async function* () {
+          await new Promise((resolve) => options?.signal?.addEventListener("abort", resolve));
+          yield { kind: "started", process: 1, pid: 1 } as const;
+        })();
+      },
+    });
+    await using api = await Api.start({ edge: createEdge, around, settings: { drainMs: 3_600_000 } });
+    const path = `/v1/sandboxes/${await sandbox(api)}/logs?stream=kernel&follow=1`;
+    const headers = { accept: "text/plain" };
+    expect([(await api.raw("HEAD", path, { headers })).status, begun]).toEqual([405, 0]);
+    const leave = new AbortController();
+    const authorization = `Bearer ${api.admin}`;
+    const request = new Request(api.url + path, { headers: { ...headers, authorization }, signal: leave.signal });
+    expect((await api.app.fetch(request, null)).status).toBe(200); // and nobody reads its body
+    leave.abort();
+    await until("the command is told", () => begun === 1 && left === 1);
+    await api.app.close(); // which would wait for what is still held
+  });
+
   test("follows as events until the sandbox ends, escapes and all as data", async () => {
     await using api = await started();
     const id = await sandbox(api);

@@ -1,7 +1,10 @@
 /** WebSockets to programs: passed through whole, closed as either side closes, and bounded against both. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Socket } from "node:net";
+import { BOUNDS } from "../../../src/api/bounds.ts";
 import { createEdge } from "../../../src/api/edge/index.ts";
+import { FrameReader } from "../../../src/api/edge/websocket/frames.ts";
+import type { Waiting } from "../../../src/api/streams/budget.ts";
 import { until } from "../../harness/until.ts";
 import { Api } from "../subject.ts";
 import { headOf, onLoopback, type Program, program } from "./programs.ts";
@@ -9,9 +12,16 @@ import { headOf, onLoopback, type Program, program } from "./programs.ts";
 const MIB = 1024 * 1024;
 let api: Api;
 let id: string;
+let waiting: Waiting | undefined;
 
 beforeAll(async () => {
-  api = await Api.start({ edge: createEdge, around: (host) => onLoopback(host) });
+  api = await Api.start({
+    edge: (parts) => {
+      waiting = parts.waiting;
+      return createEdge(parts);
+    },
+    around: (host) => onLoopback(host),
+  });
   id = ((await api.call("POST", "/v1/sandboxes", {})).body as unknown as { id: string }).id;
 });
 afterAll(() => api[Symbol.asyncDispose]());
@@ -253,4 +263,36 @@ test("WebSocket closes a client that says more than its program reads", async ()
   for (let i = 0; i < 128 && client.socket.readyState === WebSocket.OPEN; i++) client.socket.send(piece);
   expect((await client.closed).code).toBe(1013);
   await until("the program has lost it", () => it.sockets.size === 0 || [...it.sockets].every((s) => s.isPaused()));
+});
+
+test("WebSocket counts among all that waits for its account, and is closed when there is no room", async () => {
+  using it = await program((socket, request) => {
+    socket.write(accepted(request));
+    socket.pause();
+  });
+  await until("nothing waits", () => waiting?.bytes === 0);
+  const elsewhere = waiting?.charge("admin");
+  expect(elsewhere?.level(BOUNDS.waitingBytesPerAccount - MIB / 4)).toBe(true);
+  const client = open(it);
+  await isOpen(client);
+  client.socket.send(new Uint8Array(MIB / 2));
+  expect((await client.closed).code).toBe(1013);
+  elsewhere?.close();
+  await until("all is given back", () => waiting?.bytes === 0);
+});
+
+test("WebSocket whose program sends no end of a message is closed when there is no room for it", async () => {
+  const part = Buffer.concat([Uint8Array.of(0x82, 127, 0, 0, 0, 0, 0, 0x10, 0, 0), Buffer.alloc(MIB / 2)]);
+  using it = await speaking((socket) => socket.write(part));
+  const reader = new FrameReader();
+  reader.take(part);
+  expect(reader.cost).toBe(MIB / 2 + BOUNDS.waitingPieceBytes);
+  const client = open(it);
+  await isOpen(client);
+  const elsewhere = waiting?.charge("admin");
+  expect(elsewhere?.level(BOUNDS.waitingBytesPerAccount - MIB / 4)).toBe(true);
+  client.socket.send("x");
+  expect((await client.closed).code).toBe(1013);
+  elsewhere?.close();
+  await until("all is given back", () => waiting?.bytes === 0);
 });

@@ -3,6 +3,7 @@
  * before it is kept, what goes to it is masked. Pure.
  */
 import { randomBytes } from "../../../base/id.ts";
+import { BOUNDS as API_BOUNDS } from "../../bounds.ts";
 import { BOUNDS } from "../bounds.ts";
 
 export type Message =
@@ -64,6 +65,12 @@ export class FrameReader {
   #kind = 0;
   #parts: Uint8Array[] = [];
   #size = 0;
+
+  /** Bytes that it takes to keep the message under way. */
+  get cost(): number {
+    const ofFrame = (this.#head?.length ?? 0) - this.#missing;
+    return this.#size + ofFrame + (this.#payload.length + this.#parts.length) * API_BOUNDS.waitingPieceBytes;
+  }
 
   /** @throws {FrameError} */
   take(piece: Uint8Array): Message[] {

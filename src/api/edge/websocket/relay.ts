@@ -8,6 +8,7 @@ import { isWarrenError, WarrenError } from "../../../errors.ts";
 import { hostOf } from "../../../sandbox/ports/address.ts";
 import { dialPort, type PortTarget } from "../../../sandbox/ports/splice.ts";
 import type { ApiSocket, SocketEnd } from "../../parts.ts";
+import type { Charge } from "../../streams/budget.ts";
 import { BOUNDS } from "../bounds.ts";
 import { headOf } from "../http/exchange.ts";
 import { HttpError } from "../http/head.ts";
@@ -23,6 +24,8 @@ export interface RelayAsk {
   readonly clock: Clock;
   /** Ends it also before the client's side is open. */
   readonly signal: AbortSignal;
+  /** For one more thing in which bytes wait. */
+  readonly charge: () => Charge;
   /** Runs once, when all of it is over. */
   readonly over: () => void;
 }
@@ -30,12 +33,20 @@ export interface RelayAsk {
 /** What goes to the program: a queue that ends. */
 class Outgoing implements AsyncIterable<Uint8Array> {
   readonly #queue: Uint8Array[] = [];
+  readonly #charge: Charge;
   #isOver = false;
   #wake: () => void = () => undefined;
   bytes = 0;
+  /** There was no room for something that has come. */
+  isFull = false;
+
+  constructor(charge: Charge) {
+    this.#charge = charge;
+  }
 
   push(bytes: Uint8Array): void {
     if (this.#isOver) return;
+    this.isFull ||= !this.#charge.take(bytes.length);
     this.#queue.push(bytes);
     this.bytes += bytes.length;
     this.#wake();
@@ -46,12 +57,19 @@ class Outgoing implements AsyncIterable<Uint8Array> {
     this.#wake();
   }
 
+  /** It ends, and what may still be in it counts no more. */
+  drop(): void {
+    this.#charge.close();
+    this.end();
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     for (;;) {
       const next = this.#queue.shift();
       if (next !== undefined) {
         yield next;
         this.bytes -= next.length;
+        this.#charge.release(next.length);
       } else if (this.#isOver) return;
       else await new Promise<void>((resolve) => (this.#wake = resolve));
     }
@@ -70,7 +88,7 @@ export interface OpenRelay {
 export async function openRelay(ask: RelayAsk): Promise<OpenRelay> {
   const { target, clock, signal } = ask;
   const abort = new AbortController();
-  const outgoing = new Outgoing();
+  const outgoing = new Outgoing(ask.charge());
   const key = Buffer.from(randomBytes(16)).toString("base64");
   const opening = { ...ask, key, host: hostOf(target.port) };
   outgoing.push(openingRequest(opening));
@@ -85,7 +103,7 @@ export async function openRelay(ask: RelayAsk): Promise<OpenRelay> {
     return { end: relay, protocol, abandon: () => relay.finish() };
   } catch (cause) {
     abort.abort(new WarrenError("cancelled", "it was not opened"));
-    outgoing.end();
+    outgoing.drop();
     ask.over();
     throw explained(cause, abort.signal, target.port);
   } finally {
@@ -107,6 +125,9 @@ class Relay implements SocketEnd {
   readonly #outgoing: Outgoing;
   readonly #leave: () => void;
   readonly #reader = new FrameReader();
+  /** Of a message of the program's that is not whole yet, and of what its client has not taken. */
+  readonly #partly: Charge;
+  readonly #unsent: Charge;
   #drained: () => void = () => undefined;
   /** The client's side is closed or closing. */
   #isShut = false;
@@ -126,6 +147,7 @@ class Relay implements SocketEnd {
     this.#first = first;
     this.#outgoing = outgoing;
     this.#leave = leave;
+    [this.#partly, this.#unsent] = [ask.charge(), ask.charge()];
   }
 
   open(socket: ApiSocket): void {
@@ -138,12 +160,14 @@ class Relay implements SocketEnd {
     this.#checkUnread(socket);
   }
 
-  drain(): void {
+  drain(socket: ApiSocket): void {
+    if (!this.#isShut) this.#unsent.level(socket.getBufferedAmount());
     this.#drained();
   }
 
   close(_: ApiSocket, code: number, reason: string): void {
     this.#isShut = true;
+    this.#unsent.close();
     this.#drained();
     if (this.#isFinished) return;
     this.#tell(code, reason);
@@ -153,7 +177,8 @@ class Relay implements SocketEnd {
   finish(): void {
     if (this.#isFinished) return;
     this.#isFinished = true;
-    this.#outgoing.end();
+    this.#outgoing.drop();
+    for (const charge of [this.#partly, this.#unsent]) charge.close();
     this.#leave();
     this.#drained();
     // Nobody may be reading, and then the abort alone would not end the connection.
@@ -167,6 +192,7 @@ class Relay implements SocketEnd {
         if (message.kind === "close") return this.#closed(socket, message);
         await this.#pass(socket, message);
       }
+      if (!this.#partly.level(this.#reader.cost)) throw new FrameError(1013, "too much waits for this account");
       const next = await this.#pieces.next();
       if (next.done === true) throw new FrameError(1011, "the program hung up");
       piece = next.value;
@@ -182,6 +208,10 @@ class Relay implements SocketEnd {
     const bytes = socket.send(message.kind === "text" ? message.text : message.bytes);
     const isEmpty = (message.kind === "text" ? message.text : message.bytes).length === 0;
     if (bytes === 0 && !isEmpty) throw new FrameError(1011, "a message could not be passed on");
+    if (!this.#isShut && !this.#unsent.level(socket.getBufferedAmount())) {
+      socket.terminate(); // it reads too slowly for a word to reach it
+      throw new FrameError(1013, "the client reads too slowly");
+    }
     while (!this.#isShut && !this.#isFinished && socket.getBufferedAmount() > BOUNDS.unsentBytes) {
       await new Promise<void>((resolve) => (this.#drained = resolve));
     }
@@ -220,7 +250,8 @@ class Relay implements SocketEnd {
   }
 
   #checkUnread(socket: ApiSocket): void {
-    if (this.#outgoing.bytes <= BOUNDS.unreadBytes || this.#isShut) return;
+    const isTooMuch = this.#outgoing.isFull || this.#outgoing.bytes > BOUNDS.unreadBytes;
+    if (!isTooMuch || this.#isShut) return;
     this.#isShut = true;
     socket.close(1013, "the program in the sandbox reads too slowly");
     this.finish();
