@@ -21,7 +21,8 @@ Usage: bun test/bench/serve/run.ts [options]
   --template NAME   what creates restore (default code-interpreter)
   --rounds N        creates of each kind, 3 or more (default 20)
   --seconds N       length of each load (default 10)
-  --followers N     idle followers of events (default 1000)
+  --followers N     idle followers of events (default 1000); over 200 it needs BUN_CONFIG_MAX_HTTP_REQUESTS=4000, as one
+                    process of Bun's has 256 requests under way at most
   --record          append the line to test/bench/results.ndjson
   --help            this text`;
 
