@@ -5,7 +5,7 @@ import type { ErrorCode } from "../errors.ts";
 /** Raw bytes given by a caller: all at once or as they come. */
 export type Body = Uint8Array | string | AsyncIterable<Uint8Array>;
 
-/** What a key has to be allowed, to call an operation. `admin` includes all others, of every account. */
+/** What a key has to be allowed, to call an operation. `admin` includes all others, and rows about every account. */
 export const SCOPES = [
   "sandbox:read",
   "sandbox:write",

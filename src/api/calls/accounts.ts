@@ -1,6 +1,6 @@
 /** Accounts, their keys and what they did: rows over the store alone. Nobody gives a key more than their own may do. */
 import { nonce } from "../../base/id.ts";
-import type { Input, Scope } from "../../contract/route.ts";
+import { type Input, SCOPES, type Scope } from "../../contract/route.ts";
 import type { AccountInfo, accountRoutes, NewToken } from "../../contract/routes/api/accounts.ts";
 import { WarrenError } from "../../errors.ts";
 import { mayDo } from "../access/gate.ts";
@@ -71,15 +71,7 @@ export function accountCalls({ store, clock }: Pick<AppParts, "store" | "clock">
 }
 
 /** What a key of an administrator makes when nobody says what it may do. */
-const ALL: readonly Scope[] = [
-  "sandbox:read",
-  "sandbox:write",
-  "template:read",
-  "template:write",
-  "account:read",
-  "account:write",
-  "billing:read",
-];
+const ALL: readonly Scope[] = SCOPES.filter((scope) => scope !== "admin");
 
 /** @throws {WarrenError} `forbidden` */
 function refuseMore({ key }: RequestContext, scopes: readonly Scope[]): void {

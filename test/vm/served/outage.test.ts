@@ -1,12 +1,10 @@
 /** A server whose database is away for a while: what runs goes on, calls fail in time and succeed again, nothing is made twice. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { connect } from "../../../src/client.ts";
 import { Sandbox } from "../../../src/sandbox.ts";
 import { gate } from "../../harness/gates.ts";
-import { type ServerProcess, startServerProcess } from "../../harness/server.ts";
-import { PrivatePostgres } from "../../harness/stores/postgres.ts";
 import { until } from "../../harness/until.ts";
-import { openTestWarren, TEST_HOME, VM_BAKE_MS } from "../../harness/vm.ts";
+import { withPostgres } from "./with-postgres.ts";
 
 /** How long it is away in the whole test. */
 const AWAY_MS = Number(process.env["OUTAGE_SECONDS"] ?? 30) * 1000;
@@ -14,23 +12,12 @@ const AWAY_MS = Number(process.env["OUTAGE_SECONDS"] ?? 30) * 1000;
 const ANSWER_MS = 15_000;
 
 if (gate("root", "vm", "postgres")) {
-  let database: PrivatePostgres;
-  let server: ServerProcess;
-  beforeAll(async () => {
-    await using warren = await openTestWarren();
-    for (const template of ["base", "code-interpreter"]) await warren.engine.prepare({ template });
-    database = await PrivatePostgres.open();
-    server = await startServerProcess({ home: TEST_HOME, databaseUrl: await database.database(), readyMs: VM_BAKE_MS });
-  }, VM_BAKE_MS);
-  afterAll(async () => {
-    await server?.end("SIGTERM");
-    await database?.[Symbol.asyncDispose]();
-  }, 60_000);
+  const served = withPostgres();
 
   const post = (path: string, body: object, more: Record<string, string> = {}) =>
-    fetch(`${server.url}${path}`, {
+    fetch(`${served.server.url}${path}`, {
       method: "POST",
-      headers: { authorization: `Bearer ${server.key}`, "content-type": "application/json", ...more },
+      headers: { authorization: `Bearer ${served.server.key}`, "content-type": "application/json", ...more },
       body: JSON.stringify(body),
     });
   const metadata = { suite: "outage" };
@@ -40,14 +27,14 @@ if (gate("root", "vm", "postgres")) {
   test(
     `A database that is away for ${AWAY_MS / 1000} s`,
     async () => {
-      const { host } = connect({ url: server.url, key: server.key });
+      const { host } = connect({ url: served.server.url, key: served.server.key });
       await using box = await Sandbox.create({ ttlSeconds: 900, metadata }, host);
       await box.exec("(while :; do date +%s >> /tmp/ticks; sleep 1; done) > /dev/null 2>&1 &");
       const before = await create("before");
       expect(before.status).toBe(201);
       const known = await idOf(before);
 
-      await database.stop();
+      await served.database.stop();
       const awayAt = performance.now();
       const refused = await create("during");
       expect(performance.now() - awayAt).toBeLessThan(ANSWER_MS);
@@ -59,7 +46,7 @@ if (gate("root", "vm", "postgres")) {
       expect(none.status).toBe(503);
       await none.arrayBuffer();
       await until("the time that it is to be away", () => performance.now() - awayAt > AWAY_MS, 2 * AWAY_MS);
-      await database.start();
+      await served.database.start();
 
       await until("creates again", async () => {
         const answer = await create("during");
@@ -78,8 +65,8 @@ if (gate("root", "vm", "postgres")) {
       expect(Math.max(...gaps)).toBeLessThan(5);
       // What happened meanwhile is written when it is back.
       await until("its first moves", async () => {
-        const answer = await fetch(`${server.url}/v1/sandboxes/${made}/events?tail=10`, {
-          headers: { authorization: `Bearer ${server.key}`, accept: "application/json" },
+        const answer = await fetch(`${served.server.url}/v1/sandboxes/${made}/events?tail=10`, {
+          headers: { authorization: `Bearer ${served.server.key}`, accept: "application/json" },
         });
         return (await answer.text()).includes("running");
       });
