@@ -1,10 +1,10 @@
 /** Makes sure of a template before anything waits for it silently: builds what is missing, telling each step. */
 
+import { escapeLine } from "../base/escape.ts";
 import type { BakeEvent } from "../contract/routes/templates.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import { isWarrenError } from "../errors.ts";
 import type { Io } from "./ground/io.ts";
-import { escapeLine } from "./text/escape.ts";
 import { duration } from "./text/format.ts";
 import { Progress } from "./text/progress.ts";
 

@@ -1,9 +1,9 @@
 /** The options that say what may leave a sandbox, the same for every verb that has them. */
 import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError } from "commander";
+import { escapeLine } from "../base/escape.ts";
 import type { Egress, Secret } from "../contract/routes/network.ts";
 import { WarrenError } from "../errors.ts";
-import { escapeLine } from "./text/escape.ts";
 
 export interface EgressFlags {
   readonly egress?: Egress["mode"];

@@ -1,12 +1,12 @@
 /** The command line as a whole: its verbs, its help, and what becomes of an error. */
 import { Command, CommanderError } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
+import { escapeText } from "../base/escape.ts";
 import { isWarrenError } from "../errors.ts";
 import { given } from "./arguments.ts";
 import { EXIT, EXIT_HELP, exitCodeOf } from "./exits.ts";
 import type { ServerFlags } from "./ground/ground.ts";
 import type { Io } from "./ground/io.ts";
-import { escapeText } from "./text/escape.ts";
 import { reportOf } from "./text/report.ts";
 import type { Define, Verb } from "./verb.ts";
 import { defineAccounts } from "./verbs/api/accounts.ts";

@@ -1,4 +1,6 @@
 /** Drives one `warren batch`: template first, then the durable batch or, for `--out -`, one that only streams. */
+
+import { escapeLine } from "../../base/escape.ts";
 import { directorySink } from "../../batch/artifacts/sink.ts";
 import { type BatchOptions, type BatchParts, runJobs } from "../../batch/batch.ts";
 import { Bill } from "../../batch/bill.ts";
@@ -16,7 +18,6 @@ import { egressOf } from "../egress.ts";
 import { EXIT } from "../exits.ts";
 import type { Opened } from "../ground/ground.ts";
 import type { Io } from "../ground/io.ts";
-import { escapeLine } from "../text/escape.ts";
 import { Progress } from "../text/progress.ts";
 import { interruptible, type Verb, withHost } from "../verb.ts";
 import type { BatchFlags } from "../verbs/batch.ts";

@@ -1,9 +1,9 @@
 /** A batch for people: a line for each item, how far it is, and what it came to. All of a guest's text is escaped. */
 
 import type { Clock } from "../../base/clock.ts";
+import { escapeLine } from "../../base/escape.ts";
 import type { Row } from "../../batch/row.ts";
 import type { Summary } from "../../batch/summary.ts";
-import { escapeLine } from "../text/escape.ts";
 import { clip, duration, usd } from "../text/format.ts";
 import { bar, Rate } from "../text/progress.ts";
 

@@ -2,10 +2,10 @@
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
+import { escapeLine } from "../../base/escape.ts";
 import type { Calling } from "../../config.ts";
 import { parse } from "../../contract/parse.ts";
 import { WarrenError } from "../../errors.ts";
-import { escapeLine } from "../text/escape.ts";
 import type { ServerFlags, Target } from "./ground.ts";
 
 /** Named in place of a URL for this machine's home. */

@@ -1,6 +1,7 @@
 /** An error as a person sees it: what happened, and with `--verbose` why. */
+
+import { escapeLine } from "../../base/escape.ts";
 import { isWarrenError, type WarrenError } from "../../errors.ts";
-import { escapeLine } from "./escape.ts";
 
 const CAUSES_MAX = 10;
 

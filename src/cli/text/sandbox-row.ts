@@ -1,6 +1,7 @@
 /** A sandbox as a row of `warren ls`, escaped. Pure. */
+
+import { escapeLine } from "../../base/escape.ts";
 import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
-import { escapeLine } from "./escape.ts";
 import { duration } from "./format.ts";
 
 export function rowOf(info: SandboxInfo, nowMs: number): string[] {

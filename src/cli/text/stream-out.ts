@@ -1,9 +1,10 @@
 /** A running command's output on this process's: exact bytes where a program reads, escaped where a person does. */
+
+import { EscapedStream } from "../../base/escape.ts";
 import type { ExecEvent } from "../../contract/routes/exec.ts";
 import { WarrenError } from "../../errors.ts";
 import { exitCodeOfProgram } from "../exits.ts";
 import type { Io, Sink } from "../ground/io.ts";
-import { EscapedStream } from "./escape.ts";
 
 export interface StreamOptions {
   /** Exact bytes on a terminal too. */

@@ -28,7 +28,7 @@ export const defineClean: Define = (program, verb) => {
 
 async function clean({ io }: Verb, options: Options): Promise<number> {
   const { WarrenError } = await import("../../errors.ts");
-  const { escapeLine } = await import("../text/escape.ts");
+  const { escapeLine } = await import("../../base/escape.ts");
   const { EXIT } = await import("../exits.ts");
   const { note, print } = await import("../ground/io.ts");
   const ground = await io.ground();

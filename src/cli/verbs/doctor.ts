@@ -21,7 +21,7 @@ export const defineDoctor: Define = (program, verb) => {
 };
 
 async function doctor({ io }: Verb, isJson: boolean): Promise<number> {
-  const { escapeLine } = await import("../text/escape.ts");
+  const { escapeLine } = await import("../../base/escape.ts");
   const { EXIT } = await import("../exits.ts");
   const { table } = await import("../text/format.ts");
   const { printJson } = await import("../ground/io.ts");

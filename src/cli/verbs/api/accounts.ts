@@ -107,7 +107,7 @@ function rowOf({ id, name, suspended, quota, creditUsd }: AccountInfo): string[]
 
 async function tell(io: Verb["io"], all: readonly AccountInfo[]): Promise<void> {
   const { table } = await import("../../text/format.ts");
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const head = ["ID", "STATE", "SANDBOXES", "VCPUS", "MEMORY MIB", "CREDIT", "NAME"];
   await io.out.write(table([head, ...all.map((one) => rowOf(one).map(escapeLine))]));
 }

@@ -93,7 +93,7 @@ async function list(verb: Verb, isJson: boolean): Promise<void> {
   const { withServer } = await import("../../verb.ts");
   const { items } = await withServer(verb, (api) => api.tokens({}));
   if (isJson) return printJson(io, items);
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const row = ({ prefix, label, scopes, createdAt, lastUsedAt, expiresAt }: TokenInfo) =>
     [prefix, createdAt, lastUsedAt ?? "never", expiresAt ?? "never", scopes.join(" "), label].map(escapeLine);
   await io.out.write(table([["KEY", "CREATED", "LAST USED", "ENDS", "SCOPES", "LABEL"], ...items.map(row)]));
@@ -107,7 +107,7 @@ async function create(verb: Verb, options: NewKeyFlags): Promise<void> {
 
 async function revoke(verb: Verb, prefixes: readonly string[]): Promise<void> {
   const { io } = verb;
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const { print } = await import("../../ground/io.ts");
   const { withServer } = await import("../../verb.ts");
   await withServer(verb, async (api) => {
@@ -122,7 +122,7 @@ async function me(verb: Verb, isJson: boolean): Promise<void> {
   const { io } = verb;
   const { table } = await import("../../text/format.ts");
   const { printJson } = await import("../../ground/io.ts");
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const { withServer } = await import("../../verb.ts");
   const { account, key, usage } = await withServer(verb, (api) => api.me({}));
   if (isJson) return printJson(io, { account, key, usage });

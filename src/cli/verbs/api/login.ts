@@ -31,7 +31,7 @@ export const defineLogin: Define = (program, verb) => {
 
 async function login({ io, server }: Verb): Promise<void> {
   const { WarrenError } = await import("../../../errors.ts");
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const { print } = await import("../../ground/io.ts");
   const ground = await io.ground();
   const key = server.key ?? (await keyFromInput(io));
@@ -66,7 +66,7 @@ async function keyFromInput(io: Verb["io"]): Promise<string> {
 }
 
 async function logout({ io }: Verb): Promise<void> {
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const { print } = await import("../../ground/io.ts");
   const file = await (await io.ground()).keepLogin(null);
   await print(io, `no login is kept in ${escapeLine(file)} any more`);

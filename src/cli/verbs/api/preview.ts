@@ -34,7 +34,7 @@ export const definePreview: Define = (program, verb) => {
 async function preview(verb: Verb, id: string, port: number, { ttl, path, json }: Options): Promise<void> {
   const { io } = verb;
   const { note, print, printJson } = await import("../../ground/io.ts");
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const { withServer } = await import("../../verb.ts");
   const ttlSeconds = ttl === undefined ? undefined : Math.ceil(ttl);
   const input = { id, port, ...given({ ttlSeconds, paths: path === undefined ? undefined : [...path] }) };

@@ -44,7 +44,7 @@ function textOf({ at, from, to, type, reason }: SandboxEventInfo): string {
 async function events(verb: Verb, id: string, { follow, tail, json }: Options): Promise<void> {
   const { io } = verb;
   const { print } = await import("../../ground/io.ts");
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const { interruptible, withServer } = await import("../../verb.ts");
   const input = { id, ...given({ follow, tail }) };
   await withServer(verb, (api) =>
@@ -58,7 +58,7 @@ async function events(verb: Verb, id: string, { follow, tail, json }: Options): 
 async function logs(verb: Verb, id: string, { follow, stream, json }: Options): Promise<void> {
   const { io } = verb;
   const { print } = await import("../../ground/io.ts");
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const { interruptible, withServer } = await import("../../verb.ts");
   const input = { id, ...given({ follow, stream }) };
   await withServer(verb, (api) =>

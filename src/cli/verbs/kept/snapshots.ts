@@ -81,7 +81,7 @@ async function take(verb: Verb, id: string, { name, metadata, json }: TakeOption
 
 async function list(verb: Verb, { sandbox, json, quiet }: ListOptions): Promise<void> {
   const { io } = verb;
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const { bytes, table } = await import("../../text/format.ts");
   const { print, printJson } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");

@@ -44,7 +44,7 @@ export const defineTemplates: Define = (program, verb) => {
 
 async function list(verb: Verb, isJson: boolean): Promise<void> {
   const { io } = verb;
-  const { escapeLine } = await import("../../text/escape.ts");
+  const { escapeLine } = await import("../../../base/escape.ts");
   const { bytes, table } = await import("../../text/format.ts");
   const { printJson } = await import("../../ground/io.ts");
   const { withHost } = await import("../../verb.ts");

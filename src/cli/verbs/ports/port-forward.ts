@@ -71,7 +71,7 @@ async function serve(
   const { Sandbox } = await import("../../../sandbox.ts");
   const { isWarrenError } = await import("../../../errors.ts");
   const { note } = await import("../../ground/io.ts");
-  const { escapeText } = await import("../../text/escape.ts");
+  const { escapeText } = await import("../../../base/escape.ts");
   const sandbox = await Sandbox.connect(id, host);
   const over = Promise.withResolvers<void>();
   const ended = () => over.resolve();

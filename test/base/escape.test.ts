@@ -1,7 +1,7 @@
 /** Nothing that a guest or a user wrote can do anything to a terminal. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { EscapedStream, escapeLine, escapeText } from "../../src/cli/text/escape.ts";
+import { EscapedStream, escapeLine, escapeText } from "../../src/base/escape.ts";
 
 /** C0 without the allowed, DEL, C1, bidirectional and invisible format characters, separators, lone surrogates. */
 const DANGEROUS =
