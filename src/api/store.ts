@@ -89,6 +89,25 @@ export interface Delivery {
   readonly tries: number;
 }
 
+/** The end of a sandbox that nobody wrote down when it came, as the host tells of it. */
+export interface KnownEnd {
+  /** On the sandbox's axis, milliseconds: as the `monotonicMs` of its moves. Never later than the truth. */
+  readonly endMs: number;
+  /** For people: the reason of its last move. */
+  readonly why: string;
+}
+
+/** A proof of life: the sandbox ran, on this host, at this instant or later. */
+export interface Beat {
+  readonly sandbox: string;
+  /** On the sandbox's axis, milliseconds. Never beyond the end of its lifetime. */
+  readonly seenMs: number;
+  /** CPU time that its VMM has really used since it last began to run, milliseconds; null where the host does not tell. */
+  readonly cpuUsedMs: number | null;
+  /** Bytes that it has sent since it last began to run; null where there is no network, or nobody counts. */
+  readonly egressBytes: number | null;
+}
+
 export interface Store extends AsyncDisposable {
   /** `pglite` or `postgres`, and what a user has to know of it: for `/healthz` and the log. */
   readonly kind: "pglite" | "postgres";
@@ -145,10 +164,22 @@ export interface Store extends AsyncDisposable {
   /** One that has ended, as last described; null when the account never had it. */
   endedSandbox(account: string, sandbox: string): Promise<SandboxInfo | null>;
   /**
-   * Bookings and open rows of this server's that are not among `live`: closed at a start, charged to `atMs` or the end of
-   * their lifetime, whichever was first. The Idempotency-Key of one that never ran makes another when it comes again.
+   * What this server's sandboxes ran to, one statement for all: kept as each one's last proof of life, which only grows.
+   * Called after all moves from before the instant have been recorded. One that is unknown or has ended is left alone.
    */
-  reconcile(live: ReadonlySet<string>, atMs: number): Promise<number>;
+  heartbeat(beats: readonly Beat[]): Promise<void>;
+  /**
+   * Bookings and open rows of this server's that are not among `live`: closed at a start. One of `ended` is charged to its
+   * end, any other to its last proof of life (the latest of its moves and its heartbeats), never to `atMs`, which is when
+   * they are closed; and none beyond its lifetime. The Idempotency-Key of one that never ran makes another when it comes
+   * again.
+   */
+  reconcile(
+    live: ReadonlySet<string>,
+    ended: ReadonlyMap<string, KnownEnd>,
+    /** Milliseconds since the Unix epoch. */
+    atMs: number,
+  ): Promise<number>;
   /** Forgets events, ended sandboxes, idempotency keys and audit rows from before `beforeMs`; how many rows. */
   forget(beforeMs: number): Promise<number>;
 

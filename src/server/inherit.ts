@@ -25,7 +25,7 @@ export async function inheritAll(parts: {
       moves.inherit(account, info, await knownOf(store, account, info.id));
     }
   }
-  const closed = await store.reconcile(live, clock.wallMs());
+  const closed = await store.reconcile(live, new Map(), clock.wallMs());
   if (live.size > 0 || closed > 0) log.info("sandboxes of an earlier server", { live: live.size, closed });
 }
 

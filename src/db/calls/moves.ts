@@ -3,14 +3,14 @@
  * prices of `meter/`, in the transaction that inserts its moves.
  */
 import { and, eq, isNull, sql } from "drizzle-orm";
-import type { Store } from "../../api/store.ts";
+import type { KnownEnd, Store } from "../../api/store.ts";
 import type { Log } from "../../base/log.ts";
 import type { Move } from "../../contract/move.ts";
 import { asJson, type Database, equalsAny } from "../database.ts";
 import { idempotencyKeys, moves, sandboxes } from "../schema/sandboxes.ts";
 import { RULES } from "./rules.ts";
 
-type Calls = Pick<Store, "record" | "recordStored" | "reconcile">;
+type Calls = Pick<Store, "record" | "recordStored" | "heartbeat" | "reconcile">;
 
 /** Rows of one statement: some 200 KB of JSON, and a few milliseconds in which an account's creates wait. */
 const ROWS = 500;
@@ -44,14 +44,17 @@ export function moveCalls({ db, log, node }: Parts): Calls {
         await db.rows(storedStatement(asJson(part), node));
       }
     },
-    async reconcile(live, atMs) {
+    heartbeat: () => Promise.resolve(),
+    async reconcile(live, ended, atMs) {
       const open = await openRows(db, node);
       const gone = open.filter(({ id }) => !live.has(id));
       // First: once they are closed, nobody looks at them again.
       await db.rows(sql`
         delete from ${idempotencyKeys} as k where k.sandbox ${equalsAny(gone.map(({ id }) => id))}
           and not exists (select from ${moves} as m where m.sandbox = k.sandbox and m.to_state = 'running')`);
-      await write(gone.flatMap((row) => (row.last === null ? [] : [lostMove(row, row.last, atMs)])));
+      await write(
+        gone.flatMap((row) => (row.last === null ? [] : [lostMove(row, row.last, ended.get(row.id) ?? null, atMs)])),
+      );
       const unmoved = equalsAny(gone.flatMap(({ id, last }) => (last === null ? [id] : [])));
       await db.rows(sql`
         update ${sandboxes} set state = 'failed', reason = ${UNSEEN}, ended_at = ${iso(atMs)}::timestamptz
@@ -113,14 +116,17 @@ async function openRows(db: Database, node: string): Promise<OpenRow[]> {
 }
 
 /**
- * The last row of a sandbox whose end nobody has seen: charged to `atMs` by the wall clock, which is all there is, and not
- * beyond its lifetime.
+ * The last row of a sandbox whose end nobody has seen: charged to its end as the host tells of it, else to `atMs` by the
+ * wall clock, and not beyond its lifetime.
  */
-function lostMove(row: OpenRow, last: NonNullable<OpenRow["last"]>, atMs: number) {
-  const passedMs = Math.max(0, Math.min(atMs, row.expiresMs ?? atMs) - last.wallMs);
+function lostMove(row: OpenRow, last: NonNullable<OpenRow["last"]>, end: KnownEnd | null, atMs: number) {
+  const passedMs = Math.max(
+    0,
+    end === null ? Math.min(atMs, row.expiresMs ?? atMs) - last.wallMs : end.endMs - last.monotonicMs,
+  );
   return {
     ...{ sandbox: row.id, account: row.account, template: row.template, cpu: row.cpu, memory_mib: row.memoryMib },
-    ...{ from_state: row.state, to_state: "failed", event: "lost", reason: UNSEEN },
+    ...{ from_state: row.state, to_state: "failed", event: "lost", reason: end?.why ?? UNSEEN },
     ...{ sequence: last.sequence + 1, monotonic_ms: last.monotonicMs + passedMs, at: iso(last.wallMs + passedMs) },
   };
 }

@@ -19,7 +19,8 @@ import type { WebhookInfo } from "../../../src/contract/routes/api/webhooks.ts";
 import type { SandboxInfo } from "../../../src/contract/routes/sandboxes.ts";
 import type { Stored } from "../../../src/contract/stored.ts";
 import { WarrenError } from "../../../src/errors.ts";
-import { type HeldKey, type HeldWebhook, last, type Row, sorted, type Waiting } from "./memory-rows.ts";
+import * as rows from "./memory-rows.ts";
+import { last, type Row } from "./memory-rows.ts";
 
 const ENDED = /^(deleted|failed)$/;
 const iso = (ms: number) => new Date(ms).toISOString();
@@ -33,15 +34,15 @@ export class MemoryStore implements Store {
   readonly calls = new Map<string, number>();
   readonly #secrets = new Map<string, string>();
   readonly #accounts = new Map<string, AccountInfo>();
-  readonly #keys = new Map<string, HeldKey>();
+  readonly #keys = new Map<string, rows.HeldKey>();
   readonly #listeners = new Set<() => void>();
   readonly #rows = new Map<string, Row>();
   readonly #idempotent = new Map<string, { requestHash: string; sandbox: string; atMs: number }>();
   readonly #stored = new Map<string, Stored>();
   readonly #labels = new Map<string, Map<number, string | null>>();
   #audit: AuditEntry[] = [];
-  readonly #webhooks = new Map<string, HeldWebhook>();
-  readonly #deliveries = new Map<string, Waiting>();
+  readonly #webhooks = new Map<string, rows.HeldWebhook>();
+  readonly #deliveries = new Map<string, rows.Waiting>();
 
   #called(method: string): void {
     this.calls.set(method, (this.calls.get(method) ?? 0) + 1);
@@ -207,9 +208,7 @@ export class MemoryStore implements Store {
   }
 
   #row(account: string, id: string, cpu: number, memoryMib: number, createdAtMs: number): Row {
-    const size = { cpu, memoryMib };
-    const made: Row = { account, ...size, createdAtMs, booked: false, endedAtMs: null, info: null, moves: new Map() };
-    const row = this.#rows.get(id) ?? made;
+    const row = this.#rows.get(id) ?? rows.newRow(account, cpu, memoryMib, createdAtMs);
     this.#rows.set(id, row);
     return row;
   }
@@ -247,9 +246,9 @@ export class MemoryStore implements Store {
     }
   }
 
-  async recordStored(rows: readonly Stored[]): Promise<void> {
+  async recordStored(given: readonly Stored[]): Promise<void> {
     this.#called("recordStored");
-    for (const row of rows) {
+    for (const row of given) {
       const key = `${row.account}\0${row.kind}\0${row.id}`;
       if (row.sizeBytes === 0) this.#stored.delete(key);
       else this.#stored.set(key, row);
@@ -260,28 +259,32 @@ export class MemoryStore implements Store {
     this.#called("events");
     const row = this.#rows.get(sandbox);
     if (row?.account !== account) return null;
-    return sorted(row)
-      .slice(-tail)
-      .map(({ sequence, wallMs, event, from, to, reason }) => ({
-        ...{ sequence, at: iso(wallMs), type: event, from, to, reason },
-      }));
+    return rows.eventsOf(row, tail);
   }
 
   async endedSandbox(account: string, sandbox: string): Promise<SandboxInfo | null> {
     this.#called("endedSandbox");
     const row = this.#rows.get(sandbox);
-    if (row?.account !== account || row.endedAtMs === null || row.info === null) return null;
-    const end = last(row);
-    if (end === undefined || !ENDED.test(end.to))
-      return { ...row.info, state: "failed", reason: "its end was not seen" };
-    return { ...row.info, state: end.to, reason: end.reason };
+    return row?.account === account ? rows.endedInfo(row) : null;
   }
 
-  async reconcile(live: ReadonlySet<string>, atMs: number): Promise<number> {
+  async heartbeat(beats: Parameters<Store["heartbeat"]>[0]): Promise<void> {
+    this.#called("heartbeat");
+    for (const beat of beats) rows.beaten(this.#rows.get(beat.sandbox), beat);
+  }
+
+  /** What a sandbox ran to: as reconciled, else by its last proof of life; null when this store was told of nothing. */
+  ranToMs(sandbox: string): number | null {
+    const row = this.#rows.get(sandbox);
+    return row === undefined ? null : (row.ranToMs ?? rows.seenMs(row));
+  }
+
+  async reconcile(...[live, ended, atMs]: Parameters<Store["reconcile"]>): Promise<number> {
     this.#called("reconcile");
     const gone = [...this.#rows].filter(([id, row]) => row.endedAtMs === null && !live.has(id));
     for (const [id, row] of gone) {
       row.endedAtMs = atMs;
+      row.ranToMs = ended.get(id)?.endMs ?? rows.seenMs(row);
       if (![...row.moves.values()].some(({ to }) => to === "running")) this.#forgetKeysOf(id);
     }
     return gone.length;
@@ -317,9 +320,9 @@ export class MemoryStore implements Store {
     return new Map(this.#labels.get(`${account}\0${sandbox}`) ?? []);
   }
 
-  async audit(rows: readonly AuditEntry[]): Promise<void> {
+  async audit(entries: readonly AuditEntry[]): Promise<void> {
     this.#called("audit");
-    this.#audit.push(...rows);
+    this.#audit.push(...entries);
   }
 
   async auditLog(account: string | null, { limit, before }: Parameters<Store["auditLog"]>[1]): Promise<AuditEntry[]> {

@@ -47,13 +47,13 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
         mine,
         [ran, lives, ended].map((id) => sandboxInfo(id)),
       );
-      expect(await store.reconcile(new Set([lives]), T0 + 10_040)).toBeGreaterThanOrEqual(2);
+      expect(await store.reconcile(new Set([lives]), new Map(), T0 + 10_040)).toBeGreaterThanOrEqual(2);
       expect((await store.inUse(mine)).sandboxes).toBe(1);
       expect(await store.endedSandbox(mine, ran)).toMatchObject({ state: "failed", reason: "its end was not seen" });
       expect(await store.endedSandbox(mine, lives)).toBeNull();
       expect((await store.endedSandbox(mine, ended))?.reason).toBe("closed");
-      expect(await store.reconcile(new Set([lives]), T0 + 10_040)).toBe(0);
-      expect(await store.reconcile(new Set(), T0 + 10_040)).toBe(1);
+      expect(await store.reconcile(new Set([lives]), new Map(), T0 + 10_040)).toBe(0);
+      expect(await store.reconcile(new Set(), new Map(), T0 + 10_040)).toBe(1);
     });
 
     metered(`Store.reconcile charges up to the instant that it is given, by the wall clock${because}`, async () => {
@@ -62,7 +62,7 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
       const id = newId();
       await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
       expect((await meter?.(id))?.open).toEqual({ sinceMs: 40n, vcpus: 1, memoryMib: 512 });
-      await store.reconcile(new Set(), T0 + 10_040);
+      await store.reconcile(new Set(), new Map(), T0 + 10_040);
       expect(await meter?.(id)).toEqual({
         closed: { vcpuMs: 10_000n, memoryMibMs: 5_120_000n, egressBytes: 0n },
         open: null,
@@ -80,7 +80,7 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
         await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
         await store.describe(mine, [sandboxInfo(id, { expiresAt: new Date(T0 + endsMs).toISOString() })]);
       }
-      await store.reconcile(new Set(), T0 + 60_040);
+      await store.reconcile(new Set(), new Map(), T0 + 60_040);
       expect((await meter?.(past))?.closed.vcpuMs).toBe(5000n);
       expect((await meter?.(later))?.closed.vcpuMs).toBe(60_000n);
     });
@@ -92,7 +92,7 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
       const key = (one: { readonly id: string }) => ({ key: `of ${one.id}`, requestHash: "h" });
       for (const one of [bare, began, ran, lives]) await store.admit(mine, [one], key(one));
       await store.record([...movesOf(mine, began.id, LIFE.slice(0, 1)), ...movesOf(mine, ran.id, LIFE.slice(0, 2))]);
-      await store.reconcile(new Set([lives.id]), T0 + 10_040);
+      await store.reconcile(new Set([lives.id]), new Map(), T0 + 10_040);
       const again = async (one: { readonly id: string }) => await store.admit(mine, [booking()], key(one));
       expect(await again(bare)).toEqual({ kind: "booked" });
       expect(await again(began)).toEqual({ kind: "booked" });
