@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { fieldsWithWords } from "../../src/contract/openapi/words.ts";
 import { errorsByStatus, openapi } from "../../src/contract/openapi.ts";
+import { parse } from "../../src/contract/parse.ts";
 import type { Route } from "../../src/contract/route.ts";
+import { fromPath } from "../../src/contract/split.ts";
 import { type RowName, table } from "../../src/contract/table.ts";
 import { successOf, wireOf } from "../../src/contract/wire/wire.ts";
 
@@ -52,6 +54,19 @@ describe("openapi", () => {
       const inBody = Object.values(body?.content ?? {}).flatMap(({ schema }) => Object.keys(schema.properties ?? {}));
       for (const key of Object.keys(wireOf(name).input.schema.properties))
         expect({ name, key, found: [...parameters, ...inBody].includes(key) }).toEqual({ name, key, found: true });
+    }
+  });
+
+  test("shows of each JSON body one that the operation takes", () => {
+    for (const [name, route] of rows) {
+      const found = paths[braced(route.path)]?.[methodOf(name, route)] as Json;
+      const body = found["requestBody"] as { content: Record<string, { example?: object }> } | undefined;
+      const json = body?.content["application/json"];
+      if (json === undefined) continue;
+      const { schema } = wireOf(name).input;
+      const ids = Object.fromEntries([...route.path.matchAll(/:(\w+)/g)].map(([, key]) => [key, "1"]));
+      const given = { ...fromPath(schema, ids), ...json.example };
+      expect({ name, decoded: wireOf(name).input.decode(parse(schema, given)) }).toMatchObject({ name });
     }
   });
 

@@ -6,6 +6,7 @@ import type { HttpStatus } from "../status.ts";
 import { type RowName, table } from "../table.ts";
 import { successOf, wireOf } from "../wire/wire.ts";
 import { ANY_ROW_ERRORS, errorsByStatus } from "./errors.ts";
+import { exampleOf } from "./examples.ts";
 import type { Json, Schemas } from "./schemas.ts";
 import { meaning, worded } from "./words.ts";
 
@@ -128,7 +129,8 @@ function bodyOf(name: RowName, { refer }: Schemas): Json | null {
     ...(required.length === 0 ? {} : { required }),
     additionalProperties: false,
   };
-  return { required: required.length > 0, content: { "application/json": { schema } } };
+  // Viewers would make one up otherwise, of every field and of random letters, which is refused when it is sent.
+  return { required: required.length > 0, content: { "application/json": { schema, example: exampleOf(name) } } };
 }
 
 /** Each block of a stream is one of these: `event: NAME`, `data: JSON`. */
