@@ -1,0 +1,143 @@
+/**
+ * The part of the store that is about money: what was used becomes intervals and ledger entries in the database, by the
+ * statements behind this port. What belongs to an account takes that account.
+ */
+import type {
+  Difference,
+  Invoice,
+  InvoiceInfo,
+  PlanInfo,
+  PriceList,
+  Pricing,
+  SandboxUsage,
+  Settlement,
+  SinkInfo,
+  UsageReport,
+} from "../contract/routes/api/billing.ts";
+
+/** What a usage report is grouped by: `metadata.<key>` is a sandbox's label. */
+export type Grouping =
+  | { readonly kind: "day" | "sandbox" | "template" }
+  | { readonly kind: "metadata"; readonly key: string };
+
+export interface UsageQuestion {
+  /** Milliseconds since the Unix epoch: from (inclusive) to (exclusive). */
+  readonly fromMs: number;
+  readonly toMs: number;
+  /** IANA name: where its days begin. */
+  readonly timeZone: string;
+  readonly groupBy: readonly Grouping[];
+}
+
+/** A live sandbox was seen alive, after all its moves before `seenMs` were written. */
+export interface Beat {
+  readonly sandbox: string;
+  /** Milliseconds on the sandbox's own axis of time. */
+  readonly seenMs: number;
+  /** Since it last began to run: the host's count of its CPU time, and bytes that left it. Null: not known. */
+  readonly cpuUsedMs: number | null;
+  readonly egressBytes: number | null;
+}
+
+export interface PriceChange {
+  readonly list: string;
+  /** Undefined: as it is; of a new list USD. */
+  readonly currency: string | undefined;
+  /** Of a new list: for this account alone. */
+  readonly account: string | undefined;
+  /** UTC. Undefined: tomorrow; of a new list the beginning of time. */
+  readonly fromDay: string | undefined;
+  /** Meter → exact decimal text. */
+  readonly prices: Readonly<Record<string, string>>;
+}
+
+export interface Sink extends Pick<SinkInfo, "id" | "kind" | "account" | "url"> {
+  readonly token: string | null;
+  readonly customers: Readonly<Record<string, string>>;
+}
+
+/** A CloudEvent that a sink has not taken yet. */
+export interface Outgoing {
+  readonly id: string;
+  readonly sink: Sink;
+  readonly event: UsageEvent;
+  /** Tries so far. */
+  readonly tries: number;
+}
+
+/** What an event tells: one interval. Its id is the same whenever it is made again. */
+export interface UsageEvent {
+  /** `<subject>:<meter>:<first millisecond>` */
+  readonly id: string;
+  readonly account: string;
+  readonly subject: string;
+  readonly meter: string;
+  readonly template: string | null;
+  readonly fromMs: number;
+  readonly toMs: number;
+  /** In the meter's unit. */
+  readonly quantity: string;
+}
+
+/** Every method throws `store_unavailable` when the database cannot be reached or does not answer in time. */
+export interface BillingStore {
+  /** One statement, whatever their number. Never takes a proof of life back. */
+  heartbeat(beats: readonly Beat[]): Promise<void>;
+  /** Accounts whose credit is used up, with what runs charged up to now, and that want what runs hibernated. */
+  exhausted(nowMs: number): Promise<readonly { readonly account: string; readonly sandboxes: readonly string[] }[]>;
+
+  /** @throws {WarrenError} `not_found` – no such account */
+  pricing(account: string, nowMs: number): Promise<Pricing>;
+  priceLists(): Promise<PriceList[]>;
+  /**
+   * All of it or nothing.
+   * @throws {WarrenError} `invalid_request` – an unknown meter, a negative price, a day that has begun, another currency;
+   *   `already_exists` – the list has a price of the meter from that day on; `not_found` – no such account
+   */
+  setPrices(change: PriceChange, nowMs: number): Promise<PriceList>;
+  /** @throws {WarrenError} `already_exists` – another plan of this name; `not_found` – no such list; `invalid_request` */
+  setPlan(plan: PlanInfo): Promise<PlanInfo>;
+  /**
+   * @throws {WarrenError} `not_found` – no such account or plan; `invalid_request` – another account's list, another
+   *   currency than its credit, a day that has begun although it has used something since; `already_exists` – on that day
+   */
+  subscribeTo(account: string, plan: string, fromDay: string | undefined, nowMs: number): Promise<void>;
+
+  /** Intervals and what is open, cut exactly at the question's bounds and days. */
+  usage(account: string, question: UsageQuestion, nowMs: number): Promise<UsageReport>;
+  /** Null when the account never had it. */
+  sandboxUsage(account: string, sandbox: string): Promise<SandboxUsage | null>;
+  /** Newest first, a draft of the month that is not over among them. */
+  invoices(account: string, nowMs: number): Promise<InvoiceInfo[]>;
+  /** Null when the account has none of that id. */
+  invoice(account: string, id: string, nowMs: number): Promise<Invoice | null>;
+
+  /** Charges what is not yet, rolls up, closes days and issues invoices: again and by many servers with the same result. */
+  settleBooks(nowMs: number): Promise<Settlement>;
+  /**
+   * @returns the ids of the entries written
+   * @throws {WarrenError} `not_found` – no such entry; `already_exists` – it was corrected before
+   */
+  correct(
+    entry: string,
+    correction: { readonly quantity: string | null; readonly reason: string },
+    nowMs: number,
+  ): Promise<readonly string[]>;
+  /** Books against moves and ledger against intervals. Milliseconds since the Unix epoch. */
+  reconcileBooks(
+    fromMs: number,
+    toMs: number,
+  ): Promise<{ readonly sandboxes: number; readonly differences: readonly Difference[] }>;
+
+  sinks(): Promise<SinkInfo[]>;
+  /** @throws {WarrenError} `already_exists`; `not_found` – no such account */
+  createSink(sink: Sink, nowMs: number): Promise<SinkInfo>;
+  /** False when there is none. */
+  removeSink(id: string): Promise<boolean>;
+  /** Queues events of intervals that are new, some at a time; how many. */
+  fillOutbox(limit: number, nowMs: number): Promise<number>;
+  /** Claims events that are due for `leaseMs`, so that no two servers send one at the same time. */
+  dueEvents(nowMs: number, limit: number, leaseMs: number): Promise<Outgoing[]>;
+  /** Over with `nextMs` null: taken, or given up. */
+  settleEvent(id: string, outcome: { readonly error: string | null; readonly nextMs: number | null }): Promise<void>;
+}
