@@ -21,6 +21,7 @@ const GATES = {
   kvm: () => (existsSync("/dev/kvm") ? null : "there is no /dev/kvm"),
   gcc: () => inPath("gcc"),
   node: () => inPath("node"),
+  chromium: () => inPath("chromium"),
   postgres: () => {
     const dirs = existsSync("/usr/lib/postgresql") ? readdirSync("/usr/lib/postgresql") : [];
     const has = dirs.some((version) => existsSync(`/usr/lib/postgresql/${version}/bin/initdb`));
