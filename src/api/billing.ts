@@ -12,6 +12,7 @@ import type {
   SandboxUsage,
   Settlement,
   SinkInfo,
+  UsageEntry,
   UsageReport,
 } from "../contract/routes/api/billing.ts";
 
@@ -20,10 +21,13 @@ export type Grouping =
   | { readonly kind: "day" | "sandbox" | "template" }
   | { readonly kind: "metadata"; readonly key: string };
 
-export interface UsageQuestion {
+export interface UsageRange {
   /** Milliseconds since the Unix epoch: from (inclusive) to (exclusive). */
   readonly fromMs: number;
   readonly toMs: number;
+}
+
+export interface UsageQuestion extends UsageRange {
   /** IANA name: where its days begin. */
   readonly timeZone: string;
   readonly groupBy: readonly Grouping[];
@@ -105,6 +109,15 @@ export interface BillingStore {
 
   /** Intervals and what is open, cut exactly at the question's bounds and days. */
   usage(account: string, question: UsageQuestion, nowMs: number): Promise<UsageReport>;
+  /**
+   * What `usage` sums up, by its beginning: intervals and what is open, cut at the range's ends alone. A page of at most
+   * `limit`, after the one whose `next` is given; `next` is null on the last.
+   */
+  usageEntries(
+    account: string,
+    page: UsageRange & { readonly after: string | null; readonly limit: number },
+    nowMs: number,
+  ): Promise<{ readonly items: readonly UsageEntry[]; readonly next: string | null }>;
   /** Null when the account never had it. */
   sandboxUsage(account: string, sandbox: string): Promise<SandboxUsage | null>;
   /** Newest first, a draft of the month that is not over among them. */

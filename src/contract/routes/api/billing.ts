@@ -43,6 +43,25 @@ export const UsageReport = Type.Object({
 });
 export type UsageReport = Static<typeof UsageReport>;
 
+/** What a report sums up: one stretch of one thing by one meter, cut at the ends of what was asked for. */
+export const UsageEntry = Type.Object({
+  /** A sandbox's id, or `kind/account/name` of what else is charged. */
+  subject: Type.String(),
+  template: OrNull(Type.String()),
+  meter: Type.String(),
+  from: Type.String(),
+  /** Of a count the same as `from`. */
+  to: Type.String(),
+  /** In the meter's unit. */
+  quantity: Type.String(),
+  /** Before plans and credit, exact. */
+  amount: Amount,
+  currency: Currency,
+  /** It goes on, and was seen alive until `to`. */
+  open: Type.Boolean(),
+});
+export type UsageEntry = Static<typeof UsageEntry>;
+
 export const SandboxUsage = Type.Object({
   sandbox: Type.String(),
   /** Null: it has not run. */
@@ -202,6 +221,25 @@ export const billingRoutes = {
       { additionalProperties: false },
     ),
     returns: UsageReport,
+    errors: ["invalid_request"],
+  },
+  usageEntries: {
+    method: "GET",
+    path: "/v1/usage/entries",
+    scope: "billing:read",
+    says: "Everything that a usage report sums up, one by one, oldest first",
+    input: Type.Object(
+      {
+        /** Default: the beginning of this month, in the account's time zone. */
+        from: Type.Optional(Moment),
+        /** Default: now. */
+        to: Type.Optional(Moment),
+        /** `jsonl`: one JSON object a line. */
+        format: Type.Optional(Type.Union([Type.Literal("jsonl"), Type.Literal("csv")])),
+      },
+      { additionalProperties: false },
+    ),
+    returns: "bytes",
     errors: ["invalid_request"],
   },
   sandboxUsage: {
