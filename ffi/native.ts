@@ -9,6 +9,11 @@ import { C_TYPES, LIBC, OURS, type Prototype } from "./symbols.ts";
 
 const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 
+/** "ENOENT" of 2; null of 0, which is none. */
+export function errnoName(errno: number): string | null {
+  return errno === 0 ? null : (NAMES.get(errno) ?? `errno ${errno}`);
+}
+
 /** A system call that failed: which, with what errno, on what. */
 export class NativeError extends Error {
   override readonly name = "NativeError";
@@ -18,7 +23,7 @@ export class NativeError extends Error {
   readonly call: string;
 
   constructor(call: string, errno: number, on = "") {
-    const code = NAMES.get(errno) ?? `errno ${errno}`;
+    const code = errnoName(errno) ?? "no error";
     super(on === "" ? `${call}: ${code}` : `${call}: ${code} (${on})`);
     this.call = call;
     this.errno = errno;

@@ -54,10 +54,19 @@ export function reap(pidfd: number): Ended | "gone" | null {
   return exited ? { code: status, signal: null } : { code: null, signal: status };
 }
 
-/** `CLOCK_BOOTTIME` in nanoseconds: goes on while the machine sleeps. */
-export function bootTimeNs(): bigint {
+function clockNs(which: number): bigint {
   const out = memory(LAYOUTS.timespec[""][1]);
-  call("clock_gettime", C.CLOCK_BOOTTIME, out);
+  call("clock_gettime", which, out);
   const view = new DataView(out.buffer);
   return view.getBigInt64(0, true) * 1_000_000_000n + view.getBigInt64(LAYOUTS.timespec.tv_nsec[0], true);
+}
+
+/** `CLOCK_BOOTTIME` in nanoseconds: goes on while the machine sleeps. */
+export function bootTimeNs(): bigint {
+  return clockNs(C.CLOCK_BOOTTIME);
+}
+
+/** `CLOCK_MONOTONIC` in nanoseconds: one for all processes of a boot; stands still while the machine sleeps. */
+export function monotonicNs(): bigint {
+  return clockNs(C.CLOCK_MONOTONIC);
 }

@@ -20,8 +20,8 @@ enum {
 	NR_read = 0, NR_write = 1, NR_open = 2, NR_close = 3, NR_stat = 4, NR_fstat = 5, NR_mmap = 9, NR_munmap = 11, NR_rt_sigaction = 13,
 	NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15, NR_ioctl = 16, NR_pread64 = 17, NR_pwrite64 = 18, NR_recvmsg = 47, NR_clone = 56, NR_execve = 59, NR_exit = 60, NR_wait4 = 61,
 	NR_fcntl = 72, NR_chdir = 80, NR_mkdir = 83, NR_umask = 95, NR_setgroups = 116, NR_setresuid = 117, NR_setresgid = 119,
-	NR_setsid = 112, NR_mknod = 133, NR_capset = 126, NR_pivot_root = 155, NR_prctl = 157, NR_mount = 165, NR_umount2 = 166,
-	NR_sethostname = 170, NR_exit_group = 231, NR_waitid = 247, NR_ppoll = 271, NR_timerfd_create = 283, NR_fallocate = 285,
+	NR_setsid = 112, NR_mknod = 133, NR_capset = 126, NR_pivot_root = 155, NR_prctl = 157, NR_acct = 163, NR_mount = 165, NR_umount2 = 166,
+	NR_sethostname = 170, NR_clock_gettime = 228, NR_exit_group = 231, NR_waitid = 247, NR_ppoll = 271, NR_timerfd_create = 283, NR_fallocate = 285,
 	NR_timerfd_settime = 286, NR_accept4 = 288, NR_setns = 308, NR_dup3 = 292, NR_pipe2 = 293, NR_prlimit64 = 302, NR_seccomp = 317, NR_execveat = 322,
 	NR_restart_syscall = 219, NR_clone3 = 435, NR_close_range = 436
 };

@@ -1,5 +1,5 @@
 /** The composition root of embedded use: configuration → host, driver, templates, engine. Nothing else knows how they fit together. */
-import { type Clock, systemClock } from "./base/clock.ts";
+import type { Clock } from "./base/clock.ts";
 import { createLog, type Log } from "./base/log.ts";
 import type { BatchParts } from "./batch/batch.ts";
 import { type Config, readConfig } from "./config.ts";
@@ -8,6 +8,7 @@ import type { Driver } from "./driver/driver.ts";
 import { qemuDriver } from "./driver/qemu/driver.ts";
 import type { EngineOptions } from "./engine/create/options.ts";
 import { Engine } from "./engine/engine.ts";
+import { hostClock } from "./host/clock.ts";
 import { type LinuxHost, openLinuxHost } from "./host/linux.ts";
 import { egressSettings } from "./keeper/settings.ts";
 import { keeperOf } from "./keeper/start.ts";
@@ -47,7 +48,7 @@ export interface Warren extends AsyncDisposable {
  */
 export async function openWarren(options: WarrenOptions = {}): Promise<Warren> {
   const config = { ...readConfig(), ...options.config };
-  const clock = options.clock ?? systemClock;
+  const clock = options.clock ?? hostClock;
   const log = options.log ?? createLog(config.log);
   const host = await openLinuxHost({ home: config.home, clock, log, ...reserveOf(options) });
   const driver = qemuDriver({ dataDir: host.data.dir, binary: config.qemu, clock });

@@ -3,10 +3,13 @@
  * the kernel kills every process of a pid namespace with its first. It ends when the VMM does, at the deadline, or, unless
  * detached, when the other end of its control pipe closes, which is how the death of the owner looks from here.
  *
- *   argv: warren-init UID GROUP NFDS DETACHED DEADLINE_NS PROGRAM ARGUMENTS...
- *   descriptors: 0..NFDS-1 the VMM's, then control (read), status (write), slot lock, and when detached control (write)
+ *   argv: warren-init UID GROUP NFDS DETACHED DEADLINE_NS EXITS PROGRAM ARGUMENTS...
+ *   descriptors: 0..NFDS-1 the VMM's, then control (read), status (write), slot lock, when detached control (write), and
+ *   with EXITS the file that the kernel writes ends to (exits.c)
  *   control: 8-byte integers, each a new deadline in CLOCK_BOOTTIME nanoseconds, 0 for none
- *   status: records of 4 x 4 bytes: {1, sealed, 0, 0} running; {2, step, errno, 0} not started; {3, reason, code, signal} ended
+ *   status: records of 4 x 4 bytes: {1, sealed | errno of acct << 8, start, start} running, with the low and the high half of
+ *   CLOCK_MONOTONIC in nanoseconds right before the VMM's process was made; {2, step, errno, 0} not started;
+ *   {3, reason, code, signal} ended
  *
  * Once the VMM runs, init moves its own descriptors to 0..3, so that whoever adopts the jail finds control at 0.
  */
@@ -15,7 +18,7 @@
 enum { CONTROL, STATUS, SLOT, CONTROL_KEPT, TIMER, CHILD, REPORT, OWN };
 enum { RUNNING = 1, NOT_STARTED = 2, ENDED = 3 };
 enum { BY_DEADLINE = 1, BY_OWNER = 2, BY_VMM = 3 };
-enum { POLLIN = 1, CLOCK_BOOTTIME_ = 7, TFD_ABSTIME = 1, CLONE_PIDFD_SIGCHLD = 0x1011, PR_SET_DUMPABLE_ = 4, PR_SET_NAME_ = 15 };
+enum { POLLIN = 1, CLOCK_MONOTONIC_ = 1, CLOCK_BOOTTIME_ = 7, TFD_ABSTIME = 1, CLONE_PIDFD_SIGCHLD = 0x1011, PR_SET_DUMPABLE_ = 4, PR_SET_NAME_ = 15 };
 enum { WALL = 0x40000000 };
 
 static i32 status = -1; /* where `say` writes: known once the plan is read, and again when descriptors have moved */
@@ -45,17 +48,18 @@ static int number(const char *text, i64 *out) {
 }
 
 static int read_plan(long argc, char **argv, char **envp, struct plan *plan) {
-	i64 *to[5];
+	i64 *to[6];
 	int i;
 	to[0] = &plan->uid;
 	to[1] = &plan->group;
 	to[2] = &plan->nfds;
 	to[3] = &plan->detached;
 	to[4] = &plan->deadline;
-	if (argc < 7) return -1;
-	for (i = 0; i < 5; i++)
+	to[5] = &plan->exits;
+	if (argc < 8) return -1;
+	for (i = 0; i < 6; i++)
 		if (number(argv[i + 1], to[i]) < 0) return -1;
-	plan->argv = argv + 6;
+	plan->argv = argv + 7;
 	plan->envp = envp;
 	status = (i32)plan->nfds + 1;
 	plan->path = path_on_page_zero(plan->argv[0]);
@@ -119,7 +123,15 @@ static _Noreturn void watch(const struct plan *plan, i32 pid) {
 	}
 }
 
-static int start(const struct plan *plan, i32 *pid, struct failure *why) {
+struct started { i32 pid, exits_error; i64 at; };
+
+static i64 now(void) {
+	i64 at[2] = {0, 0};
+	SC2(NR_clock_gettime, CLOCK_MONOTONIC_, at);
+	return at[0] * 1000000000 + at[1];
+}
+
+static int start(const struct plan *plan, struct started *vmm, struct failure *why) {
 	i32 report[2], child = -1, uid = (i32)plan->uid + 1;
 	long timer, r, n;
 	struct failure of_child = {0, 0};
@@ -127,6 +139,8 @@ static int start(const struct plan *plan, i32 *pid, struct failure *why) {
 	timer = SC2(NR_timerfd_create, CLOCK_BOOTTIME_, O_CLOEXEC_);
 	TRY(AT_TIMER, timer);
 	TRY(AT_FORK, SC2(NR_pipe2, report, O_CLOEXEC_));
+	vmm->exits_error = keep_exits(plan->exits ? (i32)plan->nfds + 3 + (plan->detached ? 1 : 0) : -1);
+	vmm->at = now();
 	r = SC5(NR_clone, CLONE_PIDFD_SIGCHLD, 0, &child, 0, 0);
 	TRY(AT_FORK, r);
 	if (r == 0) {
@@ -134,7 +148,7 @@ static int start(const struct plan *plan, i32 *pid, struct failure *why) {
 		SC3(NR_write, report[1], &of_child, sizeof of_child);
 		for (;;) SC1(NR_exit_group, 127);
 	}
-	*pid = (i32)r;
+	vmm->pid = (i32)r;
 	if (plan->path != 0) SC2(NR_munmap, 0, 4096);
 	SC1(NR_close, report[1]);
 	settle_descriptors(plan, (i32)timer, child, report[0]);
@@ -154,11 +168,11 @@ __attribute__((used)) _Noreturn void run(long *stack) {
 	char **argv = (char **)(stack + 1);
 	struct plan plan;
 	struct failure why = {0, 0};
-	i32 pid = 0;
+	struct started vmm = {0, 0, 0};
 	zero(&plan, sizeof plan);
-	if (read_plan(argc, argv, argv + argc + 1, &plan) == 0 && start(&plan, &pid, &why) == 0) {
-		say(RUNNING, plan.path != 0, 0, 0);
-		watch(&plan, pid);
+	if (read_plan(argc, argv, argv + argc + 1, &plan) == 0 && start(&plan, &vmm, &why) == 0) {
+		say(RUNNING, (plan.path != 0) | vmm.exits_error << 8, (i32)vmm.at, (i32)(vmm.at >> 32));
+		watch(&plan, vmm.pid);
 	}
 	say(NOT_STARTED, why.step == 0 ? AT_PLAN : why.step, why.error == 0 ? EINVAL : why.error, 0);
 	for (;;) SC1(NR_exit_group, 1);

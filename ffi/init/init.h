@@ -9,6 +9,7 @@ struct plan {
 	i64 nfds;       /* descriptors 0..nfds-1 are the VMM's */
 	i64 detached;   /* 1: end of file on the control pipe means nothing */
 	i64 deadline;   /* CLOCK_BOOTTIME nanoseconds, 0 for none */
+	i64 exits;      /* 1: a file is given that takes a record of each process of the jail that ends */
 	char **argv, **envp;
 	u64 path;       /* where the program's path was put for the one execve; 0: nowhere special */
 };
@@ -27,6 +28,11 @@ int filter_vmm(u64 path, struct failure *why);
 int filter_init(struct failure *why);
 /* Puts the program's path where only root can; the address, or 0 where the host refuses even root. */
 u64 path_on_page_zero(const char *path);
+/*
+ * Has the kernel write down in this file how each process of this pid namespace ends, with what it used and for how long it
+ * was there: also when init itself is killed. Needs CAP_SYS_PACCT. Returns 0 or the errno; without it all else goes on.
+ */
+i32 keep_exits(i32 fd);
 /* In the forked child: becomes the VMM; returns only when that failed. */
 int become_vmm(const struct plan *plan, struct failure *why);
 #endif

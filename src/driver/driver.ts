@@ -81,6 +81,16 @@ export interface JailPlan {
   readonly deadlineNs: bigint | null;
   /** Does not end with the process that made it. */
   readonly detached: boolean;
+  /** An empty file, which the kernel writes the ends of the jail's processes to; null for none. */
+  readonly exitsPath: string | null;
+}
+
+/** When a VMM ended, by the kernel's accounting. */
+export interface VmEnd {
+  /** `CLOCK_MONOTONIC` of this boot, milliseconds; never later than the truth, and at most some 10 ms earlier. */
+  readonly atMs: number;
+  /** CPU time that it used in all. */
+  readonly cpuMs: number;
 }
 
 /** Why a VMM is gone: a host fact, not the guest's word. */
@@ -91,6 +101,8 @@ export interface VmExit {
   readonly signal: number | null;
   /** Last lines of its stderr, bounded, unescaped: escape before showing. */
   readonly stderr: string;
+  /** Null where the kernel has not written it down. */
+  readonly end: VmEnd | null;
 }
 
 /** Enough to find a running VMM again from another process, and to know that it is the same one. */
@@ -102,6 +114,8 @@ export interface VmRef {
   /** /proc/sys/kernel/random/boot_id of the host: pids mean nothing after a reboot. */
   readonly hostBootId: string;
   readonly socketDir: string;
+  /** `CLOCK_MONOTONIC` in milliseconds right before its process was made; absent where nobody noted it. */
+  readonly startMs?: number;
 }
 
 /** What is put into a placeholder drive. Its descriptors stay the caller's, who may close them once it is in. */

@@ -145,7 +145,7 @@ export class FakeVmm implements Vmm {
     this.#cancelDeadline();
     this.#driver.machines.delete(this.plan.id);
     this.guest.stop();
-    this.#exit({ reason: "unknown", code: null, signal: null, stderr: "", ...exit });
+    this.#exit({ reason: "unknown", code: null, signal: null, stderr: "", end: null, ...exit });
   }
 
   /** Puts raw bytes on agent port 0, as a hostile guest may; false when nobody listens there. */

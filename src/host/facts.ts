@@ -96,6 +96,19 @@ function jail(probe: JailProbe): Fact {
   return ok("jail", `own namespaces, uid and filter, made in ${probe.tookMs.toFixed(1)} ms (Linux ${release()})`);
 }
 
+/** Exact bills after a crash need it; without it they end at the last proof of life. */
+function exits(probe: JailProbe): Fact {
+  if (probe.kind === "works" && probe.exitsMissing === null) {
+    return ok("exits", "the kernel writes down when each VMM ends, whoever is there to see it");
+  }
+  return {
+    name: "exits",
+    state: "degraded",
+    says: `the kernel does not write down when a VMM ends: ${probe.kind === "works" ? probe.exitsMissing : probe.why}; after a crash sandboxes are billed to their last proof of life`,
+    remedy: "needs CAP_SYS_PACCT, CONFIG_BSD_PROCESS_ACCT_V3, and 4 % free on the home's disk (/proc/sys/kernel/acct)",
+  };
+}
+
 function tun(probe: JailProbe): Fact {
   if (probe.kind === "works" && probe.tap) return ok("tun", "a tap in a network namespace of its own");
   const remedy = existsSync("/dev/net/tun")
@@ -240,6 +253,7 @@ export async function examineHost(host: LinuxHost, options: ExamineOptions): Pro
     rights(),
     commands(options.qemu),
     jail(probe),
+    exits(probe),
     netns(probe),
     tun(probe),
     nftables(),

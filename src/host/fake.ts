@@ -68,7 +68,7 @@ export class FakeHost implements Host {
       disk: { rwFd: -1, roFd: -1 },
       stateFd: -1,
       socketDir: `/fake/${ask.id}`,
-      jail: { uid: 100_000 + this.made, cgroupFds: [], slotFd: -1, netnsFd: null },
+      jail: { uid: 100_000 + this.made, cgroupFds: [], slotFd: -1, netnsFd: null, exitsPath: null },
       network,
       handedOver: () => undefined,
       carry: () => undefined,

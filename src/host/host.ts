@@ -44,7 +44,7 @@ export interface Lease extends AsyncDisposable {
   /** The device state to restore from; -1 where the snapshot has none. */
   readonly stateFd: number;
   readonly socketDir: string;
-  readonly jail: Pick<JailPlan, "uid" | "cgroupFds" | "slotFd" | "netnsFd">;
+  readonly jail: Pick<JailPlan, "uid" | "cgroupFds" | "slotFd" | "netnsFd" | "exitsPath">;
   /** Null where this host can give none: the VMM then has a network card that leads nowhere. */
   readonly network: Network | null;
   /** Closes the descriptors that only the VMM needs, once it has inherited them. */

@@ -29,7 +29,7 @@ const PLAN: VmPlan = {
   memory: { kind: "image", image: { layerFds: [5], tableFd: 4 } },
   disk: { rwFd: 6, roFd: 7 },
   socketDir: "/nowhere",
-  jail: { uid: 1, hostname: "x", cgroupFds: [], slotFd: 9, netnsFd: null, deadlineNs: null, detached: false },
+  jail: { uid: 1, hostname: "x", cgroupFds: [], slotFd: 9, netnsFd: null, deadlineNs: null, detached: false, exitsPath: null },
 };
 const PATHS = { binary: "qemu-system-x86_64", data: "{data}" };
 

@@ -67,7 +67,9 @@ test("A process that no cgroup bounds has no memory bound", () => {
 
 test("Status records are told apart, and what init never writes is none", () => {
   const record = (...numbers: number[]) => new Uint8Array(new Int32Array([...numbers, 0, 0, 0, 0].slice(0, 4)).buffer);
-  expect(parseStatus(record(1, 1))).toEqual({ kind: "running", sealed: true });
+  const started = { kind: "running" as const, sealed: true, exitsErrno: 0, startNs: (7n << 32n) + 5n };
+  expect(parseStatus(record(1, 1, 5, 7))).toEqual(started);
+  expect(parseStatus(record(1, 1 << 8, 5, 7))).toEqual({ ...started, sealed: false, exitsErrno: 1 });
   expect(parseStatus(record(2, 9, 2))).toEqual({ kind: "not_started", says: "exec: errno 2" });
   expect(parseStatus(record(3, 3, 7, 0))).toEqual({ kind: "ended", reason: 3, code: 7, signal: 0 });
   expect(parseStatus(record(4))).toBeNull();

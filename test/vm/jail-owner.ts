@@ -62,8 +62,15 @@ if (kind === "loop") {
   }
 }
 const made = await make(host, kind === "detached");
-const { pid, startTicks } = made.jailed;
-const ref = { id: made.id, pid, startTicks, hostBootId: hostBootId(), socketDir: `${host.data.run}/${made.id}` };
+const { pid, startTicks, startMs } = made.jailed;
+const ref = {
+  id: made.id,
+  pid,
+  startTicks,
+  hostBootId: hostBootId(),
+  socketDir: `${host.data.run}/${made.id}`,
+  startMs,
+};
 if (kind === "detached")
   await host.registry.put({ id: made.id, account: "local", info: {}, ref, env: {}, workdir: null } as never);
 say({ ...ref, uid: made.uid });

@@ -89,8 +89,10 @@ export function qemuDriver(options: QemuOptions): Driver {
       const [root, init] = await ready();
       signal?.throwIfAborted();
       const jailed = await spawnQemu(root, init, plan, clock);
-      const { pid, startTicks } = jailed;
-      const ref = { id: plan.id, pid, startTicks, hostBootId: hostBootId(), socketDir: plan.socketDir };
+      const { pid, startTicks, startMs } = jailed;
+      const { id, socketDir } = plan;
+      const at = startMs === null ? {} : { startMs };
+      const ref = { id, pid, startTicks, hostBootId: hostBootId(), socketDir, ...at };
       const vmm = new QemuVmm(jailed, ref, clock, plan.start.kind === "restore" ? STATE_FD : null);
       try {
         await vmm.ready(signal);

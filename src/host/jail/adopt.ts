@@ -1,4 +1,5 @@
 /** A jail from outside of the process that made it: found by pid and start time, moved and ended without its maker's pipes. */
+import { join } from "node:path";
 import { closeFd, openFd } from "../../../ffi/files.ts";
 import { hasCode } from "../../../ffi/native.ts";
 import { hasEnded, killPid, openPid } from "../../../ffi/process.ts";
@@ -6,9 +7,10 @@ import { type Clock, systemClock } from "../../base/clock.ts";
 import type { VmExit, VmRef } from "../../driver/driver.ts";
 import { LIMITS } from "../../limits.ts";
 import { hostBootId, startTicksOf } from "../slots/process-name.ts";
+import { EXITS, readVmmEnd } from "./exits.ts";
 import { type Jailed, withinKillTime, writeDeadline } from "./jail.ts";
 
-type Ref = Pick<VmRef, "pid" | "startTicks" | "hostBootId">;
+type Ref = Pick<VmRef, "pid" | "startTicks" | "hostBootId"> & Partial<Pick<VmRef, "socketDir" | "startMs">>;
 
 /** A pidfd of the process that the reference means, and of no other; null when it has ended. The caller closes it. */
 function pidfdOf(ref: Ref): number | null {
@@ -48,6 +50,8 @@ class Adopted implements Jailed {
   readonly startTicks: number;
   /** Not known from here. */
   readonly sealedExec = false;
+  readonly exitsMissing = "made by another process";
+  readonly startMs: number | null;
   readonly #ref: Ref;
   readonly #clock: Clock;
   #exited: Promise<VmExit> | null = null;
@@ -57,6 +61,7 @@ class Adopted implements Jailed {
   constructor(ref: Ref, clock: Clock) {
     this.pid = ref.pid;
     this.startTicks = ref.startTicks;
+    this.startMs = ref.startMs ?? null;
     this.#ref = ref;
     this.#clock = clock;
   }
@@ -77,7 +82,9 @@ class Adopted implements Jailed {
       };
       await promise;
     }
-    return { reason: this.#killed ? "killed" : "unknown", code: null, signal: null, stderr: "" };
+    const { socketDir, startMs } = this.#ref;
+    const end = socketDir === undefined || startMs === undefined ? null : readVmmEnd(join(socketDir, EXITS), startMs);
+    return { reason: this.#killed ? "killed" : "unknown", code: null, signal: null, stderr: "", end };
   }
 
   setDeadline(deadlineNs: bigint | null): void {

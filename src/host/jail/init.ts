@@ -1,5 +1,6 @@
 /** The jail's first process, and what is loaded into each VMM, built from ffi/: a static program and a library, both without libc. */
 import dropSource from "../../../ffi/init/drop.c" with { type: "text" };
+import exitsSource from "../../../ffi/init/exits.c" with { type: "text" };
 import filterSource from "../../../ffi/init/filter.c" with { type: "text" };
 import initSource from "../../../ffi/init/init.c" with { type: "text" };
 import initHeader from "../../../ffi/init/init.h" with { type: "text" };
@@ -26,6 +27,7 @@ export const INIT: Program = {
     "init/refused.h": refusedHeader,
     "init/init.c": initSource,
     "init/vmm.c": vmmSource,
+    "init/exits.c": exitsSource,
     "init/drop.c": dropSource,
     "init/filter.c": filterSource,
   },

@@ -7,18 +7,20 @@ import { isWarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import { partialOf } from "../home/publish.ts";
 import { lockSlot, uidOf } from "../slots/slots.ts";
+import { EXITS } from "./exits.ts";
 import { jailInit } from "./init.ts";
 import { type JailSpec, spawnJailed } from "./jail.ts";
 
+interface Works {
+  readonly tookMs: number;
+  readonly sealedExec: boolean;
+  /** Why the kernel writes down no end of it; null: it did. */
+  readonly exitsMissing: string | null;
+}
+
 export type JailProbe =
-  | { readonly kind: "works"; readonly tookMs: number; readonly sealedExec: boolean; readonly tap: true }
-  | {
-      readonly kind: "works";
-      readonly tookMs: number;
-      readonly sealedExec: boolean;
-      readonly tap: false;
-      readonly tapWhy: string;
-    }
+  | ({ readonly kind: "works"; readonly tap: true } & Works)
+  | ({ readonly kind: "works"; readonly tap: false; readonly tapWhy: string } & Works)
   | { readonly kind: "failed"; readonly why: string };
 
 /** Some slot that nobody has, from the far end. */
@@ -29,11 +31,7 @@ function anySlot(): { readonly slot: number; readonly fd: number } {
   }
 }
 
-async function attempt(
-  init: string,
-  root: string,
-  tap: JailSpec["tap"],
-): Promise<{ tookMs: number; sealedExec: boolean } | string> {
+async function attempt(init: string, root: string, tap: JailSpec["tap"]): Promise<Works | string> {
   const { slot, fd } = anySlot();
   const startMs = systemClock.monotonicMs();
   try {
@@ -50,6 +48,7 @@ async function attempt(
         netnsFd: null,
         deadlineNs: null,
         detached: false,
+        exitsPath: join(root, EXITS),
       },
       root,
       devices: [],
@@ -59,7 +58,9 @@ async function attempt(
     });
     const tookMs = systemClock.monotonicMs() - startMs;
     await jailed.kill();
-    return { tookMs, sealedExec: jailed.sealedExec };
+    const { sealedExec, exitsMissing, exited } = jailed;
+    const wrote = (await exited).end !== null;
+    return { tookMs, sealedExec, exitsMissing: exitsMissing ?? (wrote ? null : "it wrote nothing") };
   } catch (error) {
     if (isWarrenError(error, "driver_failed")) return error.message;
     throw error;

@@ -8,7 +8,7 @@ import { readlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { closeAll, fileSystemOf, openFd, pipe } from "../../../ffi/files.ts";
 import { C } from "../../../ffi/layout.ts";
-import { hasCode, NativeError } from "../../../ffi/native.ts";
+import { errnoName, hasCode, NativeError } from "../../../ffi/native.ts";
 import { killPid, reap } from "../../../ffi/process.ts";
 import { socketPair } from "../../../ffi/sockets.ts";
 import { spawn } from "../../../ffi/spawn.ts";
@@ -17,6 +17,7 @@ import type { JailPlan, VmExit } from "../../driver/driver.ts";
 import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import { startTicksOf } from "../slots/process-name.ts";
+import { readVmmEnd } from "./exits.ts";
 import { keepTail, readStatus, type Status } from "./pipes.ts";
 
 export interface JailSpec {
@@ -76,6 +77,10 @@ export interface Jailed {
   readonly startTicks: number;
   /** True when even the VMM's first execve cannot be repeated; false where the host refuses page 0 to root. */
   readonly sealedExec: boolean;
+  /** Why the kernel writes down no ends of this jail's processes, such as "EPERM"; null: it does. */
+  readonly exitsMissing: string | null;
+  /** `CLOCK_MONOTONIC` in milliseconds right before the VMM's process was made; null where it is not known. */
+  readonly startMs: number | null;
   /** Settles when every process of the jail is gone. */
   readonly exited: Promise<VmExit>;
   /** Moves the self-destruct to this `CLOCK_BOOTTIME`; null removes it. Without effect once it ended. */
@@ -103,8 +108,8 @@ interface Started {
 }
 
 function initArguments(spec: JailSpec, vmmFds: number): string[] {
-  const { uid, detached, deadlineNs } = spec.jail;
-  const numbers = [uid, spec.group ?? -1, vmmFds, detached ? 1 : 0, deadlineNs ?? 0n];
+  const { uid, detached, deadlineNs, exitsPath } = spec.jail;
+  const numbers = [uid, spec.group ?? -1, vmmFds, detached ? 1 : 0, deadlineNs ?? 0n, exitsPath === null ? 0 : 1];
   return ["warren-init", ...numbers.map(String), ...spec.argv];
 }
 
@@ -138,7 +143,12 @@ function start(spec: JailSpec): Started {
     const vmm: (number | "tap")[] = padded.map((fd, i) => (i === 2 ? stderr[1] : (fd ?? none)));
     if (spec.tap !== null) vmm.push("tap");
     const own = [itsControl, status[1], spec.jail.slotFd, ...(spec.jail.detached ? [controlFd] : [])];
-    const { netnsFd } = spec.jail;
+    const { netnsFd, exitsPath } = spec.jail;
+    if (exitsPath !== null) {
+      const exits = openFd(exitsPath, "lock");
+      theirs.push(exits);
+      own.push(exits);
+    }
     const cgroups = splitCgroups(spec.jail.cgroupFds);
     const intoCgroupFd = cgroups.intoDir === null ? null : openFd(cgroups.intoDir, "directory");
     if (intoCgroupFd !== null) theirs.push(intoCgroupFd);
@@ -176,12 +186,12 @@ function start(spec: JailSpec): Started {
 
 const REASONS = ["unknown", "deadline", "owner_gone", "vmm_exit"] as const;
 
-function exitOf(last: Status | null, killed: boolean, stderr: string): VmExit {
-  if (last?.kind !== "ended") return { reason: killed ? "killed" : "unknown", code: null, signal: null, stderr };
+function exitOf(last: Status | null, killed: boolean, seen: Pick<VmExit, "stderr" | "end">): VmExit {
+  if (last?.kind !== "ended") return { reason: killed ? "killed" : "unknown", code: null, signal: null, ...seen };
   const reason = REASONS[last.reason] ?? "unknown";
-  if (reason !== "vmm_exit") return { reason, code: null, signal: null, stderr };
+  if (reason !== "vmm_exit") return { reason, code: null, signal: null, ...seen };
   const signal = last.signal === 0 ? null : last.signal;
-  return { reason, code: signal === null ? last.code : null, signal, stderr };
+  return { reason, code: signal === null ? last.code : null, signal, ...seen };
 }
 
 /** Until the kernel has ended every process of the namespace: init's descriptors close first, its VMM dies a little later. */
@@ -206,8 +216,12 @@ export async function spawnJailed(spec: JailSpec): Promise<Jailed> {
     const last = await status.last;
     await reaped(pidfd, clock);
     over = true;
+    const first = await status.first;
+    const { exitsPath } = spec.jail;
+    const startMs = first?.kind === "running" ? Number(first.startNs) / 1e6 : null;
+    const end = startMs === null || exitsPath === null ? null : readVmmEnd(exitsPath, startMs);
     closeAll([pidfd, started.controlFd]);
-    return exitOf(last, killed, await stderr.end());
+    return exitOf(last, killed, { stderr: await stderr.end(), end });
   })();
   const first = await status.first;
   if (first?.kind !== "running") {
@@ -221,6 +235,8 @@ export async function spawnJailed(spec: JailSpec): Promise<Jailed> {
     pid,
     startTicks,
     sealedExec: first.sealed,
+    exitsMissing: spec.jail.exitsPath === null ? "not asked for" : errnoName(first.exitsErrno),
+    startMs: Number(first.startNs) / 1e6,
     exited,
     setDeadline(deadlineNs) {
       if (!over) writeDeadline(started.controlFd, deadlineNs);

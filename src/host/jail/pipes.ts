@@ -5,7 +5,14 @@ import type { Clock } from "../../base/clock.ts";
 import { LIMITS } from "../../limits.ts";
 
 export type Status =
-  | { readonly kind: "running"; readonly sealed: boolean }
+  | {
+      readonly kind: "running";
+      readonly sealed: boolean;
+      /** Why the kernel writes down no ends, an errno; 0: it does. */
+      readonly exitsErrno: number;
+      /** `CLOCK_MONOTONIC` in nanoseconds right before the VMM's process was made. */
+      readonly startNs: bigint;
+    }
   | { readonly kind: "not_started"; readonly says: string }
   | { readonly kind: "ended"; readonly reason: number; readonly code: number; readonly signal: number };
 
@@ -29,7 +36,10 @@ const RECORD_BYTES = 16;
 export function parseStatus(bytes: Uint8Array): Status | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, RECORD_BYTES);
   const at = (index: number): number => view.getInt32(4 * index, true);
-  if (at(0) === 1) return { kind: "running", sealed: at(1) === 1 };
+  if (at(0) === 1) {
+    const startNs = view.getBigInt64(8, true);
+    return { kind: "running", sealed: (at(1) & 1) === 1, exitsErrno: at(1) >>> 8, startNs };
+  }
   if (at(0) === 2) return { kind: "not_started", says: `${INIT_STEPS[at(1) - 1] ?? "unknown step"}: errno ${at(2)}` };
   if (at(0) === 3) return { kind: "ended", reason: at(1), code: at(2), signal: at(3) };
   return null;

@@ -13,6 +13,7 @@ import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Data, Folders } from "../home/data.ts";
 import type { Lease, LeaseAsk } from "../host.ts";
+import { EXITS } from "../jail/exits.ts";
 import type { Lent, Networks } from "../net/networks.ts";
 import type { Cgroups, Group } from "./cgroups.ts";
 import { occupants } from "./occupants.ts";
@@ -109,6 +110,7 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
   });
   const socketDir = join(data.run, ask.id);
   makeRunDir(socketDir, ask.id);
+  const exitsPath = join(socketDir, EXITS);
   undo.defer(() => rmSync(socketDir, { recursive: true, force: true }));
   const group = makeGroup(ground, slot, ask);
   undo.defer(async () => {
@@ -136,7 +138,7 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
     disk,
     stateFd,
     socketDir,
-    jail: { uid: uidOf(slot), cgroupFds: group.procsFds, slotFd, netnsFd: lent?.nsFd ?? null },
+    jail: { uid: uidOf(slot), cgroupFds: group.procsFds, slotFd, netnsFd: lent?.nsFd ?? null, exitsPath },
     network: lent?.network ?? null,
     handedOver: closeForVmm,
     carry(bytes) {
