@@ -241,6 +241,24 @@ export const LIMITS = {
   bakeRetryMs: 30_000,
   retentionMs: 3_600_000,
 
+  /** Between two settlements of the books by one server. */
+  settleMs: 60_000,
+  /** Between two proofs of life, and two looks at whose credit is used up: what may be overdrawn is what runs in that time. */
+  heartbeatMs: 5_000,
+  /** A hibernation for want of credit: memory and disk are written out, and the guest's own writers come first. */
+  creditHibernateMs: 120_000,
+  /** Those at one time: each writes as fast as the disk does. */
+  creditHibernations: 4,
+  /** Between two looks for usage that sinks have not got; and queued at a time for each of them. */
+  outboxMs: 5_000,
+  outboxEvents: 5_000,
+  /** Claimed at a time of one sink. */
+  sinkEvents: 500,
+  /** One request to a sink: resolve, connect, send, the answer. */
+  sinkAnswerMs: 10_000,
+  /** Longer than what is claimed takes to be sent: nobody else sends it in the meantime. */
+  sinkLeaseMs: 60_000,
+
   /** A client waits this long for an answer, or for a stream to begin: no less than a create waits for its turn. */
   clientAnswerMs: 3_660_000,
   /** A stream of events without even a comment for so long is dead: four of the server's are missing. */
@@ -274,3 +292,4 @@ assert(LIMITS.networkIdleMs < LIMITS.networkUnusedMs, "networks are built before
 assert(LIMITS.networkReserve <= LIMITS.networkKept, "networks that are ready fit among those that are kept");
 assert(LIMITS.clientAnswerMs > LIMITS.createWaitMs, "a client waits longer than a create does for room");
 assert(LIMITS.slotUidBase + 2 * LIMITS.slots < 2 ** 31, "slot uids stay positive in signed tools");
+assert(3 * LIMITS.sinkAnswerMs < LIMITS.sinkLeaseMs, "what is sent to a sink ends before another server may send it");

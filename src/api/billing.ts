@@ -67,6 +67,17 @@ export interface Outgoing {
   readonly event: UsageEvent;
   /** Tries so far. */
   readonly tries: number;
+  /** Since when the receiver may have it without our knowing, before this claim; null: it has not. Milliseconds since the epoch. */
+  readonly sentAtMs: number | null;
+}
+
+/** What became of an event that was claimed. */
+export interface EventOutcome {
+  readonly id: string;
+  /** Kept as the sink's last error; null: it went well. */
+  readonly error: string | null;
+  /** Null: it is over, taken or given up. */
+  readonly next: { readonly atMs: number; readonly tries: number; readonly sentAtMs: number | null } | null;
 }
 
 /** What an event tells: one interval. Its id is the same whenever it is made again. */
@@ -147,10 +158,15 @@ export interface BillingStore {
   createSink(sink: Sink, nowMs: number): Promise<SinkInfo>;
   /** False when there is none. */
   removeSink(id: string): Promise<boolean>;
-  /** Queues events of intervals that are new, some at a time; how many. */
+  /**
+   * Queues events of intervals that are new, `limit` at most for each sink; how many. None is passed over, in whichever order
+   * their transactions end, and none is queued twice.
+   */
   fillOutbox(limit: number, nowMs: number): Promise<number>;
-  /** Claims events that are due for `leaseMs`, so that no two servers send one at the same time. */
-  dueEvents(nowMs: number, limit: number, leaseMs: number): Promise<Outgoing[]>;
-  /** Over with `nextMs` null: taken, or given up. */
-  settleEvent(id: string, outcome: { readonly error: string | null; readonly nextMs: number | null }): Promise<void>;
+  /**
+   * Claims events that are due for `leaseMs`, `limit` at most for each sink, so that no two servers send one at the same time.
+   * Nothing of the sinks in `except`.
+   */
+  dueEvents(nowMs: number, limit: number, leaseMs: number, except?: readonly string[]): Promise<Outgoing[]>;
+  settleEvents(outcomes: readonly EventOutcome[]): Promise<void>;
 }

@@ -39,6 +39,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   batch: ["shared", "sandbox", "meter"],
   db: ["shared", "meter", "src/api/store.ts"],
   api: ["shared", "sandbox", "meter"],
+  // Wire formats of who bills for us, over the one way out that webhooks have.
+  sinks: [
+    "shared",
+    "src/api/billing.ts",
+    "src/api/edge/webhooks/address.ts",
+    "src/api/edge/webhooks/reply.ts",
+    "src/api/edge/webhooks/sign.ts",
+    "src/api/edge/webhooks/within.ts",
+  ],
   sdk: ["shared", "sandbox"],
   client: ["shared", "sandbox", "sdk"],
   config: ["shared"],

@@ -46,6 +46,8 @@ export const BOUNDS = {
   deliveryMs: 10_000,
   /** Read of an answer before it is no HTTP. */
   answerBytes: 4 * KIB,
+  /** Read of what a receiver says of a batch of 100 events that it refuses. */
+  refusalBytes: 64 * KIB,
   /** Sockets that wait cost little; of one webhook fewer, so that a receiver that is slow or silent holds up no other. */
   deliveriesAtOnce: 128,
   deliveriesPerWebhook: 8,

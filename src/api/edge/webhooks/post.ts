@@ -14,6 +14,8 @@ export interface Post {
   readonly address: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
+  /** Of the body; default JSON. */
+  readonly contentType?: string;
   readonly signal: AbortSignal;
   /** Certificates that are trusted beside the system's, PEM. */
   readonly ca?: string;
@@ -21,7 +23,8 @@ export interface Post {
 
 const STATUS = /^HTTP\/1\.[01] ([1-5]\d\d)(?: |\r?$)/;
 
-function open({ url, address, ca }: Post): { readonly socket: Socket; readonly ready: string } {
+/** A connection, and the event with which it can be written to. */
+export function open({ url, address, ca }: Post): { readonly socket: Socket; readonly ready: string } {
   const isTls = url.protocol === "https:";
   const port = url.port === "" ? (isTls ? 443 : 80) : Number(url.port);
   if (!isTls) return { socket: connectTcp({ host: address, port }), ready: "connect" };
@@ -35,14 +38,14 @@ function open({ url, address, ca }: Post): { readonly socket: Socket; readonly r
   };
 }
 
-function requestOf({ url, headers, body }: Post): Buffer {
+export function requestOf({ url, headers, body, contentType = "application/json" }: Post): Buffer {
   const bytes = Buffer.from(body, "utf8");
   const lines = [
     `POST ${url.pathname}${url.search} HTTP/1.1`,
     `Host: ${url.host}`,
     "Connection: close",
     "User-Agent: warren-webhooks/1",
-    "Content-Type: application/json",
+    `Content-Type: ${contentType}`,
     `Content-Length: ${bytes.length}`,
     ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
   ];
