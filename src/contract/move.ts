@@ -23,7 +23,13 @@ export const Move = Type.Object({
   network: Type.Optional(
     Type.Object({ bytesOut: Type.Integer(), bytesIn: Type.Integer(), connections: Type.Integer() }),
   ),
-  /** The engine's monotonic clock, fractional milliseconds: durations and bills. Never decreases along a sandbox. */
+  /** CPU time, in milliseconds, that its VMM had really used by then since its guest began to run, by the host's accounts. */
+  cpuUsedMs: Type.Optional(Type.Number({ minimum: 0 })),
+  /**
+   * Durations and bills, fractional milliseconds; never decreases along a sandbox. From an engine its monotonic clock; from a
+   * server the sandbox's own axis: that clock plus the wall clock's lead over it at the sandbox's creation, so milliseconds
+   * since the Unix epoch in which a wall clock that jumps changes nothing.
+   */
   monotonicMs: Type.Number(),
   /** Milliseconds since the Unix epoch at the same instant: for people. */
   wallMs: Type.Number(),

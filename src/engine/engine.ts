@@ -225,8 +225,9 @@ export class Engine implements AsyncDisposable {
 
   /** What it wrote to its volumes is put on disk first. */
   async #end(live: Live, reason: string): Promise<void> {
+    const askedMs = this.#parts.clock.monotonicMs();
     await this.#volumes.flush(live.info, () => Promise.resolve(runningBody(live)));
-    await this.#lifecycle.end(live, reason);
+    await this.#lifecycle.end(live, reason, askedMs);
   }
 
   /** What was asked for when nobody uses it. Another process may use a detached one: that says so in the register. */

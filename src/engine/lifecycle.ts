@@ -32,14 +32,17 @@ export class Lifecycle {
   /** A new sandbox in `creating`, at this instant. */
   open(account: string, spec: SandboxSpec, info: SandboxInfo): Live {
     const live = new Live(account, spec, info);
+    const atMs = this.#clock.monotonicMs();
+    live.axisMs = this.#clock.wallMs() - atMs;
     this.#lives.set(live.id, live);
-    this.#append(live, null, "creating", "created", null, this.#clock.monotonicMs());
+    this.#append(live, null, "creating", "created", null, atMs);
     return live;
   }
 
-  /** One that this process did not make, in the state that it is found in. */
-  adopt(account: string, spec: SandboxSpec, info: SandboxInfo): Live {
+  /** One that this process did not make, in the state that it is found in, on the axis of time that it has had. */
+  adopt(account: string, spec: SandboxSpec, info: SandboxInfo, axisMs: number): Live {
     const live = new Live(account, spec, info);
+    live.axisMs = axisMs;
     this.#lives.set(live.id, live);
     const from = this.#moves.of(live.id).at(-1)?.to ?? null; // it may have been ours before another process took it
     this.#append(live, from, info.state, "adopted", null, this.#clock.monotonicMs());
@@ -59,6 +62,7 @@ export class Lifecycle {
   expireAfter(live: Live, seconds: number | null, reason = `its time to live of ${seconds} s ran out`): void {
     live.cancelExpiry();
     live.cancelExpiry = () => undefined;
+    live.endsMs = seconds === null ? null : this.#clock.monotonicMs() + Math.max(0, seconds * 1000);
     if (seconds === null) return;
     const expire = () => void this.post(live, "expire", reason);
     live.cancelExpiry = this.#clock.after(Math.max(0, seconds * 1000), expire, { background: true });
@@ -79,9 +83,9 @@ export class Lifecycle {
     return promise;
   }
 
-  /** Asks for the end and waits until nothing of the sandbox is left. */
-  async end(live: Live, reason: string): Promise<void> {
-    await this.post(live, "close", reason);
+  /** Asks for the end and waits until nothing of the sandbox is left. `monotonicMs` is when it was asked for, if not now. */
+  async end(live: Live, reason: string, monotonicMs: number | null = null): Promise<void> {
+    await this.post(live, "close", reason, monotonicMs);
     await live.ended.promise;
   }
 
@@ -99,9 +103,17 @@ export class Lifecycle {
   #move(live: Live, from: SandboxState, to: SandboxState, by: Posted): void {
     const reason = by.reason ?? live.info.reason;
     live.info = { ...live.info, state: to, reason };
-    this.#append(live, from, to, by.event, reason, by.monotonicMs ?? this.#clock.monotonicMs());
+    this.#append(live, from, to, by.event, reason, this.#instantOf(live, to, by));
+    // After the move, which others wait for.
+    if (by.event === "booted" || by.event === "woken") live.cpuBeforeMs = live.body?.lease.cpuMs() ?? null;
     if (to === "stopping" || to === "failed") void this.#tearDown(live, reason ?? by.event);
     if (to === "deleted") this.#settle(live);
+  }
+
+  /** When it happened: after what went before, and nothing that ends its time after the end of its lifetime. */
+  #instantOf(live: Live, to: SandboxState, { monotonicMs }: Posted): number {
+    const atMs = Math.min(monotonicMs ?? this.#clock.monotonicMs(), (LEAVING.has(to) ? live.endsMs : null) ?? Infinity);
+    return Math.max(atMs, this.#moves.of(live.id).at(-1)?.monotonicMs ?? 0);
   }
 
   /** Waits for a create under way to let go, gives back what it left, and says so. */
@@ -142,21 +154,32 @@ export class Lifecycle {
     monotonicMs: number,
   ): void {
     const { template, cpu, memoryMib } = live.spec;
-    // Both clocks at one instant, also for a move that is logged a little after it happened.
-    const wallMs = this.#clock.wallMs() - (this.#clock.monotonicMs() - monotonicMs);
+    // Both clocks at one instant, also for a move that is logged a little after it happened; the first tells its axis.
+    const isFirst = event === "created" || event === "adopted";
+    const wallMs = isFirst
+      ? monotonicMs + live.axisMs
+      : this.#clock.wallMs() - (this.#clock.monotonicMs() - monotonicMs);
     const sequence = this.#moves.nextSequence(live.id);
     const row = { sandbox: live.id, account: live.account, template, cpu, memoryMib, sequence, from, to };
-    const network = LEAVING.has(to) ? networkOf(live) : null;
-    this.#moves.append({ ...row, event, reason, ...(network && { network }), monotonicMs, wallMs });
+    const used = LEAVING.has(to) ? usedBy(live) : {};
+    this.#moves.append({ ...row, event, reason, ...used, monotonicMs, wallMs });
   }
 }
 
 /** States in which nothing is left of a guest's network. */
 const LEAVING: ReadonlySet<SandboxState> = new Set(["stopping", "failed", "hibernated"]);
 
-function networkOf({ body }: Live): Move["network"] | null {
-  const used = body?.lease.network?.usage() ?? null;
-  return used === null ? null : { bytesOut: used.bytesOut, bytesIn: used.bytesIn, connections: used.connections };
+/** What it used since its guest began to run. */
+function usedBy({ body, cpuBeforeMs }: Live): Pick<Move, "network" | "cpuUsedMs"> {
+  if (body === null) return {};
+  const network = body.lease.network?.usage() ?? null;
+  const cpuMs = cpuBeforeMs === null ? null : body.lease.cpuMs();
+  return {
+    ...(network && {
+      network: { bytesOut: network.bytesOut, bytesIn: network.bytesIn, connections: network.connections },
+    }),
+    ...(cpuMs !== null && cpuBeforeMs !== null && { cpuUsedMs: Math.max(0, cpuMs - cpuBeforeMs) }),
+  };
 }
 
 export function isTerminal(live: Live): boolean {

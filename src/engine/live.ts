@@ -50,6 +50,15 @@ export class Live {
   /** While it is hibernated: removes what it is then. */
   dropImage: (() => Promise<void>) | null = null;
   cancelExpiry: () => void = () => undefined;
+  /**
+   * What makes of the host's monotonic clock the sandbox's own axis of time: the wall clock less the monotonic one at its
+   * creation, and the same from then on, whatever the wall clock does. Written by `Lifecycle` only, as are the next two.
+   */
+  axisMs = 0;
+  /** Monotonic clock of the end of its lifetime: no move that ends its time is later. Null: it has none. */
+  endsMs: number | null = null;
+  /** CPU time that its lease had used when its guest began to run; null where the host does not tell. */
+  cpuBeforeMs: number | null = null;
   /** Made by another process: this is what is known of it here, for one job. */
   borrowed = false;
   /** Handed to the home: it lives on without this engine, which has hung up on its agent. */

@@ -24,13 +24,27 @@ export interface SandboxRecord {
   readonly secrets: readonly Secret[];
   /** The template whose RAM is under its memory; null when another process could not open that. */
   readonly base: (TemplateSize & { readonly digest: string }) | null;
+  /** Absent from one that an earlier version wrote. */
+  readonly time?: RecordTime;
+}
+
+/** What another process, a later one too, needs to go on with its bill. On the monotonic clock of the boot that `ref` names. */
+export interface RecordTime {
+  /** Added to that clock, its own axis (`Live.axisMs`). */
+  readonly axisMs: number;
+  /** When its guest first ran on this machine; null: it has not yet. */
+  readonly resumedMs: number | null;
+  /** The end of its lifetime. */
+  readonly endsMs: number | null;
 }
 
 /** What the home's other processes are told of a sandbox. */
 export function recordOf(live: Live, { vmm, origin }: Pick<Clone, "vmm" | "origin">): SandboxRecord {
   const { id, account, info, spec } = live;
   const { env, workdir } = spec;
-  return { id, account, info, ref: vmm.ref, env, workdir, ...writtenOf(live.policy), base: origin.base ?? null };
+  const { axisMs, endsMs, body } = live;
+  const time = { axisMs, endsMs, resumedMs: body?.resumedMs ?? null };
+  return { id, account, info, ref: vmm.ref, env, workdir, ...writtenOf(live.policy), base: origin.base ?? null, time };
 }
 
 /** An agent port that this process alone has until it gives it back or ends. */

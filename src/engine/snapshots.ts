@@ -31,6 +31,16 @@ export interface SnapshotMeta {
   readonly parentSnapshotId: string | null;
   /** Of a hibernated one: what it was, so that another process can be its engine. */
   readonly sandbox: SandboxInfo | null;
+  /** Of a hibernated one: its axis of time, so that it goes on with it. */
+  readonly axis?: SavedAxis;
+}
+
+export interface SavedAxis {
+  /** `Live.axisMs`, of the boot that it hibernated in. */
+  readonly axisMs: number;
+  readonly hostBootId: string;
+  /** When it hibernated, on that axis. */
+  readonly atMs: number;
 }
 
 /** What is known of a snapshot without opening it. */

@@ -19,7 +19,7 @@ export function watch(live: Live, body: AwakeClone, lifecycle: Lifecycle, { cloc
     if (live.body !== body) return; // it hibernates, or has another machine since
     if (live.info.state === "running") log.info("a sandbox ended by itself", { id: live.id, ...exit });
     const [event, reason] = endOf(live, exit);
-    void lifecycle.post(live, event, reason);
+    void lifecycle.post(live, event, reason, exit.end?.atMs ?? null);
   });
   void body.agent.lost.then(async (error) => {
     if (live.released || live.body !== body || live.info.state !== "running") return;

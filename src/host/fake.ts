@@ -123,6 +123,8 @@ export class FakeHost implements Host {
 
   async flushDisk(): Promise<void> {}
 
+  readonly bootId = "fake";
+
   bootTimeNs(): bigint {
     return BigInt(Math.round(this.#clock.monotonicMs() * 1e6));
   }

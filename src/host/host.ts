@@ -120,6 +120,8 @@ export interface Host {
   close(fd: number): void;
   /** Writes a disk's pages out, so that taking it later stops its guest for less. */
   flushDisk(diskFd: number): Promise<void>;
+  /** Of this boot: monotonic clocks and pids mean something within it alone. As `VmRef.hostBootId`. */
+  readonly bootId: string;
   /** `CLOCK_BOOTTIME` in nanoseconds: the clock of deadlines; it goes on while the host sleeps. */
   bootTimeNs(): bigint;
 }

@@ -17,6 +17,7 @@ import { processMemory } from "./process-memory.ts";
 import { refuseWithoutRoot } from "./rights.ts";
 import { Cgroups } from "./slots/cgroups.ts";
 import { lease } from "./slots/leases.ts";
+import { hostBootId } from "./slots/process-name.ts";
 import { Slots } from "./slots/slots.ts";
 import { type Swept, sweep } from "./slots/sweep.ts";
 
@@ -88,6 +89,7 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
     processMemory,
     close: closeFd,
     flushDisk: (diskFd) => promisify(fdatasync)(diskFd),
+    bootId: hostBootId(),
     bootTimeNs,
     registry: new FileRegistry(ground),
     sweep: () => sweep(ground),

@@ -61,6 +61,7 @@ export const Manifest = Type.Object({
     createdAt: Text,
     parentSnapshotId: TextOrNull,
     sandbox: Type.Union([SandboxInfo, Type.Null()]),
+    axis: Type.Optional(Type.Object({ axisMs: Type.Number(), hostBootId: Text, atMs: Type.Number() })),
   }),
   /** Lowest first: the template's, then at least one layer of its own. */
   memory: Type.Array(Memory, { minItems: 2 }),

@@ -29,7 +29,16 @@ const PLAN: VmPlan = {
   memory: { kind: "image", image: { layerFds: [5], tableFd: 4 } },
   disk: { rwFd: 6, roFd: 7 },
   socketDir: "/nowhere",
-  jail: { uid: 1, hostname: "x", cgroupFds: [], slotFd: 9, netnsFd: null, deadlineNs: null, detached: false, exitsPath: null },
+  jail: {
+    uid: 1,
+    hostname: "x",
+    cgroupFds: [],
+    slotFd: 9,
+    netnsFd: null,
+    deadlineNs: null,
+    detached: false,
+    exitsPath: null,
+  },
 };
 const PATHS = { binary: "qemu-system-x86_64", data: "{data}" };
 

@@ -23,6 +23,8 @@ export class FakeTemplates implements TemplateStore {
   readonly #open = new Map<string, OpenTemplate>();
   /** Runs before a template is opened; may throw, or take its time. */
   opening: (size: TemplateSize, signal?: AbortSignal) => void | Promise<void> = () => undefined;
+  /** Runs at each step of a bake; may throw. */
+  baking: () => void = () => undefined;
   workingSetMib = 64;
   warm = false;
   closed = 0;
@@ -66,6 +68,7 @@ export class FakeTemplates implements TemplateStore {
     for (const step of [1, 2]) {
       await Promise.resolve();
       signal?.throwIfAborted();
+      this.baking();
       onStep({ step, steps: 2, says: force ? "build again" : "build", elapsedMs: step });
     }
   }
@@ -130,6 +133,7 @@ export class World {
     const host: Host = {
       capacity: () => this.host.capacity(),
       processMemory: () => this.host.processMemory(),
+      bootId: this.host.bootId,
       bootTimeNs: () => this.host.bootTimeNs(),
       checkpoint: (ask) => this.host.checkpoint(ask),
       mergeLayers: (memoryMib, layers) => this.host.mergeLayers(memoryMib, layers),

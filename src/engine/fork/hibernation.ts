@@ -12,7 +12,7 @@ import type { Live } from "../live.ts";
 import { restored, writtenOf } from "../network/policies.ts";
 import { notRunning } from "../reached.ts";
 import type { Registry } from "../registry.ts";
-import type { SnapshotMeta, SnapshotStore, TakenImage } from "../snapshots.ts";
+import type { SavedAxis, SnapshotMeta, SnapshotStore, TakenImage } from "../snapshots.ts";
 import { watch } from "../watch.ts";
 import { takeCheckpoint } from "./checkpoint.ts";
 import { bodyOf, type Forks } from "./forks.ts";
@@ -52,7 +52,7 @@ export class Hibernation {
       const body = bodyOf(live, "running", "paused");
       const point = await takeCheckpoint(this.#parts, live, body, { staysPaused: true });
       try {
-        await this.#parts.snapshots.saveImage(point.origin, this.#meta(live, live.id, point.pauseMs));
+        await this.#parts.snapshots.saveImage(point.origin, await this.#meta(live, body, point.pauseMs));
       } catch (cause) {
         if (running) await body.vmm.resume();
         throw cause;
@@ -99,7 +99,8 @@ export class Hibernation {
     const policy = restored(saved.meta, this.#parts.networks.facts);
     const idle = sandbox.idle ?? null;
     const spec = { ...size, ttlSeconds, idle, detached, metadata, env, workdir, snapshotId, policy, anyPolicy: false };
-    const live = this.#lifecycle.adopt(account, spec, { ...sandbox, state: "hibernated" });
+    const axisMs = axisNow(saved.meta.axis, this.#parts);
+    const live = this.#lifecycle.adopt(account, spec, { ...sandbox, state: "hibernated" }, axisMs);
     live.dropImage = () => this.#parts.snapshots.removeImage(id);
     live.created.resolve();
     if (leftMs !== null) this.#lifecycle.expireAfter(live, leftMs / 1000, "its time to live ran out");
@@ -180,9 +181,13 @@ export class Hibernation {
     }
   }
 
-  #meta(live: Live, id: string, pauseMs: number): SnapshotMeta {
-    const { account, spec } = live;
+  async #meta(live: Live, { vmm }: AwakeClone, pauseMs: number): Promise<SnapshotMeta> {
+    const { id, account, spec } = live;
+    const { clock, registry } = this.#parts;
+    const axisMs = live.borrowed ? (await registry.get(id))?.time?.axisMs : live.axisMs;
+    const { hostBootId } = vmm.ref;
     return {
+      ...(axisMs !== undefined && { axis: { axisMs, hostBootId, atMs: axisMs + clock.monotonicMs() } }),
       id,
       account,
       name: null,
@@ -193,9 +198,15 @@ export class Hibernation {
       workdir: spec.workdir,
       ...writtenOf(live.policy),
       pauseMs,
-      createdAt: new Date(this.#parts.clock.wallMs()).toISOString(),
+      createdAt: new Date(clock.wallMs()).toISOString(),
       sandbox: live.info,
       parentSnapshotId: spec.snapshotId,
     };
   }
+}
+
+/** In the boot that it hibernated in the same axis; in a later one by the wall clock, and not before it hibernated. */
+function axisNow(saved: SavedAxis | undefined, { clock, host }: Pick<HibernationParts, "clock" | "host">): number {
+  if (saved !== undefined && saved.hostBootId === host.bootId) return saved.axisMs;
+  return Math.max(clock.wallMs(), saved?.atMs ?? 0) - clock.monotonicMs();
 }
