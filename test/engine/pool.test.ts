@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { SandboxHost } from "../../src/contract/routes.ts";
 import type { EngineOptions } from "../../src/engine/create/options.ts";
+import { REFILL_AFTER_MS } from "../../src/engine/create/pool.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { FakeClock, settle } from "../harness/clock.ts";
@@ -28,7 +29,10 @@ afterEach(async () => {
   world.expectNothingLeft();
 });
 
-const filled = (count: number) => until(`${count} in the pool`, () => engine.load().pooled === count);
+async function filled(count: number): Promise<void> {
+  await clock.advance(REFILL_AFTER_MS);
+  await until(`${count} in the pool`, () => engine.load().pooled === count);
+}
 
 describe("Pool", () => {
   test("fills after a create, and the next create takes from it", async () => {
@@ -38,6 +42,15 @@ describe("Pool", () => {
     expect(world.driver.machines.size).toBe(3);
     expect((await host.create({})).createPath).toBe("prepared");
     await filled(2);
+  });
+
+  test("leaves the host's cores to whoever has just got a sandbox", async () => {
+    start({ prepared: 1 });
+    await host.create({});
+    await clock.advance(REFILL_AFTER_MS - 1);
+    expect([engine.load().pooled, world.driver.machines.size]).toEqual([0, 1]);
+    await clock.advance(1);
+    expect([engine.load().pooled, world.driver.machines.size]).toEqual([1, 2]);
   });
 
   test("gives no clone to two creates", async () => {
@@ -54,10 +67,10 @@ describe("Pool", () => {
     start({ prepared: 2, preparedIdleMs: 1000 });
     const { id } = await host.create({});
     await filled(2);
-    await clock.advance(900);
+    await clock.advance(900 - REFILL_AFTER_MS);
     await host.create({});
     await filled(2);
-    await clock.advance(900);
+    await clock.advance(900 - REFILL_AFTER_MS);
     expect(engine.load().pooled).toBe(2);
     await clock.advance(100);
     expect(engine.load().pooled).toBe(0);
@@ -73,6 +86,7 @@ describe("Pool", () => {
     };
     start({ prepared: 2 });
     const { id } = await host.create({ cpu: 32 });
+    await clock.advance(REFILL_AFTER_MS);
     const waiting = host.create({ cpu: 32 });
     await settle();
     expect([prepares, engine.load().waiting]).toEqual([2, 1]);

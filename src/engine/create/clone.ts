@@ -5,6 +5,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { Driver, VmExit, Vmm } from "../../driver/driver.ts";
+import type { Policy } from "../../egress/policy.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import { GuestAgent } from "../../guest/agent.ts";
 import type { Host, Lease } from "../../host/host.ts";
@@ -33,6 +34,8 @@ export interface Clone {
   readonly vmm: Vmm;
   /** What it was restored from. */
   readonly origin: OpenTemplate;
+  /** What may leave it by the home's keeper already, before it has a user; null: nothing, and the keeper does not know of it. */
+  readonly ahead: Policy | null;
   readonly undo: AsyncDisposableStack;
 }
 
@@ -67,7 +70,7 @@ export async function prepareClone(
     const vmm = await parts.driver.prepare(vmPlan(template, lease, life), signal);
     undo.defer(() => vmm.kill());
     lease.handedOver();
-    return { id, lease, vmm, origin: template, undo };
+    return { id, lease, vmm, origin: template, ahead: null, undo };
   } catch (cause) {
     await undoAll(undo, parts.log, id);
     throw cause;

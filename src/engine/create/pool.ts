@@ -10,9 +10,9 @@ import type { Admission, Ticket } from "./admit.ts";
 import {
   type AwakeClone,
   type Clone,
-  type CloneParts,
   identify,
   prepareClone,
+  type SandboxParts,
   undoAll,
   wakeClone,
   whileRunning,
@@ -43,17 +43,23 @@ const KINDS = ["ready", "prepared"] as const;
 /** First Python under emulation after so many: 110 ms after one, 62 ms after two, 70 ms after three (medians of 25). */
 const REHEARSALS = 2;
 const REHEARSAL_SECONDS = 30;
+/**
+ * Whoever has just got a sandbox has the host's cores for its first call, which takes 40 ms under emulation, and up to 130 ms
+ * beside a refill on two cores.
+ */
+export const REFILL_AFTER_MS = 200;
 
 export class Pool {
-  readonly #parts: CloneParts;
+  readonly #parts: SandboxParts;
   readonly #admission: Admission;
   readonly #options: PoolOptions;
   readonly #shelves = new Map<string, Shelf>();
   readonly #closing = new AbortController();
   readonly #undoing = new Set<Promise<void>>();
   #filling: Promise<void> | null = null;
+  #cancelRefill: (() => void) | null = null;
 
-  constructor(parts: CloneParts, admission: Admission, options: PoolOptions) {
+  constructor(parts: SandboxParts, admission: Admission, options: PoolOptions) {
     this.#parts = parts;
     this.#admission = admission;
     this.#options = options;
@@ -99,9 +105,13 @@ export class Pool {
     this.refill();
   }
 
-  /** Starts filling in the background, unless creates are under way. */
+  /** Starts filling in the background a moment later, unless creates are under way then. */
   refill(): void {
-    if (this.#filling === null) void this.#start(() => this.#admission.quiet);
+    const start = (): void => {
+      this.#cancelRefill = null;
+      if (this.#filling === null) void this.#start(() => this.#admission.quiet);
+    };
+    this.#cancelRefill ??= this.#parts.clock.after(REFILL_AFTER_MS, start, { background: true });
   }
 
   /** Fills a template's shelf now. @returns how many clones it then holds. */
@@ -137,6 +147,7 @@ export class Pool {
 
   async close(): Promise<void> {
     this.#closing.abort(new Error("the pool is closed"));
+    this.#cancelRefill?.();
     await this.#filling;
     for (const shelf of this.#shelves.values()) {
       shelf.cancelDecay();
@@ -209,8 +220,9 @@ export class Pool {
     ticket.measure(() => clone.lease.memoryMib());
     try {
       const made = kind === "ready" ? await this.#rehearse(clone, shelf.template, signal) : clone;
+      const ahead = detached ? await this.#parts.networks.ahead(clone) : null;
       signal.throwIfAborted();
-      this.#keep(shelf, kind, made);
+      this.#keep(shelf, kind, { ...made, ahead });
     } catch (cause) {
       await undoAll(clone.undo, this.#parts.log, clone.id);
       throw cause;

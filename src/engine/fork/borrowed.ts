@@ -37,7 +37,7 @@ export async function borrow<T>(
     const { id } = record;
     // Of its lease only the disk is ours to use; the rest is its maker's, or the sweep's when that has ended.
     const lease = { id, disk: { rwFd: -1, roFd }, carry: (_bytes: number) => undefined } as AwakeClone["lease"];
-    live.body = { id, lease, vmm, agent, origin, undo, resumedMs: 0 };
+    live.body = { id, lease, vmm, agent, origin, ahead: null, undo, resumedMs: 0 };
     live.layers = origin.snapshot.layers;
     live.borrowed = true;
     return await job(live);

@@ -10,6 +10,8 @@ import type { EgressKeeper, KeptSandbox } from "./keeper.ts";
 /** What `SandboxEgress` is of itself. */
 export interface LiveEgress {
   readonly certificatePem: string | null;
+  /** Resolves when its names are answered too; its rules have been in force from before. */
+  readonly opened?: Promise<void>;
   /** @throws {WarrenError} the policy before is still in force */
   change(policy: Policy): Promise<void>;
   usage(): NetworkUsage | null;
@@ -24,13 +26,21 @@ interface NetworkLog {
 /** Its kernel's rules and its names are the keeper's from the start; counters are read by anyone. */
 export class EntrustedEgress implements LiveEgress {
   readonly certificatePem: string | null;
+  readonly opened: Promise<void>;
   readonly #keeper: EgressKeeper;
   readonly #id: string;
   readonly #network: Network;
   #used: NetworkUsage | null = null;
 
-  private constructor(keeper: EgressKeeper, id: string, network: Network, certificatePem: string | null) {
+  private constructor(
+    keeper: EgressKeeper,
+    id: string,
+    network: Network,
+    certificatePem: string | null,
+    opened: Promise<void> = Promise.resolve(),
+  ) {
     this.certificatePem = certificatePem;
+    this.opened = opened;
     this.#keeper = keeper;
     this.#id = id;
     this.#network = network;
@@ -40,6 +50,16 @@ export class EntrustedEgress implements LiveEgress {
   static async open(keeper: EgressKeeper, sandbox: KeptSandbox, network: Network): Promise<EntrustedEgress> {
     const opened = sandbox.egress.mode === "none" ? null : await keeper.open(sandbox);
     return new EntrustedEgress(keeper, sandbox.id, network, opened?.certificatePem ?? null);
+  }
+
+  /**
+   * The same of one without secrets that the keeper has opened with this policy before: the kernel has its rules, so its guest may
+   * run while another keeper is asked to answer its names, should the one that did be gone.
+   */
+  static ahead(keeper: EgressKeeper, sandbox: KeptSandbox, network: Network): EntrustedEgress {
+    const opened = keeper.open(sandbox).then(() => undefined);
+    opened.catch(() => undefined); // whoever waits for it is told
+    return new EntrustedEgress(keeper, sandbox.id, network, null, opened);
   }
 
   async change(policy: Policy): Promise<void> {

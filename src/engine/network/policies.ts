@@ -23,6 +23,11 @@ export function writtenOf(policy: Policy): WrittenPolicy {
   return { egress: egressOf(policy), secrets: policy.secrets };
 }
 
+/** Whether both let through the same, with the same secrets. */
+export function isSame(a: Policy, b: Policy): boolean {
+  return Bun.deepEquals(writtenOf(a), writtenOf(b));
+}
+
 /** Of something that was written down by this program; a host without networks gives none. */
 export function restored({ egress, secrets }: WrittenPolicy, facts: NetworkFacts): Policy {
   if (facts.degraded !== null) return parsePolicy({ mode: "none" }, [], facts.exempt);

@@ -20,11 +20,19 @@ export class MemoryKeeper implements EgressKeeper {
   constructor(parts: Pick<KeeperParts, "registry" | "networkOf" | "lives" | "clock">) {
     const log = createLog("silent");
     const open: KeeperParts["open"] = async (network, policy) => {
-      const change = async (wanted: typeof policy) => network.apply(rulesOf(wanted, PORTS));
+      let certificatePem: string | null = null;
+      const change = async (wanted: typeof policy) => {
+        network.apply(rulesOf(wanted, PORTS));
+        certificatePem ??= wanted.secrets.length > 0 ? PEM : null; // as the real one's, it stays
+      };
       await change(policy);
       const told: { events: NetworkEvent[]; lost: number } = { events: [], lost: 0 };
-      const certificatePem = policy.secrets.length > 0 ? PEM : null;
-      return { certificatePem, change, usage: () => network.usage(), log: () => told, close: async () => undefined };
+      return {
+        get certificatePem() {
+          return certificatePem;
+        },
+        ...{ change, usage: () => network.usage(), log: () => told, close: async () => undefined },
+      };
     };
     this.#parts = { ...parts, open, exempt: [], log };
     this.#keeper = new Keeper(this.#parts);
