@@ -36,9 +36,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   sandbox: ["shared"],
   meter: ["shared"],
+  report: ["shared", "meter"],
   batch: ["shared", "sandbox", "meter"],
   db: ["shared", "meter", "src/api/store.ts"],
-  api: ["shared", "sandbox", "meter"],
+  api: ["shared", "sandbox", "meter", "report"],
   // Wire formats of who bills for us, over the one way out that webhooks have.
   sinks: [
     "shared",
