@@ -23,28 +23,45 @@ const NARROWEST = 40;
 /** Labels get a third of the line at most. */
 const LABEL_SHARE = 3;
 const LEAST_BAR = 8;
+const LEAST_LABEL = 4;
+/** Between label, bar and number. */
+const GAPS = 4;
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const GREEN = "\x1b[32m";
 const RED = "\x1b[31m";
 const PLAIN = "\x1b[0m";
 
-/** Of a width for the whole span of amounts: how many columns lie left of zero. */
-function leftOf(zero: bigint, span: bigint, room: number): number {
-  if (zero === 0n) return 0;
-  const share = Number((zero * BigInt(room) + span - 1n) / span);
-  return Math.min(Math.max(1, share), room - 1);
+/** One scale for both sides of zero: so many columns for so much. */
+interface Scale {
+  readonly columns: bigint;
+  readonly amount: bigint;
 }
 
-function rightBar(units: bigint, most: bigint, room: number): string {
-  if (units <= 0n || most <= 0n) return "";
-  const eighths = Number((units * BigInt(room) * 8n) / most);
+/** Where zero is, and the largest scale at which the longest bar of either side fits. */
+function axis(least: bigint, most: bigint, room: number): { left: number; scale: Scale } {
+  const span = most + least;
+  if (span === 0n) return { left: 0, scale: { columns: 0n, amount: 1n } };
+  const share = Number((least * BigInt(room) + span - 1n) / span);
+  const left = least === 0n ? 0 : most === 0n ? room : Math.min(Math.max(1, share), room - 1);
+  const sides = [
+    { columns: BigInt(left), amount: least },
+    { columns: BigInt(room - left), amount: most },
+  ].filter(({ amount }) => amount > 0n);
+  const [one, other] = sides as [Scale, Scale?];
+  const scale = other === undefined || one.columns * other.amount <= other.columns * one.amount ? one : other;
+  return { left, scale };
+}
+
+function rightBar(units: bigint, { columns, amount }: Scale): string {
+  if (units <= 0n) return "";
+  const eighths = Number((units * columns * 8n) / amount);
   // What is more than nothing is seen.
   return "█".repeat(eighths >> 3) + (EIGHTHS[eighths & 7] ?? "") || "▏";
 }
 
-function leftBar(units: bigint, most: bigint, room: number): string {
-  if (units >= 0n || most <= 0n) return "";
-  const halves = Number((-units * BigInt(room) * 2n) / most);
+function leftBar(units: bigint, { columns, amount }: Scale): string {
+  if (units >= 0n) return "";
+  const halves = Number((-units * columns * 2n) / amount);
   return `${(halves & 1) === 1 ? "▐" : ""}${"█".repeat(halves >> 1)}` || "▐";
 }
 
@@ -61,18 +78,17 @@ export function chart(bars: readonly Bar[], { columns, colour, currency }: Chart
   const shown = amounts.map((amount) => `${amountAt(amount, places)} ${currency}`);
   const numbers = Math.max(...shown.map(width));
   const longest = Math.max(...bars.map(({ label }) => width(cellText(label))));
-  const labels = Math.min(longest, Math.max(LEAST_BAR, Math.floor(line / LABEL_SHARE)));
-  const room = Math.max(LEAST_BAR, line - labels - numbers - 4);
+  const share = Math.min(Math.floor(line / LABEL_SHARE), line - numbers - GAPS - LEAST_BAR);
+  const labels = Math.min(longest, Math.max(LEAST_LABEL, share));
+  const room = Math.max(LEAST_BAR, line - labels - numbers - GAPS);
   const sorted = [0n, ...units].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
-  const [least, most] = [sorted[0] ?? 0n, sorted.at(-1) ?? 0n];
-  const span = most - least;
-  const left = span === 0n ? 0 : most === 0n ? room : leftOf(-least, span, room);
+  const { left, scale } = axis(-(sorted[0] ?? 0n), sorted.at(-1) ?? 0n, room);
   const paint = (code: string, bar: string) => (colour && bar !== "" ? `${code}${bar}${PLAIN}` : bar);
   return bars
     .map(({ label }, i) => {
       const value = units[i] ?? 0n;
-      const before = leftBar(value, -least, left);
-      const after = rightBar(value, most, room - left);
+      const before = leftBar(value, scale);
+      const after = rightBar(value, scale);
       const drawn =
         " ".repeat(left - width(before)) +
         paint(RED, before) +

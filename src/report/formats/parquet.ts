@@ -52,16 +52,48 @@ function leaves(column: Column, data: Cell[]): Leaf[] {
   return kind === "whole" ? [decimal] : [decimal, textLeaf(`${name}_exact`, data)];
 }
 
+/** Rows of one group: what is held at a time. */
+const GROUP_ROWS = 50_000;
+
 /**
- * The whole file, in memory.
+ * The file in pieces, one for each group of rows and one for its end: reports of any size pass through.
  * @throws {WarrenError} `invalid_request` – a number has more than 38 digits.
  */
-export async function parquet({ columns, rows }: Grid): Promise<Uint8Array> {
+export async function* parquetPieces({ columns, rows }: Grid, groupRows = GROUP_ROWS): AsyncGenerator<Uint8Array> {
   // Loaded when it is wanted: few ask for this format.
-  const { parquetWriteBuffer } = await import("hyparquet-writer");
-  const data: Cell[][] = columns.map(() => []);
-  for await (const row of rows) columns.forEach((_, i) => void data[i]?.push(row[i] ?? null));
-  const all = columns.flatMap((column, i) => leaves(column, data[i] ?? []));
-  const schema = [{ name: "root", num_children: all.length }, ...all.map(({ element }) => element)];
-  return new Uint8Array(parquetWriteBuffer({ columnData: all.map(({ source }) => source), schema }));
+  const { ByteWriter, ParquetWriter } = await import("hyparquet-writer");
+  const bytes = new ByteWriter();
+  const elements = columns.flatMap((column) => leaves(column, []).map(({ element }) => element));
+  const schema = [{ name: "root", num_children: elements.length }, ...elements];
+  const file = new ParquetWriter({ writer: bytes, schema });
+  let held: (readonly Cell[])[] = [];
+  const flush = (): Uint8Array => {
+    const data = columns.flatMap((column, i) =>
+      leaves(
+        column,
+        held.map((row) => row[i] ?? null),
+      ),
+    );
+    if (held.length > 0) void file.write({ columnData: data.map(({ source }) => source), rowGroupSize: held.length });
+    held = [];
+    return taken(bytes);
+  };
+  for await (const row of rows) if (held.push(row) >= groupRows) yield flush();
+  yield flush();
+  await file.finish();
+  yield taken(bytes);
+}
+
+/** What was written since the last time; the count of all goes on, as the end of the file refers to it. */
+function taken(writer: { index: number; getBytes(): Uint8Array }): Uint8Array {
+  const piece = writer.getBytes().slice();
+  writer.index = 0;
+  return piece;
+}
+
+/** The whole file, in memory. */
+export async function parquet(grid: Grid): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of parquetPieces(grid)) pieces.push(piece);
+  return new Uint8Array(Buffer.concat(pieces));
 }
