@@ -24,6 +24,8 @@ import { tryLockFile } from "./host/home/lock.ts";
 import { LIMITS } from "./limits.ts";
 import { listenOf, refusePublic } from "./server/listen.ts";
 import { type RunningServer, type ServerGround, type ServerNews, startServer } from "./server/start.ts";
+import { hostFacts } from "./server/time/host-facts.ts";
+import { type Journal, openJournal } from "./server/time/journal.ts";
 
 export type { RunningServer, ServerNews } from "./server/start.ts";
 
@@ -73,7 +75,15 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
   books = store;
   undo.move(); // the server closes both, also when it cannot start
   return await startServer({
-    ...{ ground: groundOf(warren, lock), store, settings, listen, tls, clock, log },
+    ...{
+      ground: groundOf(warren, lock, openJournal(join(dir, "moves.ndjson"), log)),
+      store,
+      settings,
+      listen,
+      tls,
+      clock,
+      log,
+    },
     createApp: (parts) => createApp(parts, createEdge),
     adminKey: serving.adminKey,
     allowEmulation: options.allowEmulation ?? false,
@@ -91,13 +101,13 @@ function alone(dir: string): Disposable {
 }
 
 function settingsOf(serving: Serving): ApiSettings {
-  const { publicUrl, previewSuffix, corsOrigins, defaultTtlSeconds, requestsPerSecond, openMetrics, webhooks } =
-    serving;
+  const { publicUrl, previewSuffix, corsOrigins, defaultTtlSeconds, requestsPerSecond, openMetrics } = serving;
+  const { seller, webhooks } = serving;
   return {
     ...DEFAULT_SETTINGS,
     version: packageJson.version,
     node: serving.node ?? hostname(),
-    ...{ publicUrl, previewSuffix, corsOrigins, defaultTtlSeconds, requestsPerSecond, openMetrics },
+    ...{ publicUrl, previewSuffix, corsOrigins, defaultTtlSeconds, requestsPerSecond, openMetrics, seller },
     drainMs: LIMITS.drainRequestsMs,
     webhooks: webhooks !== "off",
     webhooksToPrivate: webhooks === "private",
@@ -118,7 +128,7 @@ async function tlsOf({ tlsCert, tlsKey }: Serving): Promise<{ cert: string; key:
   }
 }
 
-function groundOf(warren: Warren, lock: Disposable): ServerGround {
+function groundOf(warren: Warren, lock: Disposable, journal: Journal): ServerGround {
   const { engine, host, templates, snapshots } = warren;
   const all = snapshots.with(templates);
   let closed: Promise<void> | null = null;
@@ -126,6 +136,8 @@ function groundOf(warren: Warren, lock: Disposable): ServerGround {
     as: (account) => engine.as(account),
     moves: engine.moves,
     storage: engine.storage,
+    facts: hostFacts(warren),
+    journal,
     isEmulated: async () => (await templates.acceleration()).kind !== "kvm",
     templateSize: (name) => (all.has(name) ? all.defaults(name) : null),
     ownerOf: async (id) => {

@@ -162,6 +162,7 @@ export class Lifecycle {
     const sequence = this.#moves.nextSequence(live.id);
     const row = { sandbox: live.id, account: live.account, template, cpu, memoryMib, sequence, from, to };
     const used = LEAVING.has(to) ? usedBy(live) : {};
+    live.movedMs = monotonicMs;
     this.#moves.append({ ...row, event, reason, ...used, monotonicMs, wallMs });
   }
 }

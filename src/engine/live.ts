@@ -52,9 +52,12 @@ export class Live {
   cancelExpiry: () => void = () => undefined;
   /**
    * What makes of the host's monotonic clock the sandbox's own axis of time: the wall clock less the monotonic one at its
-   * creation, and the same from then on, whatever the wall clock does. Written by `Lifecycle` only, as are the next two.
+   * creation, and the same from then on, whatever the wall clock does. Written by `Lifecycle` only, as are the next three; of a
+   * borrowed one by who borrows it.
    */
   axisMs = 0;
+  /** Monotonic clock of its last move. */
+  movedMs = 0;
   /** Monotonic clock of the end of its lifetime: no move that ends its time is later. Null: it has none. */
   endsMs: number | null = null;
   /** CPU time that its lease had used when its guest began to run; null where the host does not tell. */

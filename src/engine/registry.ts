@@ -34,16 +34,20 @@ export interface RecordTime {
   readonly axisMs: number;
   /** When its guest first ran on this machine; null: it has not yet. */
   readonly resumedMs: number | null;
+  /** Since when it is in the state that `info` tells. */
+  readonly movedMs: number;
   /** The end of its lifetime. */
   readonly endsMs: number | null;
+  /** CPU time that its VMM had used when its guest began to run; null where the host does not tell. */
+  readonly cpuBeforeMs: number | null;
 }
 
 /** What the home's other processes are told of a sandbox. */
 export function recordOf(live: Live, { vmm, origin }: Pick<Clone, "vmm" | "origin">): SandboxRecord {
   const { id, account, info, spec } = live;
   const { env, workdir } = spec;
-  const { axisMs, endsMs, body } = live;
-  const time = { axisMs, endsMs, resumedMs: body?.resumedMs ?? null };
+  const { axisMs, endsMs, movedMs, cpuBeforeMs, body } = live;
+  const time = { axisMs, endsMs, movedMs, cpuBeforeMs, resumedMs: body?.resumedMs ?? null };
   return { id, account, info, ref: vmm.ref, env, workdir, ...writtenOf(live.policy), base: origin.base ?? null, time };
 }
 

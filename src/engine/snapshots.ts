@@ -3,6 +3,7 @@
  * a later one. A snapshot is immutable and may be restored any number of times; the image of a hibernated sandbox belongs to
  * that sandbox alone, and waking uses it up.
  */
+import type { Clock } from "../base/clock.ts";
 import type { Egress, Secret } from "../contract/routes/network.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { SnapshotInfo } from "../contract/routes/snapshots.ts";
@@ -41,6 +42,15 @@ export interface SavedAxis {
   readonly hostBootId: string;
   /** When it hibernated, on that axis. */
   readonly atMs: number;
+}
+
+/** In the boot that it hibernated in the same axis; in a later one by the wall clock, and not before it hibernated. */
+export function axisNow(
+  saved: SavedAxis | undefined,
+  { clock, host }: { readonly clock: Clock; readonly host: { readonly bootId: string } },
+): number {
+  if (saved !== undefined && saved.hostBootId === host.bootId) return saved.axisMs;
+  return Math.max(clock.wallMs(), saved?.atMs ?? 0) - clock.monotonicMs();
 }
 
 /** What is known of a snapshot without opening it. */

@@ -2,6 +2,8 @@
 import type { SandboxHost } from "../contract/routes.ts";
 
 export interface Changes {
+  /** What may end its time, or a part of it, is asked for in this instant. */
+  asked(id: string): void;
   /** Something about it may be different now, its state too. */
   looked(id: string): Promise<void>;
   /** What it is has changed, but not its state. */
@@ -27,11 +29,14 @@ export function hostsOf(as: (account: string) => SandboxHost, changes: Changes):
 /** Those of sandboxes that an earlier server made have no moves. */
 const STANDING = ["close", "pause", "resume", "hibernate", "wake"] as const;
 
-function told(host: SandboxHost, account: string, { looked, touched }: Changes): SandboxHost {
+const ENDING: ReadonlySet<string> = new Set(["close", "pause", "hibernate"]);
+
+function told(host: SandboxHost, account: string, { asked, looked, touched }: Changes): SandboxHost {
   const standing = Object.fromEntries(
     STANDING.map((name) => [
       name,
       async (input: { readonly id: string }, options?: Parameters<SandboxHost["close"]>[1]) => {
+        if (ENDING.has(name)) asked(input.id);
         try {
           await host[name](input, options);
         } finally {

@@ -24,6 +24,9 @@ import { ServerMoves, type Source } from "./moves.ts";
 import { IDLE_SECONDS, Patience } from "./patience.ts";
 import { pricePerSecondUsd } from "./price.ts";
 import { guarded, refuseSharing, TCG_NOTE } from "./tenants.ts";
+import type { HostFacts } from "./time/facts.ts";
+import { keepBeating } from "./time/heartbeat.ts";
+import type { Journal } from "./time/journal.ts";
 import { Traces } from "./traces.ts";
 import { WriteBehind } from "./write-behind.ts";
 
@@ -36,6 +39,10 @@ export interface ServerGround {
   isEmulated(): Promise<boolean>;
   /** The size of a template's sandboxes when nobody says; null: there is no such template. */
   templateSize(name: string): { readonly cpu: number; readonly memoryMib: number } | null;
+  /** What the home and the kernel know of sandboxes, whichever server made them. */
+  readonly facts: HostFacts;
+  /** Where rows wait that the database has not taken. Closed by the server. */
+  readonly journal: Journal;
   /** The account of a sandbox that has not ended; null when there is none. */
   ownerOf(sandbox: string): Promise<string | null>;
   /** Makes a baked template quick to use. */
@@ -113,12 +120,17 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   undo.use(options.store);
   const store = guarded(options.store, isEmulated);
   const infoOf = (account: string, id: string) => known(ground.as(account), id);
-  const behind = new WriteBehind({ books: store, infoOf, clock, log });
+  const { facts } = ground;
+  const journal = undo.use(ground.journal);
+  const written = (moves: readonly Move[]) => {
+    for (const { sandbox, to } of moves) if (to === "deleted" || to === "failed") facts.forgetEnd(sandbox);
+  };
+  const behind = new WriteBehind({ books: store, infoOf, journal, written, clock, log });
   let left = 0;
   undo.defer(async () => {
     left = await behind.drain(LIMITS.drainRowsMs);
   });
-  const moves = undo.use(new ServerMoves({ moves: ground.moves, storage: ground.storage, infoOf, clock, log }));
+  const moves = undo.use(new ServerMoves({ moves: ground.moves, storage: ground.storage, infoOf, facts, clock, log }));
   moves.subscribe((move) => behind.moved(move));
   moves.subscribeStored((row) => behind.stored(row));
   undo.defer(() => ground.close()); // its last moves are written down too
@@ -126,14 +138,19 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   await refuseSharing(store, isEmulated);
   const key = await ensureAdmin(store, options.adminKey ?? undefined, clock);
   if (key !== null) onNews({ kind: "admin-key", key }); // before anything else may fail: it is kept nowhere
-  await inheritAll({ store, as: (account) => ground.as(account), moves, clock, log });
+  await behind.replay();
+  await inheritAll({ store, as: (account) => ground.as(account), moves, facts, clock, log });
 
   const health = new HealthBoard();
   if (store.note !== null) health.note("store", store.note);
   const app = options.createApp({
     hostFor: hostsOf((account) => ground.as(account), {
+      asked: (id) => moves.asked(id),
       looked: (id) => moves.look(id),
-      touched: (account, id) => behind.touched(account, id),
+      touched: (account, id) => {
+        facts.changed(id);
+        behind.touched(account, id);
+      },
     }),
     ...{ store, clock, log, moves, settings, pricePerSecondUsd },
     health: () => health.get(),
@@ -159,6 +176,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   const ready = getReady(options, health, over.signal);
   const background = Promise.all([
     ready,
+    keepBeating({ moves, facts, write: (beats) => behind.beaten(beats), clock, log }, over.signal),
     watchStore({ store, health, behind, clock, log }, over.signal),
     forgetOld({ store, clock, log }, options.eventsKeepDays, over.signal),
   ]);

@@ -1,9 +1,10 @@
 /**
  * What a server writes down after the answer: moves, what sandboxes are, what is kept on disk. Rows of a sandbox are written
  * in their order, in batches, one statement at a time; while the database is away they wait and are tried again. A row that
- * the database refuses for another reason is given up alone, loudly. Nothing else is lost, short of the end of the process:
- * moves may be written twice, and count once.
+ * the database refuses for another reason is given up alone, loudly. Nothing else is lost: what waits is in the home's journal
+ * too, for the next server when this one is killed. Moves may be written twice, and count once.
  */
+import type { Beat } from "../api/billing.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Move } from "../contract/move.ts";
@@ -11,12 +12,14 @@ import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { Stored } from "../contract/stored.ts";
 import { isWarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import { type Journal, NO_JOURNAL } from "./time/journal.ts";
 
 /** What of a store is written to. */
 export interface Books {
   record(moves: readonly Move[]): Promise<void>;
   describe(account: string, infos: readonly SandboxInfo[]): Promise<void>;
   recordStored(rows: readonly Stored[]): Promise<void>;
+  heartbeat(beats: readonly Beat[]): Promise<void>;
 }
 
 export interface WriteBehindParts {
@@ -27,6 +30,10 @@ export interface WriteBehindParts {
   readonly log: Log;
   /** Moves that may wait; default {@link LIMITS.writeBehindRows}. */
   readonly limit?: number;
+  /** Where rows wait as well; default nowhere. */
+  readonly journal?: Journal;
+  /** Told of moves that the database has taken. */
+  readonly written?: (moves: readonly Move[]) => void;
 }
 
 /** Rows that wait, written from the front. */
@@ -68,6 +75,9 @@ export class WriteBehind {
   readonly #parts: WriteBehindParts;
   readonly #moves = new Lane<Move>();
   readonly #stored = new Lane<Stored>();
+  /** The latest proofs of life; those before it are in it. */
+  #beats: readonly Beat[] = [];
+  readonly #journal: Journal;
   /** Sandbox → account: what it is has changed since it was written. */
   readonly #changed = new Map<string, string>();
   readonly #hurry = new AbortController();
@@ -79,11 +89,24 @@ export class WriteBehind {
 
   constructor(parts: WriteBehindParts) {
     this.#parts = parts;
+    this.#journal = parts.journal ?? NO_JOURNAL;
+  }
+
+  /**
+   * Writes what an earlier server could not. Before anything else is told.
+   * @throws {WarrenError} `store_unavailable`
+   */
+  async replay(): Promise<void> {
+    const { moves, stored } = this.#journal.read();
+    for (const move of moves) this.#moves.push(move);
+    for (const row of stored) this.#stored.push(row);
+    await this.#writeRows();
+    this.#journal.empty();
   }
 
   /** Rows that are not written yet. */
   get waiting(): number {
-    return this.#moves.length + this.#stored.length + this.#changed.size;
+    return this.#moves.length + this.#stored.length + this.#changed.size + Math.min(1, this.#beats.length);
   }
 
   /** Rows that were given up. */
@@ -102,6 +125,7 @@ export class WriteBehind {
       return;
     }
     this.#moves.push(move);
+    this.#journal.moved(move);
     this.#changed.set(move.sandbox, move.account);
     this.#run();
   }
@@ -112,6 +136,13 @@ export class WriteBehind {
       return;
     }
     this.#stored.push(row);
+    this.#journal.stored(row);
+    this.#run();
+  }
+
+  /** Proofs of life; written after every move that was told before. */
+  beaten(beats: readonly Beat[]): void {
+    this.#beats = beats;
     this.#run();
   }
 
@@ -173,11 +204,35 @@ export class WriteBehind {
   /** @throws {WarrenError} `store_unavailable` */
   async #once(): Promise<void> {
     const { books } = this.#parts;
+    const beats = this.#beats; // not those that come meanwhile: moves may have come before them that are not written
+    await this.#writeRows();
+    if (this.#moves.length + this.#stored.length === 0) this.#journal.empty();
+    if (beats.length > 0) await this.#beat(beats, (rows) => books.heartbeat(rows));
+    await this.#describe();
+  }
+
+  /** A proof of life that is refused is made up for by the next. @throws {WarrenError} `store_unavailable` */
+  async #beat(beats: readonly Beat[], write: (beats: readonly Beat[]) => Promise<void>): Promise<void> {
+    try {
+      await write(beats);
+    } catch (cause) {
+      if (isWarrenError(cause, "store_unavailable")) throw cause;
+      this.#parts.log.error("proofs of life could not be written", { cause: String(cause) });
+    }
+    if (this.#beats === beats) this.#beats = [];
+  }
+
+  /** @throws {WarrenError} `store_unavailable` */
+  async #writeRows(): Promise<void> {
+    const { books, written } = this.#parts;
     const refused = (row: Move | Stored, cause: unknown): void =>
       this.#give("the database refused a row", { ...row, cause: String(cause) });
-    await this.#moves.empty((rows) => books.record(rows), refused);
+    const record = async (rows: readonly Move[]): Promise<void> => {
+      await books.record(rows);
+      written?.(rows);
+    };
+    await this.#moves.empty(record, refused);
     await this.#stored.empty((rows) => books.recordStored(rows), refused);
-    await this.#describe();
   }
 
   /** Those of one account. @throws {WarrenError} `store_unavailable` */

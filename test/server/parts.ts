@@ -5,6 +5,8 @@ import { systemClock } from "../../src/base/clock.ts";
 import { createLog } from "../../src/base/log.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import type { App, ServerGround, ServerNews, StartOptions } from "../../src/server/start.ts";
+import { NO_FACTS } from "../../src/server/time/facts.ts";
+import { NO_JOURNAL } from "../../src/server/time/journal.ts";
 import { World } from "../harness/fakes.ts";
 import { MemoryStore } from "../harness/stores/memory-store.ts";
 
@@ -73,6 +75,8 @@ export function fake(
     isEmulated: async () => given.emulated ?? false,
     templateSize: (name) => (world.templates.has(name) ? world.templates.defaults(name) : null),
     ownerOf: async (id) => (await world.registry.get(id))?.account ?? null,
+    facts: NO_FACTS,
+    journal: NO_JOURNAL,
     warm: async () => undefined,
     close: () => world.end(engine),
   };

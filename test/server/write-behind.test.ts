@@ -1,6 +1,7 @@
 /** What a server writes after the answer, over a database that fails as it likes: nothing lost, nothing out of order. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import type { Beat } from "../../src/api/billing.ts";
 import { createLog } from "../../src/base/log.ts";
 import type { Move } from "../../src/contract/move.ts";
 import type { SandboxInfo } from "../../src/contract/routes/sandboxes.ts";
@@ -19,6 +20,8 @@ function move(sandbox: string, sequence: number, account = "a"): Move {
 class FakeBooks implements Books {
   readonly moves: Move[] = [];
   readonly rows: Stored[] = [];
+  /** Proofs of life, and how many moves were written before them. */
+  readonly beats: { readonly beats: readonly Beat[]; readonly after: number }[] = [];
   readonly infos = new Map<string, number>();
   calls = 0;
   fails: (call: number) => "before" | "after" | null = () => null;
@@ -40,6 +43,10 @@ class FakeBooks implements Books {
     await this.#through(() => {
       for (const info of infos) this.infos.set(info.id, info.createMs);
     });
+  }
+
+  async heartbeat(beats: readonly Beat[]): Promise<void> {
+    await this.#through(() => this.beats.push({ beats, after: this.moves.length }));
   }
 
   async recordStored(rows: readonly Stored[]): Promise<void> {

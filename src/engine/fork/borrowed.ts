@@ -37,13 +37,21 @@ export async function borrow<T>(
     const { id } = record;
     // Of its lease only the disk is ours to use; the rest is its maker's, or the sweep's when that has ended.
     const lease = { id, disk: { rwFd: -1, roFd }, carry: (_bytes: number) => undefined } as AwakeClone["lease"];
-    live.body = { id, lease, vmm, agent, origin, ahead: null, undo, resumedMs: 0 };
+    live.body = { id, lease, vmm, agent, origin, ahead: null, undo, resumedMs: record.time?.resumedMs ?? 0 };
+    Object.assign(live, timeOf(record));
     live.layers = origin.snapshot.layers;
     live.borrowed = true;
     return await job(live);
   } finally {
     await undoAll(undo, parts.log, record.id);
   }
+}
+
+/** What it goes on with is what it has had. */
+function timeOf({ time }: SandboxRecord): Partial<Live> {
+  if (time === undefined) return {};
+  const { axisMs, movedMs, endsMs, cpuBeforeMs } = time;
+  return { axisMs, movedMs, endsMs, cpuBeforeMs };
 }
 
 /** Nobody speaks to the agent of a paused guest, which would not answer: there is none of it then. */

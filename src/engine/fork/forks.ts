@@ -120,8 +120,10 @@ export class Forks {
 
   /** Its own engine logs the move; what another process made has only its record changed. */
   async #moved(live: Live, body: AwakeClone, event: "paused" | "resumed"): Promise<void> {
-    if (live.borrowed) live.info = { ...live.info, state: event === "paused" ? "paused" : "running" };
-    else await this.#lifecycle.post(live, event, null);
+    if (live.borrowed) {
+      live.info = { ...live.info, state: event === "paused" ? "paused" : "running" };
+      live.movedMs = this.#parts.clock.monotonicMs();
+    } else await this.#lifecycle.post(live, event, null);
     if (live.spec.detached) await this.#creates.register(live, body);
   }
 

@@ -12,7 +12,7 @@ import type { Live } from "../live.ts";
 import { restored, writtenOf } from "../network/policies.ts";
 import { notRunning } from "../reached.ts";
 import type { Registry } from "../registry.ts";
-import type { SavedAxis, SnapshotMeta, SnapshotStore, TakenImage } from "../snapshots.ts";
+import { axisNow, type SnapshotMeta, type SnapshotStore, type TakenImage } from "../snapshots.ts";
 import { watch } from "../watch.ts";
 import { takeCheckpoint } from "./checkpoint.ts";
 import { bodyOf, type Forks } from "./forks.ts";
@@ -52,7 +52,7 @@ export class Hibernation {
       const body = bodyOf(live, "running", "paused");
       const point = await takeCheckpoint(this.#parts, live, body, { staysPaused: true });
       try {
-        await this.#parts.snapshots.saveImage(point.origin, await this.#meta(live, body, point.pauseMs));
+        await this.#parts.snapshots.saveImage(point.origin, this.#meta(live, body, point.pauseMs));
       } catch (cause) {
         if (running) await body.vmm.resume();
         throw cause;
@@ -181,13 +181,12 @@ export class Hibernation {
     }
   }
 
-  async #meta(live: Live, { vmm }: AwakeClone, pauseMs: number): Promise<SnapshotMeta> {
-    const { id, account, spec } = live;
-    const { clock, registry } = this.#parts;
-    const axisMs = live.borrowed ? (await registry.get(id))?.time?.axisMs : live.axisMs;
+  #meta(live: Live, { vmm }: AwakeClone, pauseMs: number): SnapshotMeta {
+    const { id, account, spec, axisMs } = live;
+    const { clock } = this.#parts;
     const { hostBootId } = vmm.ref;
     return {
-      ...(axisMs !== undefined && { axis: { axisMs, hostBootId, atMs: axisMs + clock.monotonicMs() } }),
+      axis: { axisMs, hostBootId, atMs: axisMs + clock.monotonicMs() },
       id,
       account,
       name: null,
@@ -203,10 +202,4 @@ export class Hibernation {
       parentSnapshotId: spec.snapshotId,
     };
   }
-}
-
-/** In the boot that it hibernated in the same axis; in a later one by the wall clock, and not before it hibernated. */
-function axisNow(saved: SavedAxis | undefined, { clock, host }: Pick<HibernationParts, "clock" | "host">): number {
-  if (saved !== undefined && saved.hostBootId === host.bootId) return saved.axisMs;
-  return Math.max(clock.wallMs(), saved?.atMs ?? 0) - clock.monotonicMs();
 }

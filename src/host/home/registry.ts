@@ -12,7 +12,8 @@ import { LIMITS } from "../../limits.ts";
 import { killOccupants } from "../slots/occupants.ts";
 import { isAlive, isForeign, isRunning } from "../slots/process-name.ts";
 import { LEASE_ID } from "../slots/slots.ts";
-import { RECORD, type SweepGround, sweepSlot } from "../slots/sweep.ts";
+import { type SweepGround, sweepSlot } from "../slots/sweep.ts";
+import { keepEnd, RECORD } from "./ends.ts";
 
 export class FileRegistry implements Registry {
   readonly #ground: SweepGround;
@@ -71,15 +72,20 @@ export class FileRegistry implements Registry {
   async remove(id: string): Promise<void> {
     const dir = this.#dir(id);
     if (dir === null) return;
-    rmSync(join(dir, RECORD), { force: true });
     const entry = this.#ground.slots.entries().find((e) => e.id === id);
-    if (entry === undefined || isAlive(entry.owner)) return;
+    if (entry === undefined || isAlive(entry.owner)) {
+      const record = this.#read(id);
+      if (record !== null && !isRunning(record.ref)) keepEnd(this.#ground.data, id);
+      rmSync(join(dir, RECORD), { force: true });
+      return;
+    }
     const until = this.#ground.clock.monotonicMs() + LIMITS.killMs;
     // A VMM that was just killed holds its slot for another moment; one that nobody can find any more is killed here.
     while (!sweepSlot(this.#ground, entry) && this.#ground.clock.monotonicMs() < until) {
       killOccupants(this.#ground.cgroups, entry.slot);
       await this.#ground.clock.sleep(5);
     }
+    rmSync(join(dir, RECORD), { force: true }); // of one that the kernel does not let go of: nobody is to find it
   }
 
   /**

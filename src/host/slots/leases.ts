@@ -12,6 +12,7 @@ import type { Log } from "../../base/log.ts";
 import { WarrenError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Data, Folders } from "../home/data.ts";
+import { keepEnd } from "../home/ends.ts";
 import type { Lease, LeaseAsk } from "../host.ts";
 import { EXITS } from "../jail/exits.ts";
 import type { Lent, Networks } from "../net/networks.ts";
@@ -36,6 +37,7 @@ export interface LeaseGround {
 export function cleanLeftover(ground: { readonly data: Folders; readonly cgroups: Cgroups }, entry: Entry): boolean {
   if (isForeign(entry.owner)) return false; // the lock that was taken says nothing about it
   if (occupants(ground.cgroups, entry.slot).length > 0 || !ground.cgroups.removeLeftover(entry.slot)) return false;
+  keepEnd(ground.data, entry.id);
   rmSync(join(ground.data.run, entry.id), { recursive: true, force: true });
   return true;
 }
@@ -111,7 +113,10 @@ export async function lease(ground: LeaseGround, ask: LeaseAsk): Promise<Lease> 
   const socketDir = join(data.run, ask.id);
   makeRunDir(socketDir, ask.id);
   const exitsPath = join(socketDir, EXITS);
-  undo.defer(() => rmSync(socketDir, { recursive: true, force: true }));
+  undo.defer(() => {
+    keepEnd(data, ask.id);
+    rmSync(socketDir, { recursive: true, force: true });
+  });
   const group = makeGroup(ground, slot, ask);
   undo.defer(async () => {
     group.closeFds();

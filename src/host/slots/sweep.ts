@@ -9,6 +9,7 @@ import { NativeError } from "../../../ffi/native.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import { type Folders, volumesIn } from "../home/data.ts";
+import { RECORD } from "../home/ends.ts";
 import { removePartials } from "../home/publish.ts";
 import { sweepLinks } from "../net/sweep.ts";
 import type { Cgroups } from "./cgroups.ts";
@@ -24,9 +25,6 @@ export interface SweepGround {
   readonly clock: Clock;
   readonly log: Log;
 }
-
-/** Name of the file in a sandbox's run directory that makes it findable by other processes. */
-export const RECORD = "sandbox.json";
 
 /** Frees one slot's leftovers when nobody holds it. @returns false while someone does, or while its jail is still dying */
 export function sweepSlot(ground: SweepGround, entry: Pick<Entry, "slot">): boolean {

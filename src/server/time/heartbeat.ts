@@ -1,0 +1,55 @@
+/**
+ * Proofs of life: every `LIMITS.heartbeatMs` the server says of each sandbox with a machine that it was seen to live at that
+ * instant, and what it has used. They are written after all moves before the instant, so what is before it is settled: a
+ * sandbox whose end nobody saw is charged up to the last one.
+ */
+import type { Beat } from "../../api/billing.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import { LIMITS } from "../../limits.ts";
+import type { ServerMoves } from "../moves.ts";
+import type { HostFacts } from "./facts.ts";
+
+export interface HeartbeatParts {
+  readonly moves: Pick<ServerMoves, "living" | "proven">;
+  readonly facts: Pick<HostFacts, "pulse">;
+  /** Takes them to the database, after the moves that were told before. */
+  readonly write: (beats: readonly Beat[]) => void;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Sandboxes looked at before requests get a turn: some 2 ms. */
+const AT_ONCE = 100;
+
+/** One round. The instant is taken first: whoever is found alive after it was alive at it. */
+export async function beat({ moves, facts, clock }: Omit<HeartbeatParts, "write" | "log">): Promise<Beat[]> {
+  const nowMs = clock.monotonicMs();
+  const beats: Beat[] = [];
+  let looked = 0;
+  for (const { id, axisMs } of moves.living()) {
+    looked += 1;
+    if (looked % AT_ONCE === 0) await clock.sleep(0);
+    const pulse = await facts.pulse(id);
+    if (pulse === null) continue;
+    const seenMs = Math.min(nowMs + axisMs, pulse.endsMs ?? Infinity);
+    moves.proven(id, seenMs);
+    beats.push({ sandbox: id, seenMs, cpuUsedMs: pulse.cpuUsedMs, egressBytes: null });
+  }
+  return beats;
+}
+
+/** Until the signal. Never fails. */
+export async function keepBeating(parts: HeartbeatParts, signal: AbortSignal): Promise<void> {
+  const { clock, log, write } = parts;
+  while (!signal.aborted) {
+    await clock.sleep(LIMITS.heartbeatMs, signal).catch(() => undefined); // ends with the server
+    if (signal.aborted) return;
+    try {
+      const beats = await beat(parts);
+      if (beats.length > 0) write(beats);
+    } catch (cause) {
+      log.error("sandboxes could not be looked at for a proof of life", { cause: String(cause) });
+    }
+  }
+}

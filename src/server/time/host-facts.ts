@@ -1,0 +1,53 @@
+/** What a home on this machine knows of its sandboxes: its register, the images of what hibernates, kept ends, and the kernel. */
+import type { Clock } from "../../base/clock.ts";
+import type { SandboxRecord } from "../../engine/registry.ts";
+import { axisNow, type SavedSnapshot } from "../../engine/snapshots.ts";
+import { allEnds, endOf, forgetEnd, keepEnds } from "../../host/home/ends.ts";
+import type { LinuxHost } from "../../host/linux.ts";
+import { Pulses } from "../../host/pulse.ts";
+import type { FoundTime, HostFacts } from "./facts.ts";
+
+export interface HomeParts {
+  readonly host: Pick<LinuxHost, "registry" | "data" | "bootId">;
+  readonly snapshots: { findImage(id: string): Promise<SavedSnapshot | null> };
+  readonly clock: Clock;
+}
+
+/** From here on the home keeps ends for its servers. */
+export function hostFacts({ host, snapshots, clock }: HomeParts): HostFacts {
+  const { home } = host.data;
+  const { registry } = host;
+  keepEnds(home);
+  const pulses = new Pulses();
+  const refs = new Map<string, Pick<SandboxRecord, "ref" | "time">>();
+  return {
+    owners: async () => new Set((await registry.list()).map(({ account }) => account)),
+    async timeOf(id): Promise<FoundTime | null> {
+      const time = (await registry.get(id))?.time;
+      if (time !== undefined) {
+        const { axisMs, movedMs, endsMs } = time;
+        return { axisMs, sinceMs: axisMs + movedMs, endsMs: endsMs === null ? null : axisMs + endsMs };
+      }
+      const axis = (await snapshots.findImage(id))?.meta.axis;
+      if (axis === undefined) return null;
+      return { axisMs: axisNow(axis, { clock, host }), sinceMs: axis.atMs, endsMs: null };
+    },
+    ends: () => allEnds(home),
+    endOf: (id) => endOf(home, id),
+    forgetEnd: (id) => forgetEnd(home, id),
+    async pulse(id) {
+      const known = refs.get(id) ?? (await registry.get(id));
+      if (known === null) return null;
+      const { axisMs = 0, endsMs = null, resumedMs = null, cpuBeforeMs = null } = known.time ?? {};
+      if (resumedMs !== null) refs.set(id, known); // else it is about to be written again
+      const life = pulses.look(known.ref);
+      if (life === null) return null;
+      const cpuUsedMs = cpuBeforeMs === null ? null : Math.max(0, life.cpuMs - cpuBeforeMs);
+      return { cpuUsedMs, endsMs: endsMs === null ? null : axisMs + endsMs };
+    },
+    changed(id) {
+      refs.delete(id);
+      pulses.forget(id);
+    },
+  };
+}
