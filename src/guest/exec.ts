@@ -15,7 +15,7 @@ import { type Answer, type Call, settled } from "./call.ts";
 import { violation } from "./codec.ts";
 import type { Connection } from "./connection.ts";
 import { decodeFields, encodeFields, type Field } from "./fields.ts";
-import { EXEC_FLAG, EXIT_FLAG, SAY, STARTED_FLAG, TAG } from "./protocol.ts";
+import { ASK, EXEC_FLAG, EXIT_FLAG, SAY, STARTED_FLAG, TAG } from "./protocol.ts";
 import type { ProcessRecord } from "./records.ts";
 import { type Meaning, refused } from "./refusal.ts";
 import { signalName } from "./signals.ts";
@@ -155,20 +155,27 @@ class Events {
 
 /**
  * The guest has its own timeout and the grace after it; from then on it has to have something to say whenever it is waited
- * for. A reader that takes its time is no fault of the guest's, so the wait counts from when it began.
+ * for. A reader that takes its time is no fault of the guest's, so the wait counts from when it began. A command without a
+ * timeout may be silent for ever, but not before it was started.
  */
-function backstop(connection: Connection, limits: RunLimits, signal: AbortSignal | undefined): () => Waiter {
+function backstop(connection: Connection, limits: RunLimits, signal: AbortSignal | undefined) {
+  const { clock } = connection;
   const { timeoutMs } = limits;
-  const late = () =>
-    new WarrenError(
-      "guest_unresponsive",
-      `the guest did not end a command ${LIMITS.guestGraceMs} ms after its timeout`,
-    );
-  const endMs = connection.clock.monotonicMs() + (timeoutMs ?? 0) + LIMITS.guestGraceMs;
-  return () => {
-    const graceMs = connection.clock.monotonicMs() + LIMITS.guestGraceMs;
-    const deadlineMs = timeoutMs === null ? Number.POSITIVE_INFINITY : Math.max(endMs, graceMs);
-    return { signal, deadlineMs: () => deadlineMs, late };
+  const late = (says: string) => () => new WarrenError("guest_unresponsive", says);
+  const until = (deadlineMs: number, says: string): Waiter => ({
+    signal,
+    deadlineMs: () => deadlineMs,
+    late: late(says),
+  });
+  const startMs = clock.monotonicMs();
+  return (isStarted: boolean): Waiter => {
+    if (timeoutMs === null && !isStarted) {
+      const says = `the guest did not start a command within ${LIMITS.guestRequestMs} ms`;
+      return until(startMs + LIMITS.guestRequestMs, says);
+    }
+    const endMs = timeoutMs === null ? Number.POSITIVE_INFINITY : startMs + timeoutMs + LIMITS.guestGraceMs;
+    const says = `the guest did not end a command ${LIMITS.guestGraceMs} ms after its timeout`;
+    return until(Math.max(endMs, clock.monotonicMs() + LIMITS.guestGraceMs), says);
   };
 }
 
@@ -205,8 +212,8 @@ export async function* follow(
         over.abort(cause);
       });
     }
-    for (;;) {
-      const event = events.event(await call.next(waiter()));
+    for (let isStarted = type === ASK.ATTACH; ; isStarted = true) {
+      const event = events.event(await call.next(waiter(isStarted)));
       if (event === null) return;
       yield event;
       if (event.kind === "exit") return;

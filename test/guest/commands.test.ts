@@ -255,6 +255,16 @@ if (gate("gcc", "root")) {
       expect((await failure(it.agent.stdin(process, "late"))).code).toBe("process_not_found");
     });
 
+    test("A command that ends with its stdin unread ends the wait of who writes to it", async () => {
+      await using it = await connectAgent();
+      const events = it.agent.exec({ cmd: "read first; exit 3", stdinOpen: true });
+      const { process } = (await events.next()).value as { process: number };
+      const writing = failure(it.agent.stdin(process, new Uint8Array(3_000_000)));
+      await it.agent.signal(process, "SIGTERM");
+      await collect(events);
+      expect(["wrong_state", "process_not_found"]).toContain((await writing).code);
+    });
+
     test("Commands by the hundred run at once on one connection", async () => {
       await using it = await connectAgent();
       const all = Array.from({ length: 200 }, (_, i) => out(it.agent, `echo ${i}; cat /dev/null`));

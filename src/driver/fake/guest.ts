@@ -43,6 +43,8 @@ export class FakeGuest {
   bootNonce = new Uint8Array(16);
   /** Whether its file systems are. */
   frozen = false;
+  /** What it does with every frame from now on, whatever its hooks say to answer. */
+  fault: GuestFault = "answer";
   readonly #hooks: GuestHooks;
   readonly #ports = new Set<FakePort>();
   #running = Promise.withResolvers<void>();
@@ -91,7 +93,8 @@ export class FakeGuest {
   async #take(frame: Frame, port: FakePort, link: Link): Promise<void> {
     await this.#running.promise;
     const step = STEPS[frame.type];
-    const fault = step === undefined ? "answer" : await this.#hooks.at(step);
+    const said = step === undefined ? "answer" : await this.#hooks.at(step);
+    const fault = said === "answer" ? this.fault : said;
     if (fault === "exit") this.#hooks.exit();
     else if (fault === "garbage") await link.write(new Uint8Array(64).fill(0xa5));
     else if (fault === "refuse") port.refuse(frame.channel);

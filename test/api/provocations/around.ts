@@ -7,10 +7,11 @@ import { rowOf } from "../requests.ts";
 import type { InsideRow } from "./inside.ts";
 import {
   atTemplate,
-  NEIGHBOUR,
+  garbage,
+  hung,
+  neighbour,
   ofSandbox,
   type Provoke,
-  QUICK,
   type Scene,
   unknownField,
   type Way,
@@ -30,12 +31,44 @@ const broken =
     return scene.ask(name);
   };
 
-const diskFull =
-  (name: RowName): Provoke =>
+/** What needs room on disk fails. */
+const volumesFail =
+  (name: RowName, code: ErrorCode, prepare?: (scene: Scene) => Promise<unknown>): Provoke =>
+  async (scene) => {
+    await prepare?.(scene);
+    scene.api.world.volumes.growing = () => {
+      throw new WarrenError(code, "provoked");
+    };
+    return scene.ask(name, name === "resizeVolume" ? { name: "vol" } : {});
+  };
+
+const bakeFails =
+  (code: ErrorCode): Provoke =>
+  async (scene) => {
+    scene.api.world.templates.baking = () => {
+      throw new WarrenError(code, "provoked");
+    };
+    return scene.ask("bake");
+  };
+
+const promotionFails =
+  (code: ErrorCode): Provoke =>
+  async (scene) => {
+    const id = await snapshot(scene);
+    scene.api.world.snapshots.promoting = () => {
+      throw new WarrenError(code, "provoked");
+    };
+    return scene.ask("promoteSnapshot", { id });
+  };
+
+const asleep = (scene: Scene): Promise<unknown> => scene.ask("hibernate");
+
+const checkpointFails =
+  (name: RowName, code: ErrorCode): Provoke =>
   async (scene) => {
     scene.api.world.host.hooks = {
       checkpoint: () => {
-        throw new WarrenError("storage_exhausted", "provoked");
+        throw new WarrenError(code, "provoked");
       },
     };
     return scene.ask(name);
@@ -60,27 +93,25 @@ const ending =
 
 const IN_TURN = "capacity is a queue here: who waits too long is told create_timeout";
 const NO_QUEUE = "needs 10,000 creates that wait: test/engine/admission";
-const LATE = "an answer that is late: test/engine/fork";
+const LATE =
+  "a guest that has just come back is greeted, and one that says garbage then is hung up on: test/engine/fork";
 
-const made: Pick<
-  Record<ErrorCode, Way>,
-  "capacity_exhausted" | "queue_full" | "guest_unresponsive" | "guest_protocol"
-> = {
+const made: Pick<Record<ErrorCode, Way>, "capacity_exhausted" | "queue_full"> = {
   capacity_exhausted: IN_TURN,
   queue_full: NO_QUEUE,
-  guest_unresponsive: QUICK,
-  guest_protocol: LATE,
 };
 
 const forked = (name: "fork" | "forkTree") => ({
   ...unknownField(name),
   ...ofSandbox(name),
   ...made,
-  unsupported: NEIGHBOUR,
+  guest_protocol: garbage(name),
+  guest_unresponsive: hung(name),
+  unsupported: neighbour(name, { detached: true }),
   create_timeout: "a fork waits for room as long as the engine does: test/engine",
-  storage_exhausted: diskFull(name),
+  storage_exhausted: checkpointFails(name, "storage_exhausted"),
   driver_failed: broken(name, "capture"),
-  cancelled: "the client that would be told is the one that left",
+  cancelled: ending(name),
 });
 
 const volume = async (scene: Scene): Promise<void> => {
@@ -92,8 +123,10 @@ async function snapshot(scene: Scene): Promise<string> {
   return String((await scene.post(`/v1/sandboxes/${scene.id}/snapshots`, {}))["id"]);
 }
 
-const TOLD = { wrong_state: "what it was is told after its end", sandbox_lost: "the same" } as const;
-const VOLUME_SPACE = "volumes in memory take no room: test/volume";
+const TOLD = {
+  wrong_state: "what it was is told after its end",
+  sandbox_lost: "what it was is told after its end",
+} as const;
 
 export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
   create: {
@@ -105,6 +138,7 @@ export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
       return scene.ask("create", { volumes: [{ name: "vol" }] });
     },
     ...made,
+    guest_unresponsive: hung("create"),
     // As many as this host gives at all, and one is in use.
     create_timeout: (scene) => scene.ask("create", { cpu: 32 }),
     storage_exhausted: atTemplate("storage_exhausted"),
@@ -127,10 +161,16 @@ export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
   setLifecycle: {
     ...unknownField("setLifecycle"),
     ...ofSandbox("setLifecycle", { ttl_seconds: 9 }),
-    unsupported: NEIGHBOUR,
-    driver_failed: "the deadline of a machine in memory is always taken",
+    unsupported: neighbour("setLifecycle", { detached: true }),
+    driver_failed: async (scene) => {
+      for (const machine of scene.api.world.driver.machines.values())
+        machine.setDeadline = () => {
+          throw new WarrenError("driver_failed", "provoked");
+        };
+      return scene.ask("setLifecycle", { ttl_seconds: 9 });
+    },
   },
-  metrics: { ...notFound("metrics"), unsupported: NEIGHBOUR },
+  metrics: { ...notFound("metrics"), unsupported: neighbour("metrics", { detached: true }) },
   close: notFound("close"),
   fork: forked("fork"),
   forkTree: forked("forkTree"),
@@ -138,13 +178,13 @@ export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
   pause: {
     ...unknownField("pause"),
     ...ofSandbox("pause"),
-    unsupported: NEIGHBOUR,
+    unsupported: neighbour("pause", { detached: true }),
     driver_failed: broken("pause", "pause"),
   },
   resume: {
     ...unknownField("resume"),
     ...ofSandbox("resume"),
-    unsupported: NEIGHBOUR,
+    unsupported: neighbour("resume", { detached: true }),
     driver_failed: async (scene) => {
       await scene.ask("pause");
       return broken("resume", "resume")(scene);
@@ -153,42 +193,60 @@ export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
   hibernate: {
     ...unknownField("hibernate"),
     ...ofSandbox("hibernate"),
-    unsupported: NEIGHBOUR,
+    unsupported: neighbour("hibernate", { detached: true }),
     driver_failed: broken("hibernate", "capture"),
     storage_exhausted: saving("hibernate", "storage_exhausted"),
-    capacity_exhausted: "a checkpoint in memory always has room: test/host/checkpoint",
+    capacity_exhausted: checkpointFails("hibernate", "capacity_exhausted"),
   },
   wake: {
     ...unknownField("wake"),
     ...ofSandbox("wake"),
     ...made,
-    unsupported: NEIGHBOUR,
+    guest_protocol: LATE,
+    guest_unresponsive: hung("wake", {}, asleep),
+    unsupported: neighbour("wake", { detached: true }),
     create_timeout: "a wake waits for room as long as the engine does: test/engine",
     storage_exhausted: "what it needs is on disk already",
     driver_failed: async (scene) => {
       await scene.ask("hibernate");
       return broken("wake", "load")(scene);
     },
-    cancelled: "the client that would be told is the one that left",
-    snapshot_invalid: "images in memory are never damaged: test/snapshot",
+    cancelled: "its engine ends a wake that has begun after it: test/engine/hibernation",
+    snapshot_invalid: async (scene) => {
+      await asleep(scene);
+      scene.api.world.snapshots.opening = () => {
+        throw new WarrenError("snapshot_invalid", "provoked");
+      };
+      return scene.ask("wake");
+    },
   },
-  network: { ...notFound("network"), ...TOLD, unsupported: NEIGHBOUR },
+  network: {
+    ...notFound("network"),
+    ...TOLD,
+    unsupported: "its policy is told of any process's, and what it has used is left out",
+  },
   setNetwork: {
     ...unknownField("setNetwork"),
     ...ofSandbox("setNetwork", { egress: { mode: "none" } }),
     host_unsupported: (scene) => scene.ask("setNetwork"),
-    driver_failed: "rules in memory are always taken: test/engine/network",
-    unsupported: NEIGHBOUR,
+    driver_failed: async (scene) => {
+      scene.api.world.host.networkDegraded = null;
+      const id = String((await scene.post("/v1/sandboxes", {}))["id"]);
+      const network = scene.api.world.host.networks.get(id);
+      if (network !== undefined) network.failing = "provoked";
+      return scene.ask("setNetwork", { id, egress: { mode: "none" } });
+    },
+    unsupported: neighbour("setNetwork", { detached: false, fields: { egress: { mode: "none" } } }),
   },
-  networkLog: { ...notFound("networkLog"), ...TOLD, unsupported: NEIGHBOUR },
+  networkLog: { ...notFound("networkLog"), ...TOLD, unsupported: neighbour("networkLog", { detached: false }) },
   snapshot: {
     ...unknownField("snapshot"),
     ...ofSandbox("snapshot"),
-    unsupported: NEIGHBOUR,
+    unsupported: neighbour("snapshot", { detached: true }),
     storage_exhausted: saving("snapshot", "storage_exhausted"),
-    capacity_exhausted: "a checkpoint in memory always has room: test/host/checkpoint",
+    capacity_exhausted: checkpointFails("snapshot", "capacity_exhausted"),
     driver_failed: broken("snapshot", "capture"),
-    guest_unresponsive: QUICK,
+    guest_unresponsive: hung("snapshot"),
     cancelled: "the client that would be told is the one that left",
   },
   snapshots: unknownField("snapshots"),
@@ -209,16 +267,16 @@ export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
       await scene.ask("promoteSnapshot", { id });
       return scene.ask("promoteSnapshot", { id });
     },
-    snapshot_invalid: "snapshots in memory are never damaged: test/snapshot",
-    storage_exhausted: "snapshots in memory take no room: test/snapshot",
+    snapshot_invalid: promotionFails("snapshot_invalid"),
+    storage_exhausted: promotionFails("storage_exhausted"),
   },
   templates: {},
   bake: {
     ...unknownField("bake"),
     template_not_found: (scene) => scene.ask("bake", { name: "nothing" }),
-    bake_failed: "bakes in memory never fail: test/template",
-    storage_exhausted: "the same",
-    host_unsupported: "the same",
+    bake_failed: bakeFails("bake_failed"),
+    storage_exhausted: bakeFails("storage_exhausted"),
+    host_unsupported: bakeFails("host_unsupported"),
   },
   removeTemplate: { template_not_found: (scene) => scene.ask("removeTemplate", { name: "nothing" }) },
   template: { template_not_found: (scene) => scene.ask("template", { name: "nothing" }) },
@@ -228,23 +286,23 @@ export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
       await scene.ask("createVolume");
       return scene.ask("createVolume");
     },
-    storage_exhausted: VOLUME_SPACE,
-    capacity_exhausted: VOLUME_SPACE,
-    host_unsupported: VOLUME_SPACE,
+    storage_exhausted: volumesFail("createVolume", "storage_exhausted"),
+    capacity_exhausted: volumesFail("createVolume", "capacity_exhausted"),
+    host_unsupported: volumesFail("createVolume", "host_unsupported"),
   },
   volumes: {},
   getVolume: { ...unknownField("getVolume"), ...notFound("getVolume") },
   resizeVolume: {
     ...unknownField("resizeVolume"),
     not_found: (scene) => scene.ask("resizeVolume", { name: "none" }),
-    storage_exhausted: VOLUME_SPACE,
+    storage_exhausted: volumesFail("resizeVolume", "storage_exhausted", volume),
     driver_failed: async (scene) => {
       await volume(scene);
       scene.broken("grow");
       return scene.ask("resizeVolume", { name: "vol" });
     },
     sandbox_lost: "its end during the call: test/engine/volumes",
-    unsupported: NEIGHBOUR,
+    unsupported: "needs a guest without resize2fs: test/vm/engine/volumes",
   },
   removeVolume: {
     ...unknownField("removeVolume"),
@@ -257,30 +315,30 @@ export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
   attachVolume: {
     ...unknownField("attachVolume"),
     ...ofSandbox("attachVolume"),
-    unsupported: NEIGHBOUR,
+    unsupported: neighbour("attachVolume", { detached: true }),
     volume_in_use: async (scene) => {
       await volume(scene);
       const other = (await scene.post("/v1/sandboxes", {}))["id"];
       return scene.ask("attachVolume", { id: other });
     },
-    storage_exhausted: VOLUME_SPACE,
+    storage_exhausted: volumesFail("attachVolume", "storage_exhausted", (scene) => scene.ask("createVolume")),
     driver_failed: async (scene) => {
       await scene.ask("createVolume");
       return broken("attachVolume", "insert")(scene);
     },
-    guest_unresponsive: QUICK,
+    guest_unresponsive: hung("attachVolume", {}, (scene) => scene.ask("createVolume")),
   },
   detachVolume: {
     ...unknownField("detachVolume"),
     ...ofSandbox("detachVolume"),
-    unsupported: NEIGHBOUR,
+    unsupported: neighbour("detachVolume", { detached: true }),
     volume_in_use: "needs a program that keeps a file of it open: test/vm/engine/volumes",
     driver_failed: async (scene) => {
       await volume(scene);
       scene.broken("eject");
       return scene.ask("detachVolume", { name: "vol" });
     },
-    guest_unresponsive: QUICK,
+    guest_unresponsive: hung("detachVolume", { name: "vol" }, volume),
   },
   bootStats: {},
   me: {},

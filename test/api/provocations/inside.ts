@@ -1,24 +1,22 @@
 /** Failures of rows about what runs and lies in a sandbox. */
 import type { RowName, table } from "../../../src/contract/table.ts";
-import { HONEST, ofSandbox, type Provoke, QUICK, unknownField, type Ways } from "./scene.ts";
+import { garbage, hung, ofSandbox, type Provoke, unknownField, type Ways } from "./scene.ts";
 
-const garbage =
-  (name: RowName): Provoke =>
-  async (scene) => {
-    scene.api.world.driver.hooks = { guest: (step) => (step === "exec" ? "garbage" : "answer") };
-    return scene.ask(name);
-  };
 const noProcess = (name: RowName): Ways<"process_not_found"> => ({
   process_not_found: (scene) => scene.ask(name, { process: 4242 }),
 });
-const late = { guest_unresponsive: QUICK } as const;
-const reaching = (name: RowName, fields = {}) => ({ ...unknownField(name), ...ofSandbox(name, fields), ...late });
+const late = (name: RowName, fields = {}) => ({ guest_unresponsive: hung(name, fields) });
+const reaching = (name: RowName, fields = {}) => ({
+  ...unknownField(name),
+  ...ofSandbox(name, fields),
+  ...late(name, fields),
+});
 
 const NO_PYTHON = "the guest in memory has no Python: test/suites/sandbox/contexts over VMs";
 const noPython = (name: RowName) => ({
   ...reaching(name),
   context_not_found: ((scene) => scene.ask(name, { context: 4242 })) satisfies Provoke,
-  guest_protocol: NO_PYTHON,
+  guest_protocol: garbage(name),
 });
 
 /** `missing` and `file` are what a row says of a path that is not there, and of one that is of another kind. */
@@ -78,8 +76,8 @@ export const inside: { readonly [K in InsideRow]: Row<K> } = {
       return scene.ask("execSocket");
     },
   },
-  createContext: { ...reaching("createContext"), guest_protocol: NO_PYTHON },
-  contexts: { ...reaching("contexts"), guest_protocol: NO_PYTHON },
+  createContext: { ...reaching("createContext"), guest_protocol: garbage("createContext") },
+  contexts: { ...reaching("contexts"), guest_protocol: garbage("contexts") },
   runCode: { ...noPython("runCode"), queue_full: NO_PYTHON },
   runCell: {
     ...noPython("runCell"),
@@ -109,20 +107,18 @@ export const inside: { readonly [K in InsideRow]: Row<K> } = {
   },
   archiveOut: { ...file("archiveOut", NO_TAR, NO_TAR) },
   archiveIn: { ...file("archiveIn", NO_TAR, NO_TAR) },
-  ports: { ...ofSandbox("ports"), ...late, guest_protocol: HONEST },
+  ports: { ...ofSandbox("ports"), ...late("ports"), guest_protocol: garbage("ports") },
   dial: {
     invalid_request: (scene) => scene.ask("dial", { port: 0 }),
-    not_found: "told over the socket, which is opened first: test/sdk",
-    wrong_state: "the same",
-    sandbox_lost: "the same",
-    guest_protocol: "the same",
-    guest_unresponsive: "the same",
+    ...ofSandbox("dial"),
+    guest_protocol: garbage("dial"),
+    guest_unresponsive: hung("dial"),
   },
   logs: {
     ...unknownField("logs"),
     not_found: (scene) => scene.ask("logs", { id: "sb_none" }),
     wrong_state: "kept after its end, however it ended",
-    sandbox_lost: "the same",
+    sandbox_lost: "kept after its end, however it ended",
   },
   events: { ...unknownField("events"), not_found: (scene) => scene.ask("events", { id: "sb_none" }) },
   exposedPorts: reaching("exposedPorts"),

@@ -5,10 +5,14 @@ import type { RowName } from "../../../src/contract/table.ts";
 import type { ErrorCode } from "../../../src/errors.ts";
 import { rowOf } from "../requests.ts";
 import { around } from "./around.ts";
+import { billing } from "./billing.ts";
 import { inside } from "./inside.ts";
 import { Scene, type Way } from "./scene.ts";
 
-const all = Object.entries({ ...inside, ...around }) as [RowName, Readonly<Partial<Record<ErrorCode, Way>>>][];
+const all = Object.entries({ ...inside, ...around, ...billing }) as [
+  RowName,
+  Readonly<Partial<Record<ErrorCode, Way>>>,
+][];
 
 export function provocationTests(): void {
   for (const [name, ways] of all) {

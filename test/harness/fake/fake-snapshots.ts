@@ -21,6 +21,8 @@ export class FakeSnapshots implements SnapshotStore {
   /** Runs before a point is written; may throw, or take its time. */
   saving: (meta: SnapshotMeta) => void | Promise<void> = () => undefined;
   opening: (id: string) => void | Promise<void> = () => undefined;
+  /** Runs before a template is made of one; may throw. */
+  promoting: () => void = () => undefined;
   readonly promoted = new Map<string, string>();
   readonly #kept = new Map<string, Kept>();
   readonly #images = new Map<string, Kept>();
@@ -53,6 +55,7 @@ export class FakeSnapshots implements SnapshotStore {
   async promote(account: string, id: string, name: string): Promise<void> {
     const { meta } = this.#of(account, id).saved;
     if (this.promoted.has(name)) throw new WarrenError("already_exists", `there is a template ${name} already`);
+    this.promoting();
     this.promoted.set(name, meta.id);
   }
 

@@ -17,6 +17,8 @@ export class FakeVolumes implements VolumeStore {
   readonly #handed = new Map<number, { readonly key: string; readonly readOnly: boolean }>();
   /** Those of this process that are not given back; empty when nothing leaks. */
   readonly opened = new Set<number>();
+  /** Runs before anything takes room on disk; may throw. */
+  growing: () => void = () => undefined;
 
   constructor(driver: FakeDriver) {
     this.#driver = driver;
@@ -34,6 +36,7 @@ export class FakeVolumes implements VolumeStore {
   async create(account: string, name: string, sizeBytes: number): Promise<SavedVolume> {
     const key = `${account}/${name}`;
     if (this.#kept.has(key)) throw new WarrenError("already_exists", `there is a volume ${name} already`);
+    this.growing();
     const volume = { name, sizeBytes, usedBytes: 4096, createdAt: new Date(0).toISOString() };
     this.#kept.set(key, { volume, fittedBytes: sizeBytes });
     return volume;
@@ -43,6 +46,7 @@ export class FakeVolumes implements VolumeStore {
     const { volume, fittedBytes } = this.#known(account, name);
     const key = `${account}/${name}`;
     if (this.#users(key).some((user) => !user.readOnly || !readOnly)) throw inUse(name);
+    this.growing();
     const fd = nextFd++;
     this.#handed.set(fd, { key, readOnly });
     this.opened.add(fd);
@@ -58,6 +62,7 @@ export class FakeVolumes implements VolumeStore {
     if (sizeBytes < known.volume.sizeBytes) {
       throw new WarrenError("invalid_request", "sizeMb: a volume only grows", { details: { field: "sizeMb" } });
     }
+    this.growing();
     this.#kept.set(`${account}/${name}`, { ...known, volume: { ...known.volume, sizeBytes } });
     return this.find(account, name);
   }
