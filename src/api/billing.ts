@@ -33,14 +33,13 @@ export interface UsageQuestion extends UsageRange {
   readonly groupBy: readonly Grouping[];
 }
 
-/** A live sandbox was seen alive, after all its moves before `seenMs` were written. */
-export interface Beat {
+/** When a VMM of a sandbox was there, by the host's own record: milliseconds on the sandbox's axis. */
+export interface VmmRun {
   readonly sandbox: string;
-  /** Milliseconds on the sandbox's own axis of time. */
-  readonly seenMs: number;
-  /** Since it last began to run: the host's count of its CPU time, and bytes that left it. Null: not known. */
-  readonly cpuUsedMs: number | null;
-  readonly egressBytes: number | null;
+  /** Null: not known. */
+  readonly fromMs: number | null;
+  /** Null: it still is. */
+  readonly toMs: number | null;
 }
 
 export interface PriceChange {
@@ -96,8 +95,6 @@ export interface UsageEvent {
 
 /** Every method throws `store_unavailable` when the database cannot be reached or does not answer in time. */
 export interface BillingStore {
-  /** One statement, whatever their number. Never takes a proof of life back. */
-  heartbeat(beats: readonly Beat[]): Promise<void>;
   /** Accounts whose credit is used up, with what runs charged up to now, and that want what runs hibernated. */
   exhausted(nowMs: number): Promise<readonly { readonly account: string; readonly sandboxes: readonly string[] }[]>;
 
@@ -147,10 +144,14 @@ export interface BillingStore {
     correction: { readonly quantity: string | null; readonly reason: string },
     nowMs: number,
   ): Promise<readonly string[]>;
-  /** Books against moves and ledger against intervals. Milliseconds since the Unix epoch. */
+  /**
+   * Books against moves, ledger against intervals, and what is charged as running against when VMMs ran, of the sandboxes that
+   * something is known of. Milliseconds since the Unix epoch.
+   */
   reconcileBooks(
     fromMs: number,
     toMs: number,
+    ran?: readonly VmmRun[],
   ): Promise<{ readonly sandboxes: number; readonly differences: readonly Difference[] }>;
 
   sinks(): Promise<SinkInfo[]>;
@@ -169,4 +170,6 @@ export interface BillingStore {
    */
   dueEvents(nowMs: number, limit: number, leaseMs: number, except?: readonly string[]): Promise<Outgoing[]>;
   settleEvents(outcomes: readonly EventOutcome[]): Promise<void>;
+  /** Sink → events that it has not taken yet. */
+  outboxWaiting(): Promise<ReadonlyMap<string, number>>;
 }

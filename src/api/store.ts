@@ -10,6 +10,7 @@ import type { SandboxEventInfo } from "../contract/routes/api/calls.ts";
 import type { WebhookInfo } from "../contract/routes/api/webhooks.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { Stored } from "../contract/stored.ts";
+import type { BillingStore } from "./billing.ts";
 
 /** A key as it is when a request comes with it: not revoked, perhaps expired. */
 export interface KnownKey {
@@ -19,6 +20,10 @@ export interface KnownKey {
   readonly expiresAtMs: number | null;
   readonly account: AccountInfo;
 }
+
+export type AccountChange = Partial<
+  Pick<AccountInfo, "name" | "suspended" | "creditUsd" | "onEmpty" | "timeZone" | "billTo">
+> & { readonly quota?: Partial<Quota> };
 
 export interface NewKey {
   /** SHA-256 of the whole token, in hex. */
@@ -108,7 +113,7 @@ export interface Beat {
   readonly egressBytes: number | null;
 }
 
-export interface Store extends AsyncDisposable {
+export interface Store extends AsyncDisposable, BillingStore {
   /** `pglite` or `postgres`, and what a user has to know of it: for `/healthz` and the log. */
   readonly kind: "pglite" | "postgres";
   readonly note: string | null;
@@ -118,15 +123,15 @@ export interface Store extends AsyncDisposable {
   /** A secret of this installation by name, made by `make` when there is none; the same for every server. */
   secret(name: string, make: () => string): Promise<string>;
 
-  /** @throws {WarrenError} `already_exists` */
+  /** @throws {WarrenError} `already_exists`; `invalid_request` – a time zone that the database does not know */
   createAccount(account: AccountInfo): Promise<void>;
   accounts(): Promise<AccountInfo[]>;
   account(id: string): Promise<AccountInfo | null>;
-  /** What is left out stays. Null when there is no such account. */
-  updateAccount(
-    id: string,
-    change: Partial<Pick<AccountInfo, "name" | "suspended" | "creditUsd">> & { readonly quota?: Partial<Quota> },
-  ): Promise<AccountInfo | null>;
+  /**
+   * What is left out stays. Null when there is no such account.
+   * @throws {WarrenError} `invalid_request` – a time zone that the database does not know
+   */
+  updateAccount(id: string, change: AccountChange): Promise<AccountInfo | null>;
 
   /** @throws {WarrenError} `not_found` – no such account */
   createKey(account: string, key: NewKey): Promise<void>;
@@ -180,7 +185,10 @@ export interface Store extends AsyncDisposable {
     /** Milliseconds since the Unix epoch. */
     atMs: number,
   ): Promise<number>;
-  /** Forgets events, ended sandboxes, idempotency keys and audit rows from before `beforeMs`; how many rows. */
+  /**
+   * Forgets events, idempotency keys and audit rows from before `beforeMs`, and of sandboxes that ended before it all but
+   * what reports tell of them; how many rows.
+   */
   forget(beforeMs: number): Promise<number>;
 
   labelPort(account: string, sandbox: string, port: number, label: string | null): Promise<void>;

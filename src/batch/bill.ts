@@ -3,7 +3,7 @@
  * folded into the totals, so memory is that of the sandboxes alive. Exact until it is shown.
  */
 import type { Move } from "../contract/move.ts";
-import { add, fold, NOTHING, type Usage } from "../meter/fold.ts";
+import { add, fold, NOTHING, running, type Usage } from "../meter/fold.ts";
 import { formatUsd, roundUsd } from "../meter/money.ts";
 import { price, type Rates, ratesOf } from "../meter/rates.ts";
 
@@ -65,14 +65,13 @@ export class Bill {
 
   /** USD of so much time in a sandbox of this size. */
   estimate(cpu: number, memoryMib: number, ms: number): number {
-    const wholeMs = Math.max(0, Math.floor(ms));
-    return this.#usd({ vcpuMs: BigInt(cpu * wholeMs), memoryMibMs: BigInt(memoryMib * wholeMs), egressBytes: 0n });
+    return this.#usd(running({ cpu, memoryMib }, BigInt(Math.max(0, Math.floor(ms)))));
   }
 
   totals(): Totals {
     return {
-      vcpuSeconds: Number(this.#used.vcpuMs) / 1000,
-      gibSeconds: Number(this.#used.memoryMibMs) / (1000 * 1024),
+      vcpuSeconds: Number(this.#used.vcpu_ms) / 1000,
+      gibSeconds: Number(this.#used.memory_mib_ms + this.#used.paused_memory_mib_ms) / (1000 * 1024),
       usd: this.#usd(this.#used),
     };
   }

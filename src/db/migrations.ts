@@ -4,9 +4,18 @@
  */
 import begin from "../../migrations/0000_begin.sql" with { type: "text" };
 import functions from "../../migrations/0001_functions.sql" with { type: "text" };
+import billing from "../../migrations/0002_billing.sql" with { type: "text" };
+import ledger from "../../migrations/0003_ledger.sql" with { type: "text" };
+import books from "../../migrations/0004_books.sql" with { type: "text" };
 import journal from "../../migrations/meta/_journal.json" with { type: "json" };
 
-const TEXTS: Readonly<Record<string, string>> = { "0000_begin": begin, "0001_functions": functions };
+const TEXTS: Readonly<Record<string, string>> = {
+  "0000_begin": begin,
+  "0001_functions": functions,
+  "0002_billing": billing,
+  "0003_ledger": ledger,
+  "0004_books": books,
+};
 
 export interface Migration {
   readonly tag: string;

@@ -8,10 +8,14 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { accountCalls } from "./calls/accounts.ts";
 import { auditCalls } from "./calls/audit.ts";
+import { bookCalls } from "./calls/books.ts";
 import { keyCalls } from "./calls/keys.ts";
 import { moveCalls } from "./calls/moves.ts";
 import { portCalls } from "./calls/ports.ts";
+import { priceCalls } from "./calls/prices.ts";
+import { reportCalls } from "./calls/reports.ts";
 import { sandboxCalls } from "./calls/sandboxes.ts";
+import { sinkCalls } from "./calls/sinks.ts";
 import { webhookCalls } from "./calls/webhooks.ts";
 import { Database } from "./database.ts";
 import type { Driver } from "./driver.ts";
@@ -81,6 +85,10 @@ export async function storeOver(
     ...moveCalls({ db, log, node }),
     ...auditCalls(db, (tables) => driver.tidy(tables)),
     ...webhookCalls(db),
+    ...priceCalls(db),
+    ...bookCalls(db),
+    ...reportCalls(db, clock),
+    ...sinkCalls(db),
     async [Symbol.asyncDispose]() {
       listeners.clear();
       await driver[Symbol.asyncDispose]();

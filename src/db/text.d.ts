@@ -14,3 +14,8 @@ declare module "*.data" {
   // biome-ignore lint/style/noDefaultExport: the shape of a file import is not ours to choose
   export default path;
 }
+declare module "*.tar.gz" {
+  const path: string;
+  // biome-ignore lint/style/noDefaultExport: the shape of a file import is not ours to choose
+  export default path;
+}

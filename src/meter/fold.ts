@@ -4,32 +4,43 @@
  */
 import type { Move } from "../contract/move.ts";
 import type { SandboxState } from "../contract/routes/sandboxes.ts";
+import type { MeterName } from "./meters.ts";
 
-/** What is charged in each state. A new state does not compile until this has decided on it. */
+/** What is charged in each state, by which size. A new state does not compile until this has decided on it. */
 export const CHARGED = {
   /** The guest does not run yet; the move to `running` carries the instant at which it first does. */
-  creating: { vcpu: false, memory: false },
-  running: { vcpu: true, memory: true },
-  paused: { vcpu: false, memory: true },
-  hibernated: { vcpu: false, memory: false },
+  creating: {},
+  running: { vcpu_ms: "cpu", memory_mib_ms: "memoryMib" },
+  paused: { paused_memory_mib_ms: "memoryMib" },
+  /** Nothing of its own: its image is charged as what is kept on disk. */
+  hibernated: {},
   /** Ending is our time, not the caller's. */
-  stopping: { vcpu: false, memory: false },
-  deleted: { vcpu: false, memory: false },
-  failed: { vcpu: false, memory: false },
-} as const satisfies Record<SandboxState, { readonly vcpu: boolean; readonly memory: boolean }>;
+  stopping: {},
+  deleted: {},
+  failed: {},
+} as const satisfies Record<SandboxState, Partial<Record<MeterName, "cpu" | "memoryMib">>>;
 
-export interface Usage {
-  /** vCPUs × milliseconds. */
-  readonly vcpuMs: bigint;
-  /** MiB of guest memory × milliseconds. */
-  readonly memoryMibMs: bigint;
-  /** IP packets that left the sandboxes for somewhere: bytes, counted when a sandbox stops, at that instant. */
-  readonly egressBytes: bigint;
+/** Those that moves tell of. */
+export const MOVE_METERS = [
+  "vcpu_ms",
+  "memory_mib_ms",
+  "paused_memory_mib_ms",
+  "egress_bytes",
+  "creates",
+  "cpu_used_ms",
+] as const satisfies readonly MeterName[];
+export type MoveMeter = (typeof MOVE_METERS)[number];
+
+/** Meter → how much, in its unit. Counts (the last three) belong to the instant of their move. */
+export type Usage = Readonly<Record<MoveMeter, bigint>>;
+
+function each(quantity: (meter: MoveMeter) => bigint): Usage {
+  return Object.fromEntries(MOVE_METERS.map((meter) => [meter, quantity(meter)])) as Usage;
 }
 
-export const NOTHING: Usage = { vcpuMs: 0n, memoryMibMs: 0n, egressBytes: 0n };
+export const NOTHING: Usage = each(() => 0n);
 
-/** Milliseconds of the engine's monotonic clock: from (inclusive) to (exclusive). */
+/** Milliseconds of the sandbox's own axis: from (inclusive) to (exclusive). */
 export interface Window {
   readonly fromMs?: number;
   /** Needed for sandboxes that have not ended: they are charged up to here. */
@@ -37,11 +48,7 @@ export interface Window {
 }
 
 export function add(a: Usage, b: Usage): Usage {
-  return {
-    vcpuMs: a.vcpuMs + b.vcpuMs,
-    memoryMibMs: a.memoryMibMs + b.memoryMibMs,
-    egressBytes: a.egressBytes + b.egressBytes,
-  };
+  return each((meter) => a[meter] + b[meter]);
 }
 
 /**
@@ -54,11 +61,16 @@ export function fold(moves: Iterable<Move>, window: Window = {}): Usage {
   for (const move of moves) {
     const before = last.get(move.sandbox);
     if (before !== undefined) sum = add(sum, charge(before, move.monotonicMs, window));
-    sum = add(sum, { ...NOTHING, egressBytes: sent(move, window) });
+    if (isInside(move, window)) sum = add(sum, counts(move));
     last.set(move.sandbox, move);
   }
   if (window.toMs !== undefined) for (const move of last.values()) sum = add(sum, charge(move, window.toMs, window));
   return sum;
+}
+
+/** So much time of a sandbox of this size, as it runs. */
+export function running({ cpu, memoryMib }: Pick<Move, "cpu" | "memoryMib">, ms: bigint): Usage {
+  return { ...NOTHING, vcpu_ms: BigInt(cpu) * ms, memory_mib_ms: BigInt(memoryMib) * ms };
 }
 
 /** From a move to the instant the state it led to was left. */
@@ -66,18 +78,25 @@ function charge(move: Move, untilMs: number, { fromMs, toMs }: Window): Usage {
   const start = whole(Math.max(move.monotonicMs, fromMs ?? move.monotonicMs));
   const end = whole(Math.min(untilMs, toMs ?? untilMs));
   if (end <= start) return NOTHING;
-  const ms = end - start;
-  const { vcpu, memory } = CHARGED[move.to];
+  const charged: Partial<Record<MoveMeter, "cpu" | "memoryMib">> = CHARGED[move.to];
+  return each((meter) => {
+    const size = charged[meter];
+    return size === undefined ? 0n : (end - start) * BigInt(move[size]);
+  });
+}
+
+/** A create is a first instruction: what wakes or goes on was made before. */
+function counts({ from, to, network, cpuUsedMs }: Move): Usage {
   return {
-    vcpuMs: vcpu ? ms * BigInt(move.cpu) : 0n,
-    memoryMibMs: memory ? ms * BigInt(move.memoryMib) : 0n,
-    egressBytes: 0n,
+    ...NOTHING,
+    egress_bytes: BigInt(network?.bytesOut ?? 0),
+    creates: to === "running" && (from ?? "creating") === "creating" ? 1n : 0n,
+    cpu_used_ms: whole(cpuUsedMs ?? 0),
   };
 }
 
-function sent({ network, monotonicMs }: Move, { fromMs, toMs }: Window): bigint {
-  const inside = monotonicMs >= (fromMs ?? monotonicMs) && (toMs === undefined || monotonicMs < toMs);
-  return inside && network !== undefined ? BigInt(network.bytesOut) : 0n;
+function isInside({ monotonicMs }: Move, { fromMs, toMs }: Window): boolean {
+  return monotonicMs >= (fromMs ?? monotonicMs) && (toMs === undefined || monotonicMs < toMs);
 }
 
 function whole(ms: number): bigint {

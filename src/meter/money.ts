@@ -26,6 +26,12 @@ export function addUsd(a: Usd, b: Usd): Usd {
   return { units: scaled(a, decimals) + scaled(b, decimals), decimals };
 }
 
+/** A price times a quantity times a factor, which is exact decimal text such as `0.0009765625`. */
+export function timesUsd(price: Usd, quantity: bigint, factor: string): Usd {
+  const [whole = "", fraction = ""] = factor.split(".");
+  return { units: price.units * quantity * BigInt(whole + fraction), decimals: price.decimals + fraction.length };
+}
+
 /** The rounding rule, the only one: to the nearest, halves away from zero. Amounts are never negative. */
 export function roundUsd(amount: Usd, decimals: number): Usd {
   if (amount.decimals <= decimals) return { units: scaled(amount, decimals), decimals };

@@ -1,13 +1,12 @@
-/** What usage costs, by named price lists from one file. */
+/** What usage costs, by the named price lists that every installation begins with: one file, which a migration puts in too. */
 import { WarrenError } from "../errors.ts";
 import type { Usage } from "./fold.ts";
-import { addUsd, parseUsd, type Usd } from "./money.ts";
+import { METERS, type MeterName } from "./meters.ts";
+import { addUsd, parseUsd, timesUsd, type Usd, ZERO_USD } from "./money.ts";
 import seed from "./rates.json" with { type: "json" };
 
-export interface Rates {
-  readonly vcpuSecond: Usd;
-  readonly gibSecond: Usd;
-}
+/** Meter → US dollars for one of the units that its price is for. What has none costs nothing. */
+export type Rates = Partial<Readonly<Record<MeterName, Usd>>>;
 
 export type RateList = keyof typeof seed;
 
@@ -17,21 +16,16 @@ export function ratesOf(list: string = "default"): Rates {
     const known = Object.keys(seed).join(", ");
     throw new WarrenError("invalid_request", `there is no price list ${list}; there are ${known}`);
   }
-  const { vcpu_second_usd, gib_second_usd } = seed[list as RateList];
-  return { vcpuSecond: parseUsd(vcpu_second_usd), gibSecond: parseUsd(gib_second_usd) };
+  const { prices } = seed[list as RateList];
+  return Object.fromEntries(Object.entries(prices).map(([meter, price]) => [meter, parseUsd(price)]));
 }
 
-const MS_DECIMALS = 3;
-/** 1 / 1024 is 5^10 / 10^10, so a MiB's share of a GiB price has a finite number of decimals. */
-const GIB_DECIMALS = 10;
-const GIB_FACTOR = 5n ** 10n;
-
 /** The exact price of usage; round it once, where it is shown or booked. */
-export function price(usage: Usage, rates: Rates): Usd {
-  const cpu = { units: usage.vcpuMs * rates.vcpuSecond.units, decimals: rates.vcpuSecond.decimals + MS_DECIMALS };
-  const memory = {
-    units: usage.memoryMibMs * rates.gibSecond.units * GIB_FACTOR,
-    decimals: rates.gibSecond.decimals + MS_DECIMALS + GIB_DECIMALS,
-  };
-  return addUsd(cpu, memory);
+export function price(usage: Partial<Usage>, rates: Rates): Usd {
+  let sum = ZERO_USD;
+  for (const [meter, quantity] of Object.entries(usage) as [keyof Usage, bigint][]) {
+    const rate = rates[meter];
+    if (rate !== undefined) sum = addUsd(sum, timesUsd(rate, quantity, METERS[meter].factor));
+  }
+  return sum;
 }

@@ -1,11 +1,25 @@
 /** From rows of what is kept on disk to what was stored for how long: byte-milliseconds, exact, additive over any cut of time. */
 import type { Stored, StoredKind } from "../contract/stored.ts";
 import type { Window } from "./fold.ts";
+import type { MeterName } from "./meters.ts";
+
+/** What each kind is charged by, in the database too. */
+export const STORED_METERS = {
+  snapshot: "snapshot_mib_s",
+  volume: "volume_mib_s",
+  image: "hibernated_mib_s",
+  template: "template_mib_s",
+  ready: "ready_memory_mib_ms",
+  build: "build_s",
+} as const satisfies Record<StoredKind, MeterName>;
 
 /** Bytes × milliseconds by kind. */
 export type StorageUsage = Readonly<Record<StoredKind, bigint>>;
 
-export const NOTHING_STORED: StorageUsage = { snapshot: 0n, image: 0n, volume: 0n };
+export const NOTHING_STORED: StorageUsage = {
+  ...{ snapshot: 0n, image: 0n, volume: 0n },
+  ...{ template: 0n, ready: 0n, build: 0n },
+};
 
 /** Rows of one thing have to be in order; what is still there counts up to `toMs`, and not beyond its last row without one. */
 export function foldStorage(rows: Iterable<Stored>, { fromMs, toMs }: Window = {}): StorageUsage {

@@ -1,5 +1,6 @@
 /** What a sandbox costs while it runs, for people and clients. Bills are folded from moves, with the same rates. */
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
+import { running } from "../meter/fold.ts";
 import { formatUsd, roundUsd } from "../meter/money.ts";
 import { price, ratesOf } from "../meter/rates.ts";
 
@@ -9,6 +10,6 @@ const DECIMALS = 9;
 
 /** US dollars for each second. */
 export function pricePerSecondUsd({ cpu, memoryMb }: Pick<SandboxInfo, "cpu" | "memoryMb">): string {
-  const usage = { vcpuMs: BigInt(cpu) * SECOND_MS, memoryMibMs: BigInt(memoryMb) * SECOND_MS, egressBytes: 0n };
+  const usage = running({ cpu, memoryMib: memoryMb }, SECOND_MS);
   return formatUsd(roundUsd(price(usage, ratesOf()), DECIMALS));
 }

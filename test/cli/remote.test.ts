@@ -29,6 +29,7 @@ afterEach(() => {
 const ACCOUNT: AccountInfo = {
   ...{ id: "acme", name: "Acme\x1b[2J", createdAt: "2030-01-01T00:00:00.000Z", suspended: false, creditUsd: "12.5" },
   quota: { sandboxes: 5, vcpus: null, memoryMb: null, storageMb: null, requestsPerSecond: null },
+  ...{ onEmpty: "nothing", timeZone: "UTC", billTo: null },
 };
 const KEY = {
   ...{ prefix: "wrn_abcd", label: "ci", scopes: ["sandbox:read"] as const, createdAt: "2030-01-01T00:00:00.000Z" },

@@ -9,6 +9,7 @@ import { migrate } from "../../src/db/migrate.ts";
 import { openPglite } from "../../src/db/pglite.ts";
 import { openPostgres } from "../../src/db/postgres.ts";
 import { storeOver } from "../../src/db/store.ts";
+import { NOTHING } from "../../src/meter/fold.ts";
 import type { StoreForm } from "../suites/store.ts";
 
 export const parts = { clock: systemClock, log: createLog("error"), node: "node-1" };
@@ -21,25 +22,25 @@ export class Folder implements Disposable {
   }
 }
 
-/** What the database has of a sandbox's use. */
+/** What the database has of a sandbox's use: intervals, and what is open. */
 export function meterOf(driver: Driver): NonNullable<StoreForm["meter"]> {
+  const ask = (text: string, sandbox: string) => driver.query({ text, parameters: [sandbox] });
   return async (sandbox) => {
-    const [row] = await driver.query({
-      text: `select closed_vcpu_ms, closed_memory_mib_ms, egress_bytes, open_since_ms, open_vcpus, open_memory_mib
-        from meters where sandbox = $1`,
-      parameters: [sandbox],
-    });
-    if (row === undefined) return null;
-    const [vcpuMs, memoryMibMs, egressBytes, sinceMs, vcpus, memoryMib] = row;
-    const closed = {
-      ...{
-        vcpuMs: BigInt(String(vcpuMs)),
-        memoryMibMs: BigInt(String(memoryMibMs)),
-        egressBytes: BigInt(String(egressBytes)),
-      },
+    const sums = await ask(
+      "select meter, sum(quantity)::text from billing.intervals where subject = $1 group by meter",
+      sandbox,
+    );
+    const open = await ask(
+      "select meter, units, floor(extract(epoch from since) * 1000) from billing.open_time where subject = $1",
+      sandbox,
+    );
+    const closed = Object.fromEntries(sums.map(([meter, quantity]) => [meter, BigInt(String(quantity))]));
+    const charged = Object.fromEntries(open.map(([meter, units]) => [meter, Number(units)]));
+    const since = open[0]?.[2];
+    return {
+      closed: { ...NOTHING, ...closed },
+      open: since === undefined ? null : { sinceMs: BigInt(String(since)), charged },
     };
-    const open = { sinceMs: BigInt(String(sinceMs ?? 0)), vcpus: Number(vcpus), memoryMib: Number(memoryMib) };
-    return { closed, open: sinceMs === null ? null : open };
   };
 }
 

@@ -4,7 +4,7 @@ import type { SandboxHost } from "../../src/contract/routes.ts";
 import type { EngineOptions } from "../../src/engine/create/options.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { LIMITS } from "../../src/limits.ts";
-import { fold } from "../../src/meter/fold.ts";
+import { fold, NOTHING } from "../../src/meter/fold.ts";
 import { FakeClock, settle } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";
 import { fails } from "../suites/sandbox/subject.ts";
@@ -128,7 +128,7 @@ describe("Engine.create", () => {
     expect(createMs).toBe(160);
     await host.close({ id });
     const startMs = running?.monotonicMs ?? 0;
-    expect(fold(engine.moves.of(id)).vcpuMs).toBe(BigInt(clock.monotonicMs() - startMs));
+    expect(fold(engine.moves.of(id)).vcpu_ms).toBe(BigInt(clock.monotonicMs() - startMs));
   });
 
   test("gives every clone an identity of its own before it is running", async () => {
@@ -173,7 +173,7 @@ describe("A sandbox", () => {
       expect(row).toMatchObject({ account: "local", template: "base", cpu: 2, memoryMib: 256 });
       expect(row.wallMs - row.monotonicMs).toBe(clock.wallMs() - clock.monotonicMs());
     }
-    expect(fold(rows)).toEqual({ vcpuMs: 10_000n, memoryMibMs: 1_280_000n, egressBytes: 0n });
+    expect(fold(rows)).toEqual({ ...NOTHING, vcpu_ms: 10_000n, memory_mib_ms: 1_280_000n, creates: 1n });
   });
 
   test("is deleted when its time to live runs out", async () => {
@@ -255,7 +255,7 @@ describe("A sandbox", () => {
     await fails("cancelled", creating);
     await closing;
     expect(moves(id)).toEqual(["creating:created", "stopping:close", "deleted:reaped"]);
-    expect(fold(engine.moves.of(id), { toMs: 1e9 })).toEqual({ vcpuMs: 0n, memoryMibMs: 0n, egressBytes: 0n });
+    expect(fold(engine.moves.of(id), { toMs: 1e9 })).toEqual(NOTHING);
   });
 
   test("whose lease cannot be given back is reported as a leak, and ends all the same", async () => {

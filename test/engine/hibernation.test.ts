@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import type { SandboxHost } from "../../src/contract/routes.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { isWarrenError, WarrenError } from "../../src/errors.ts";
-import { fold } from "../../src/meter/fold.ts";
+import { fold, NOTHING } from "../../src/meter/fold.ts";
 import { FakeClock } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";
 
@@ -116,7 +116,12 @@ describe("Engine.hibernate", () => {
       await host.wake({ id });
       await time.advance(2_000);
       await host.close({ id });
-      expect(fold(engine.moves.of(id))).toEqual({ vcpuMs: 3_000n, memoryMibMs: 3_000n * 512n, egressBytes: 0n });
+      expect(fold(engine.moves.of(id))).toEqual({
+        ...NOTHING,
+        vcpu_ms: 3_000n,
+        memory_mib_ms: 3_000n * 512n,
+        creates: 1n,
+      });
     });
   });
 

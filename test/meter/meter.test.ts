@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Move } from "../../src/contract/move.ts";
 import type { SandboxState } from "../../src/contract/routes/sandboxes.ts";
-import { add, CHARGED, fold, NOTHING } from "../../src/meter/fold.ts";
+import { add, CHARGED, fold, MOVE_METERS, NOTHING } from "../../src/meter/fold.ts";
 import { addUsd, formatUsd, parseUsd, roundUsd } from "../../src/meter/money.ts";
 import { price, ratesOf } from "../../src/meter/rates.ts";
 
@@ -38,7 +38,7 @@ describe("price", () => {
     expect(() => ratesOf("toString")).toThrow("no price list");
   });
   test("of one MiB for one millisecond is not lost", () => {
-    expect(formatUsd(price({ vcpuMs: 0n, memoryMibMs: 1n, egressBytes: 0n }, ratesOf()))).toBe("0.00000000000390625");
+    expect(formatUsd(price({ memory_mib_ms: 1n }, ratesOf()))).toBe("0.00000000000390625");
   });
 });
 
@@ -70,7 +70,7 @@ describe("fold", () => {
     fc.assert(
       fc.property(history, fc.double({ min: 0, max: 2e7, noNaN: true }), fc.nat(1000), (rows, atMs, laterMs) => {
         const [now, then] = [fold(rows, { toMs: atMs }), fold(rows, { toMs: atMs + laterMs })];
-        expect(then.vcpuMs >= now.vcpuMs && then.memoryMibMs >= now.memoryMibMs).toBe(true);
+        for (const meter of MOVE_METERS) expect(then[meter] >= now[meter]).toBe(true);
       }),
     );
   });
@@ -84,10 +84,28 @@ describe("fold", () => {
     );
   });
   test("charges vCPUs while a guest runs, and memory while it has any", () => {
-    const states = (of: "vcpu" | "memory") =>
-      Object.entries(CHARGED).flatMap(([state, what]) => (what[of] ? [state] : []));
-    expect(states("vcpu")).toEqual(["running"]);
-    expect(states("memory")).toEqual(["running", "paused"]);
+    const states = (meter: string) =>
+      Object.entries(CHARGED).flatMap(([state, what]) => (meter in what ? [state] : []));
+    expect(states("vcpu_ms")).toEqual(["running"]);
+    expect(states("memory_mib_ms")).toEqual(["running"]);
+    expect(states("paused_memory_mib_ms")).toEqual(["paused"]);
+  });
+  test("counts a create once, at the first instruction, and CPU time and bytes at the move that tells of them", () => {
+    const told = { network: { bytesOut: 7, bytesIn: 1, connections: 1 }, cpuUsedMs: 12.9 };
+    const rows = moves(
+      [
+        ["creating", 0],
+        ["running", 5],
+        ["hibernated", 10],
+        ["running", 20],
+        ["failed", 30],
+      ],
+      { cpu: 1, memoryMib: 1 },
+    ).map((row) => (row.to === "hibernated" || row.to === "failed" ? { ...row, ...told } : row));
+    expect(fold(rows)).toEqual({
+      ...{ ...NOTHING, vcpu_ms: 15n, memory_mib_ms: 15n, creates: 1n, egress_bytes: 14n, cpu_used_ms: 24n },
+    });
+    expect(fold(rows, { fromMs: 10, toMs: 30 })).toMatchObject({ creates: 0n, egress_bytes: 7n, cpu_used_ms: 12n });
   });
 });
 

@@ -6,12 +6,9 @@ import { foldStorage, NOTHING_STORED, type StorageUsage } from "../../src/meter/
 import { FakeClock } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";
 
-const KINDS = ["snapshot", "image", "volume"] as const;
-const plus = (a: StorageUsage, b: StorageUsage): StorageUsage => ({
-  snapshot: a.snapshot + b.snapshot,
-  image: a.image + b.image,
-  volume: a.volume + b.volume,
-});
+const KINDS = ["snapshot", "image", "volume", "template", "ready", "build"] as const;
+const plus = (a: StorageUsage, b: StorageUsage): StorageUsage =>
+  Object.fromEntries(KINDS.map((kind) => [kind, a[kind] + b[kind]])) as StorageUsage;
 
 const history = fc
   .array(

@@ -38,7 +38,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   meter: ["shared"],
   report: ["shared", "meter"],
   batch: ["shared", "sandbox", "meter"],
-  db: ["shared", "meter", "src/api/store.ts"],
+  db: ["shared", "meter", "src/api/store.ts", "src/api/billing.ts"],
   api: ["shared", "sandbox", "meter", "report"],
   // Wire formats of who bills for us, over the one way out that webhooks have.
   sinks: [

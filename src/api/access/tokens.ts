@@ -59,7 +59,7 @@ export function newKey(token: string, asked: KeyAsked, wallMs: number): { key: N
 
 /** An account as it begins: nothing is bounded but what was asked for. */
 export function newAccount(
-  asked: { readonly id: string; readonly name: string; readonly creditUsd?: string | null },
+  asked: Pick<AccountInfo, "id" | "name"> & Partial<Pick<AccountInfo, "creditUsd" | "onEmpty" | "timeZone" | "billTo">>,
   quota: Partial<AccountInfo["quota"]>,
   wallMs: number,
 ): AccountInfo {
@@ -71,5 +71,8 @@ export function newAccount(
     suspended: false,
     quota: { ...unbounded, ...quota },
     creditUsd: asked.creditUsd ?? null,
+    onEmpty: asked.onEmpty ?? "nothing",
+    timeZone: asked.timeZone ?? "UTC",
+    billTo: asked.billTo ?? null,
   };
 }

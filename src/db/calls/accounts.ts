@@ -20,6 +20,9 @@ export const accountColumns = {
   quotaStorageMib: accounts.quotaStorageMib,
   quotaRequestsPerSecond: accounts.quotaRequestsPerSecond,
   creditUsd: sql<string | null>`trim_scale(round(${accounts.creditUsd}, 12))::text`,
+  onEmpty: accounts.onEmpty,
+  timeZone: accounts.timeZone,
+  billTo: accounts.billTo,
 };
 type Row = typeof accounts.$inferSelect;
 
@@ -37,6 +40,9 @@ export function toAccount(row: Row): AccountInfo {
       requestsPerSecond: row.quotaRequestsPerSecond,
     },
     creditUsd: row.creditUsd,
+    onEmpty: row.onEmpty === "hibernate" ? "hibernate" : "nothing",
+    timeZone: row.timeZone,
+    billTo: row.billTo,
   };
 }
 
@@ -62,15 +68,21 @@ function quotaColumns(quota: Partial<Quota>): Partial<Row> {
   return columns;
 }
 
+/** Its days are the database's to find: what only this program knows as a time zone is none. */
+async function checkTimeZone(db: Database, timeZone: string): Promise<void> {
+  if (timeZone === "UTC") return;
+  if (await db.value(sql`select true from pg_timezone_names where name = ${timeZone}`)) return;
+  const says = `timeZone: ${JSON.stringify(timeZone)} is no time zone that the database knows; allowed is an IANA name such as Europe/Berlin`;
+  throw new WarrenError("invalid_request", says, { details: { field: "timeZone", timeZone } });
+}
+
 export function accountCalls(db: Database, changed: () => void): Calls {
   return {
     async createAccount(account) {
-      const { id, name, suspended, creditUsd } = account;
+      const { id, name, suspended, creditUsd, onEmpty, timeZone, billTo } = account;
+      await checkTimeZone(db, timeZone);
       const row = {
-        id,
-        name,
-        suspended,
-        creditUsd,
+        ...{ id, name, suspended, creditUsd, onEmpty, timeZone, billTo },
         createdAt: Date.parse(account.createdAt),
         ...quotaColumns(account.quota),
       };
@@ -89,11 +101,11 @@ export function accountCalls(db: Database, changed: () => void): Calls {
       const [row] = await db.ask((orm) => orm.select(accountColumns).from(accounts).where(eq(accounts.id, id)));
       return row === undefined ? null : toAccount(row);
     },
-    async updateAccount(id, { quota, name, suspended, creditUsd }) {
+    async updateAccount(id, { quota, name, ...others }) {
+      if (others.timeZone !== undefined) await checkTimeZone(db, others.timeZone);
       const change = {
         name: name ?? sql`${accounts.name}`, // always set: the trigger that tells other servers is on it
-        ...(suspended !== undefined && { suspended }),
-        ...(creditUsd !== undefined && { creditUsd }),
+        ...others, // what is undefined stays
         ...quotaColumns(quota ?? {}),
       };
       const [row] = await db.ask((orm) =>

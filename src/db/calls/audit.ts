@@ -4,7 +4,7 @@ import type { Store } from "../../api/store.ts";
 import { WarrenError } from "../../errors.ts";
 import { asJson, type Database, equalsAny, owned } from "../database.ts";
 import { auditLog } from "../schema/accounts.ts";
-import { idempotencyKeys, meters, moves, portLabels, sandboxes } from "../schema/sandboxes.ts";
+import { idempotencyKeys, moves, portLabels, sandboxes } from "../schema/sandboxes.ts";
 
 type Calls = Pick<Store, "audit" | "auditLog" | "forget">;
 
@@ -12,12 +12,14 @@ type Calls = Pick<Store, "audit" | "auditLog" | "forget">;
 const CHANGING = [
   "sandboxes",
   "moves",
-  "meters",
   "accounts",
   "api_keys",
   "idempotency_keys",
   "audit_log",
   "webhook_deliveries",
+  "stored_now",
+  "billing.intervals",
+  "billing.outbox",
 ];
 /** Rows that one statement removes: more would hold locks for long. */
 const PIECE = 2000;
@@ -62,9 +64,9 @@ export function auditCalls(db: Database, tidy: (tables: readonly string[]) => Pr
   };
 }
 
-/** Their meters stay, and say that no move of theirs counts again. */
+/** Their rows stay: what reports tell of them, and that no move of theirs counts again. */
 async function forgetSandboxes(db: Database, beforeMs: number): Promise<number> {
-  const old = and(isNotNull(sandboxes.endedAt), lt(sandboxes.endedAt, beforeMs));
+  const old = and(isNotNull(sandboxes.endedAt), sql`not ${sandboxes.forgotten}`, lt(sandboxes.endedAt, beforeMs));
   return pieces(async (limit) => {
     const found = await db.ask((orm) =>
       orm
@@ -75,10 +77,11 @@ async function forgetSandboxes(db: Database, beforeMs: number): Promise<number> 
     );
     if (found.length === 0) return [];
     const named = equalsAny(found.map(({ id }) => id));
-    await db.rows(sql`update ${meters} set forgotten = true where sandbox ${named}`);
+    const rows = await db.rows(sql`
+      update ${sandboxes} set forgotten = true, info = null where id ${named} and not forgotten returning 1`);
     await db.rows(sql`delete from ${portLabels} where sandbox ${named}`);
-    const gone = await db.rows(sql`delete from ${moves} where sandbox ${named} returning 1`);
-    return [...gone, ...(await db.rows(sql`delete from ${sandboxes} where id ${named} returning 1`))];
+    await db.rows(sql`delete from ${idempotencyKeys} where sandbox ${named}`);
+    return [...rows, ...(await db.rows(sql`delete from ${moves} where sandbox ${named} returning 1`))];
   });
 }
 

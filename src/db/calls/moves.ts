@@ -1,14 +1,14 @@
 /**
- * The log of moves and of storage, written in batches: `warren_record` folds each stretch of time once, by the rule and the
- * prices of `meter/`, in the transaction that inserts its moves.
+ * The log of moves and of storage, written in batches: `warren_record` makes intervals of stretches that are over, each once, in
+ * the transaction that inserts their moves. And proofs of life, by which what has no known end is closed.
  */
 import { and, eq, isNull, sql } from "drizzle-orm";
-import type { KnownEnd, Store } from "../../api/store.ts";
+import type { Beat, KnownEnd, Store } from "../../api/store.ts";
 import type { Log } from "../../base/log.ts";
 import type { Move } from "../../contract/move.ts";
 import { asJson, type Database, equalsAny } from "../database.ts";
 import { idempotencyKeys, moves, sandboxes } from "../schema/sandboxes.ts";
-import { RULES } from "./rules.ts";
+import { storedNow } from "../schema/storage.ts";
 
 type Calls = Pick<Store, "record" | "recordStored" | "heartbeat" | "reconcile">;
 
@@ -25,9 +25,7 @@ export function moveCalls({ db, log, node }: Parts): Calls {
   const write = async (rows: readonly unknown[]): Promise<void> => {
     for (let at = 0; at < rows.length; at += ROWS) {
       const part = asJson(rows.slice(at, at + ROWS));
-      const refused = await db.value(
-        sql`select warren_record(${part}::text::jsonb, ${node}, ${RULES}::text::jsonb)::integer`,
-      );
+      const refused = await db.value(sql`select warren_record(${part}::text::jsonb, ${node})::integer`);
       if (Number(refused) > 0)
         log.warn("moves of sandboxes of unknown accounts, or long forgotten, were not kept", { refused });
     }
@@ -41,10 +39,13 @@ export function moveCalls({ db, log, node }: Parts): Calls {
         const part = rows.slice(at, at + ROWS).map(({ kind, id, account, sizeBytes, monotonicMs, wallMs }) => ({
           ...{ kind, id, account, size_bytes: sizeBytes, monotonic_ms: monotonicMs, at: iso(wallMs) },
         }));
-        await db.rows(storedStatement(asJson(part), node));
+        await db.rows(sql`select warren_record_stored(${asJson(part)}::text::jsonb, ${node})`);
       }
     },
-    heartbeat: () => Promise.resolve(),
+    async heartbeat(beats) {
+      if (beats.length === 0) return;
+      await db.rows(heartbeatStatement(asJson(beats.map(toBeat))));
+    },
     async reconcile(live, ended, atMs) {
       const open = await openRows(db, node);
       const gone = open.filter(({ id }) => !live.has(id));
@@ -53,12 +54,16 @@ export function moveCalls({ db, log, node }: Parts): Calls {
         delete from ${idempotencyKeys} as k where k.sandbox ${equalsAny(gone.map(({ id }) => id))}
           and not exists (select from ${moves} as m where m.sandbox = k.sandbox and m.to_state = 'running')`);
       await write(
-        gone.flatMap((row) => (row.last === null ? [] : [lostMove(row, row.last, ended.get(row.id) ?? null, atMs)])),
+        gone.flatMap((row) => (row.last === null ? [] : [lostMove(row, row.last, ended.get(row.id) ?? null)])),
       );
       const unmoved = equalsAny(gone.flatMap(({ id, last }) => (last === null ? [id] : [])));
       await db.rows(sql`
         update ${sandboxes} set state = 'failed', reason = ${UNSEEN}, ended_at = ${iso(atMs)}::timestamptz
         where id ${unmoved} and ended_at is null and last_sequence = 0`);
+      // What ends with its process, when that has ended without a word.
+      await db.rows(sql`
+        update ${storedNow} set size_bytes = 0, since_ms = null
+        where node = ${node} and kind in ('ready', 'build') and "at" < ${iso(atMs)}::timestamptz and since_ms is not null`);
       return gone.length;
     },
   };
@@ -72,12 +77,13 @@ function iso(ms: number): string {
 }
 
 function toRow(move: Move) {
-  const { sandbox, account, template, cpu, memoryMib, from, to, event, reason, network, sequence } = move;
+  const { sandbox, account, template, cpu, memoryMib, from, to, event, reason, network, cpuUsedMs, sequence } = move;
   return {
     ...{ sandbox, account, template, cpu, memory_mib: memoryMib, from_state: from, to_state: to, event, reason },
     sequence,
     monotonic_ms: move.monotonicMs,
     at: iso(move.wallMs),
+    ...(cpuUsedMs !== undefined && { cpu_used_ms: Math.floor(cpuUsedMs) }),
     ...(network !== undefined && {
       ...{
         network_out_bytes: network.bytesOut,
@@ -97,6 +103,8 @@ interface OpenRow {
   readonly state: string;
   /** Of its lifetime, as last told of; null: none, or it is not known. */
   readonly expiresMs: number | null;
+  /** Of the time that is open, as last told of. */
+  readonly used: { readonly seenMs: number; readonly cpuUsedMs: number; readonly egressBytes: number };
   readonly last: { readonly sequence: number; readonly monotonicMs: number; readonly wallMs: number } | null;
 }
 
@@ -108,44 +116,54 @@ async function openRows(db: Database, node: string): Promise<OpenRow[]> {
       .leftJoin(moves, and(eq(moves.sandbox, sandboxes.id), eq(moves.sequence, sandboxes.lastSequence)))
       .where(and(eq(sandboxes.node, node), isNull(sandboxes.endedAt))),
   );
-  return rows.map(({ sandbox: { id, account, template, cpu, memoryMib, state, info }, move }) => ({
+  return rows.map(({ sandbox: { id, account, template, cpu, memoryMib, state, info, ...open }, move }) => ({
     ...{ id, account, template, cpu, memoryMib, state },
     expiresMs: typeof info?.expiresAt === "string" ? Date.parse(info.expiresAt) : null,
+    used: {
+      seenMs: Number(open.seenMs ?? 0n),
+      ...{ cpuUsedMs: Number(open.openCpuUsedMs), egressBytes: Number(open.openEgressBytes) },
+    },
     last: move && { sequence: move.sequence, monotonicMs: move.monotonicMs, wallMs: move.at },
   }));
 }
 
 /**
- * The last row of a sandbox whose end nobody has seen: charged to its end as the host tells of it, else to `atMs` by the
- * wall clock, and not beyond its lifetime.
+ * The last row of a sandbox whose end nobody has seen: at its end as the host tells of it, else at its last proof of life,
+ * and not beyond its lifetime; with what it was last said to have used.
  */
-function lostMove(row: OpenRow, last: NonNullable<OpenRow["last"]>, end: KnownEnd | null, atMs: number) {
-  const passedMs = Math.max(
-    0,
-    end === null ? Math.min(atMs, row.expiresMs ?? atMs) - last.wallMs : end.endMs - last.monotonicMs,
-  );
+function lostMove(row: OpenRow, last: NonNullable<OpenRow["last"]>, end: KnownEnd | null) {
+  const livesMs = row.expiresMs === null ? Number.POSITIVE_INFINITY : row.expiresMs - last.wallMs;
+  const passedMs = Math.max(0, Math.min((end?.endMs ?? row.used.seenMs) - last.monotonicMs, livesMs));
   return {
     ...{ sandbox: row.id, account: row.account, template: row.template, cpu: row.cpu, memory_mib: row.memoryMib },
     ...{ from_state: row.state, to_state: "failed", event: "lost", reason: end?.why ?? UNSEEN },
     ...{ sequence: last.sequence + 1, monotonic_ms: last.monotonicMs + passedMs, at: iso(last.wallMs + passedMs) },
+    ...{ cpu_used_ms: row.used.cpuUsedMs, network_out_bytes: row.used.egressBytes },
   };
 }
 
-/** Rows that are known already change nothing; the newest of each thing is what it takes now. */
-function storedStatement(rows: string, node: string) {
+function toBeat({ sandbox, seenMs, cpuUsedMs, egressBytes }: Beat) {
+  const whole = (value: number | null) => (value === null ? null : Math.floor(value));
+  return { id: sandbox, seen: whole(seenMs), cpu: whole(cpuUsedMs), egress: whole(egressBytes) };
+}
+
+/**
+ * Rows are locked in the order of their ids, as `warren_record` does. A beat from before the time that is open says nothing of
+ * what was used in it.
+ */
+function heartbeatStatement(beats: string) {
   return sql`
-    with given as (
-      select g.* from jsonb_to_recordset(${rows}::text::jsonb)
-        as g(kind text, id text, account text, size_bytes bigint, monotonic_ms double precision, at timestamptz)
-      join accounts on accounts.id = g.account
-    ), logged as (
-      insert into stored (account, kind, id, size_bytes, monotonic_ms, at, node)
-      select account, kind, id, size_bytes, monotonic_ms, at, ${node} from given on conflict do nothing
+    with beats as (
+      select * from jsonb_to_recordset(${beats}::text::jsonb) as b(id text, seen bigint, cpu bigint, egress bigint)
+    ), live as materialized (
+      select s.id, b.seen, b.cpu, b.egress from beats as b, lateral (
+        select id from ${sandboxes} where sandboxes.id = b.id and ended_at is null
+          and seen_ms is not null and seen_ms <= b.seen offset 0
+      ) as s order by s.id
+    ), locked as materialized (
+      select s.id from ${sandboxes} as s where s.id = any (array(select id from live)) order by s.id for no key update
     )
-    insert into stored_now as n (account, kind, id, size_bytes, at, monotonic_ms)
-    select distinct on (account, kind, id) account, kind, id, size_bytes, at, monotonic_ms
-    from given order by account, kind, id, at desc, monotonic_ms desc
-    on conflict (account, kind, id) do update
-      set size_bytes = excluded.size_bytes, at = excluded.at, monotonic_ms = excluded.monotonic_ms
-      where (excluded.at, excluded.monotonic_ms) >= (n.at, n.monotonic_ms)`;
+    update ${sandboxes} as s set seen_ms = greatest(s.seen_ms, live.seen),
+      open_cpu_used_ms = coalesce(live.cpu, s.open_cpu_used_ms), open_egress_bytes = coalesce(live.egress, s.open_egress_bytes)
+    from locked join live using (id) where s.id = locked.id and s.ended_at is null and s.seen_ms <= live.seen`;
 }

@@ -41,12 +41,13 @@ export function sandboxCalls(db: Database, node: string): Calls {
       // The account first, as in `warren_record`: who writes several sandboxes never waits for who waits for it.
       await db.rows(sql`
         with owner as materialized (select id from accounts where id = ${account} for no key update)
-        insert into ${sandboxes} as s (id, account, template, cpu, memory_mib, state, node, created_at, info)
+        insert into ${sandboxes} as s (id, account, template, cpu, memory_mib, state, node, created_at, info, labels)
         select distinct on (i ->> 'id') i ->> 'id', owner.id, i ->> 'template', (i ->> 'cpu')::integer,
-          (i ->> 'memoryMb')::integer, 'creating', ${node}, (i ->> 'createdAt')::timestamptz, i
+          (i ->> 'memoryMb')::integer, 'creating', ${node}, (i ->> 'createdAt')::timestamptz, i, i -> 'metadata'
         from owner, jsonb_array_elements(${asJson(infos)}::text::jsonb) with ordinality as e(i, place)
         order by i ->> 'id', place desc
-        on conflict (id) do update set info = excluded.info where s.account = excluded.account`);
+        on conflict (id) do update set info = excluded.info, labels = excluded.labels
+          where s.account = excluded.account and not s.forgotten`);
     },
     async inUse(account) {
       const [row] = await db.rows(sql`
@@ -86,7 +87,7 @@ export function sandboxCalls(db: Database, node: string): Calls {
 }
 
 async function has(db: Database, account: string, sandbox: string): Promise<boolean> {
-  const mine = owned(sandboxes, account, eq(sandboxes.id, sandbox));
+  const mine = owned(sandboxes, account, eq(sandboxes.id, sandbox), sql`not ${sandboxes.forgotten}`);
   const rows = await db.ask((orm) => orm.select({ id: sandboxes.id }).from(sandboxes).where(mine));
   return rows.length > 0;
 }

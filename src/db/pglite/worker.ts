@@ -4,8 +4,9 @@
  */
 import { existsSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { PGlite } from "@electric-sql/pglite";
+import { btree_gist } from "@electric-sql/pglite/contrib/btree_gist";
 import type { Statement } from "../driver.ts";
 import { failureOf } from "../failure.ts";
 import type { Answer, Ask, Numbered } from "./messages.ts";
@@ -75,7 +76,9 @@ async function make({ folder, compiled }: Extract<Ask, { kind: "make" }>): Promi
 }
 
 async function start(dataDir: string, compiled: boolean): Promise<PGlite> {
-  const files = compiled ? await (await import("./embedded.ts")).embedded() : {};
+  // By which no stretch of time is there twice.
+  const extensions = { btree_gist };
+  const files = compiled ? await (await import("./embedded.ts")).embedded(dirname(dataDir)) : { extensions };
   return PGlite.create({
     ...files,
     dataDir,

@@ -1,6 +1,7 @@
 /** Who may ask for what: accounts with their quotas and credit, their keys, what they did, and this installation's secrets. */
 import { sql } from "drizzle-orm";
 import { bigint, boolean, check, index, integer, jsonb, numeric, pgTable, text } from "drizzle-orm/pg-core";
+import type { BillTo } from "../../contract/routes/api/billing.ts";
 import { instant } from "./columns.ts";
 
 export const accounts = pgTable(
@@ -18,12 +19,19 @@ export const accounts = pgTable(
     quotaRequestsPerSecond: bigint("quota_requests_per_second", { mode: "number" }),
     /** Exact, with every decimal that a price has; null: not prepaid. */
     creditUsd: numeric("credit_usd"),
+    /** What happens to what runs when the credit is used up: `nothing`, or it is hibernated. */
+    onEmpty: text("on_empty").notNull().default("nothing"),
+    /** IANA name: in which days of its reports begin. */
+    timeZone: text("time_zone").notNull().default("UTC"),
+    /** Name, address and tax id on invoices; null: the account's name. */
+    billTo: jsonb("bill_to").$type<BillTo>(),
   },
   (t) => [
     check(
       "accounts_quota",
       sql`least(${t.quotaSandboxes}, ${t.quotaVcpus}, ${t.quotaMemoryMib}, ${t.quotaStorageMib}) >= 0`,
     ),
+    check("accounts_on_empty", sql`${t.onEmpty} in ('nothing', 'hibernate')`),
     check("accounts_quota_requests", sql`${t.quotaRequestsPerSecond} >= 1`),
   ],
 );

@@ -14,3 +14,6 @@ export function readInstant(text: string): number {
   if (date === undefined) throw new Error("an instant was not written as a session in UTC does");
   return Date.parse(`${date}T${time}${fraction}Z`);
 }
+
+/** `tstzrange` as PostgreSQL writes it; ranges are made and read by SQL. */
+export const instantRange = customType<{ data: string }>({ dataType: () => "tstzrange" });

@@ -41,13 +41,27 @@ export const sandboxes = pgTable(
     endedAt: instant("ended_at"),
     /** Admitted: against the quota from then on. What only has moved counts when its admission is long overdue. */
     booked: boolean().notNull().default(false),
-    /** As last told of; null: nobody has yet. */
+    /** As last told of; null: nobody has yet, or it is long forgotten. */
     info: jsonb().$type<SandboxInfo>(),
+    /** Its metadata, for reports: stays when the rest is forgotten. */
+    labels: jsonb().$type<Readonly<Record<string, string>>>().notNull().default({}),
+    /** Its moves are gone, and none of them counts if it comes again. */
+    forgotten: boolean().notNull().default(false),
+    /**
+     * Time that is open: its state since when, milliseconds on the sandbox's own axis. What is charged of it is not in
+     * `billing.intervals` yet. Null: it is in no state that anything is charged in.
+     */
+    openSinceMs: bigint("open_since_ms", { mode: "bigint" }),
+    /** Proof of life: it was there at this instant of its axis, by the last heartbeat or move. */
+    seenMs: bigint("seen_ms", { mode: "bigint" }),
+    /** So far in the time that is open, as of the last heartbeat. */
+    openCpuUsedMs: bigint("open_cpu_used_ms", { mode: "bigint" }).notNull().default(sql`0`),
+    openEgressBytes: bigint("open_egress_bytes", { mode: "bigint" }).notNull().default(sql`0`),
   },
   (t) => [
     index("sandboxes_open").on(t.account).where(sql`${t.endedAt} is null`),
     index("sandboxes_open_node").on(t.node).where(sql`${t.endedAt} is null`),
-    index("sandboxes_ended").on(t.endedAt).where(sql`${t.endedAt} is not null`),
+    index("sandboxes_ended").on(t.endedAt).where(sql`${t.endedAt} is not null and not ${t.forgotten}`),
     check("sandboxes_size", sql`${t.cpu} > 0 and ${t.memoryMib} > 0`),
   ],
 );
@@ -71,7 +85,9 @@ export const moves = pgTable(
     networkOutBytes: bigint("network_out_bytes", { mode: "number" }),
     networkInBytes: bigint("network_in_bytes", { mode: "number" }),
     networkConnections: integer("network_connections"),
-    /** The engine's monotonic clock, fractional milliseconds. Never decreases along a sandbox. */
+    /** CPU time since it last began to run, as the host counts it; of moves that end that. */
+    cpuUsedMs: bigint("cpu_used_ms", { mode: "number" }),
+    /** The sandbox's own axis of time, fractional milliseconds. Never decreases along a sandbox. */
     monotonicMs: doublePrecision("monotonic_ms").notNull(),
     at: instant().notNull(),
   },
@@ -79,34 +95,6 @@ export const moves = pgTable(
     primaryKey({ columns: [t.sandbox, t.sequence] }),
     check("moves_sequence", sql`${t.sequence} >= 1`),
     index("moves_account").on(t.account, t.at),
-  ],
-);
-
-/**
- * What a sandbox has used: sums over its moves, kept up by `warren_record` in the transaction that inserts them. Stays when
- * the sandbox and its moves are forgotten.
- */
-export const meters = pgTable(
-  "meters",
-  {
-    sandbox: text().primaryKey(),
-    account: owner(),
-    template: text().notNull(),
-    /** Of stretches that have ended; what is open is not in it. */
-    closedVcpuMs: bigint("closed_vcpu_ms", { mode: "bigint" }).notNull(),
-    closedMemoryMibMs: bigint("closed_memory_mib_ms", { mode: "bigint" }).notNull(),
-    egressBytes: bigint("egress_bytes", { mode: "bigint" }).notNull(),
-    /** Of the stretch that is open: since when, by both clocks, and what is charged in it. Null: nothing is. */
-    openSinceMs: bigint("open_since_ms", { mode: "bigint" }),
-    openSince: instant("open_since"),
-    openVcpus: integer("open_vcpus"),
-    openMemoryMib: integer("open_memory_mib"),
-    /** Its moves are gone, and none of them counts if it comes again. */
-    forgotten: boolean().notNull().default(false),
-  },
-  (t) => [
-    index("meters_account").on(t.account),
-    check("meters_sums", sql`least(${t.closedVcpuMs}, ${t.closedMemoryMibMs}, ${t.egressBytes}) >= 0`),
   ],
 );
 

@@ -14,7 +14,7 @@ export const stored = pgTable(
   "stored",
   {
     account: owner(),
-    /** `snapshot`, `image` or `volume`. */
+    /** `snapshot`, `image`, `volume`, `template`, `ready` or `build`. */
     kind: text().notNull(),
     id: text().notNull(),
     sizeBytes: bigint("size_bytes", { mode: "number" }).notNull(),
@@ -40,6 +40,10 @@ export const storedNow = pgTable(
     sizeBytes: bigint("size_bytes", { mode: "number" }).notNull(),
     at: instant().notNull(),
     monotonicMs: doublePrecision("monotonic_ms").notNull(),
+    /** From when on its size is not in `billing.intervals` yet, milliseconds since the Unix epoch; null: it is gone. */
+    sinceMs: bigint("since_ms", { mode: "bigint" }),
+    /** The server that told of it last. */
+    node: text().notNull().default(""),
   },
   (t) => [primaryKey({ columns: [t.account, t.kind, t.id] }), check("stored_now_size", sql`${t.sizeBytes} >= 0`)],
 );

@@ -126,7 +126,7 @@ describe("Egress of a running sandbox", () => {
     expect(engine.moves.of(id).filter((move) => move.network !== undefined)).toMatchObject([
       { to: "stopping", network: { bytesOut: 1000, bytesIn: 5000, connections: 3 } },
     ]);
-    expect(fold(engine.moves.of(id)).egressBytes).toBe(1000n);
+    expect(fold(engine.moves.of(id)).egress_bytes).toBe(1000n);
   });
 });
 

@@ -19,19 +19,16 @@ import type { WebhookInfo } from "../../../src/contract/routes/api/webhooks.ts";
 import type { SandboxInfo } from "../../../src/contract/routes/sandboxes.ts";
 import type { Stored } from "../../../src/contract/stored.ts";
 import { WarrenError } from "../../../src/errors.ts";
+import { MemoryBilling } from "./memory-billing.ts";
 import * as rows from "./memory-rows.ts";
 import { last, type Row } from "./memory-rows.ts";
 
 const ENDED = /^(deleted|failed)$/;
 const iso = (ms: number) => new Date(ms).toISOString();
 
-export class MemoryStore implements Store {
+export class MemoryStore extends MemoryBilling implements Store {
   readonly kind = "pglite";
   readonly note = "memory of a test";
-  /** When set, every method fails with it: the database is away. */
-  away: WarrenError | null = null;
-  /** Calls so far, by method: tests count round trips. */
-  readonly calls = new Map<string, number>();
   readonly #secrets = new Map<string, string>();
   readonly #accounts = new Map<string, AccountInfo>();
   readonly #keys = new Map<string, rows.HeldKey>();
@@ -44,44 +41,39 @@ export class MemoryStore implements Store {
   readonly #webhooks = new Map<string, rows.HeldWebhook>();
   readonly #deliveries = new Map<string, rows.Waiting>();
 
-  #called(method: string): void {
-    this.calls.set(method, (this.calls.get(method) ?? 0) + 1);
-    if (this.away !== null) throw this.away;
-  }
-
   #changed(): void {
     for (const listener of [...this.#listeners]) listener();
   }
 
   async ping(): Promise<void> {
-    this.#called("ping");
+    this.called("ping");
   }
 
   async secret(name: string, make: () => string): Promise<string> {
-    this.#called("secret");
+    this.called("secret");
     this.#secrets.set(name, this.#secrets.get(name) ?? make());
     return this.#secrets.get(name) ?? "";
   }
 
   async createAccount(account: AccountInfo): Promise<void> {
-    this.#called("createAccount");
+    this.called("createAccount");
     if (this.#accounts.has(account.id))
       throw new WarrenError("already_exists", `there is an account ${account.id}`, { details: { id: account.id } });
     this.#accounts.set(account.id, account);
   }
 
   async accounts(): Promise<AccountInfo[]> {
-    this.#called("accounts");
+    this.called("accounts");
     return [...this.#accounts.values()];
   }
 
   async account(id: string): Promise<AccountInfo | null> {
-    this.#called("account");
+    this.called("account");
     return this.#accounts.get(id) ?? null;
   }
 
   async updateAccount(id: string, change: Parameters<Store["updateAccount"]>[1]): Promise<AccountInfo | null> {
-    this.#called("updateAccount");
+    this.called("updateAccount");
     const [known, { quota, ...rest }] = [this.#accounts.get(id), change];
     if (known === undefined) return null;
     const next = { ...known, ...rest, quota: { ...known.quota, ...quota } };
@@ -91,14 +83,14 @@ export class MemoryStore implements Store {
   }
 
   async createKey(account: string, key: NewKey): Promise<void> {
-    this.#called("createKey");
+    this.called("createKey");
     if (!this.#accounts.has(account)) throw new WarrenError("not_found", `there is no account ${account}`);
     this.#keys.set(key.hash, { ...key, account, lastUsedAtMs: null, revoked: false });
     this.#changed();
   }
 
   async keyByHash(hash: string): Promise<KnownKey | null> {
-    this.#called("keyByHash");
+    this.called("keyByHash");
     const key = this.#keys.get(hash);
     const account = key === undefined ? undefined : this.#accounts.get(key.account);
     if (key === undefined || key.revoked || account === undefined) return null;
@@ -107,7 +99,7 @@ export class MemoryStore implements Store {
   }
 
   async keys(account: string): Promise<TokenInfo[]> {
-    this.#called("keys");
+    this.called("keys");
     return [...this.#keys.values()]
       .filter((key) => key.account === account && !key.revoked)
       .sort((a, b) => b.createdAtMs - a.createdAtMs)
@@ -122,7 +114,7 @@ export class MemoryStore implements Store {
   }
 
   async revokeKey(account: string, prefix: string): Promise<boolean> {
-    this.#called("revokeKey");
+    this.called("revokeKey");
     const key = [...this.#keys.values()].find((k) => k.account === account && k.prefix === prefix && !k.revoked);
     if (key === undefined) return false;
     key.revoked = true;
@@ -131,7 +123,7 @@ export class MemoryStore implements Store {
   }
 
   async touchKeys(used: ReadonlyMap<string, number>): Promise<void> {
-    this.#called("touchKeys");
+    this.called("touchKeys");
     for (const key of this.#keys.values()) {
       const at = used.get(key.prefix);
       if (at !== undefined) key.lastUsedAtMs = Math.max(at, key.lastUsedAtMs ?? 0);
@@ -144,7 +136,7 @@ export class MemoryStore implements Store {
   }
 
   async admit(account: string, bookings: readonly Booking[], asked: Idempotency | null): Promise<Admission> {
-    this.#called("admit");
+    this.called("admit");
     const known = asked === null ? undefined : this.#idempotent.get(`${account}\0${asked.key}`);
     if (known !== undefined && known.requestHash !== asked?.requestHash) return { kind: "conflict" };
     if (known !== undefined) return { kind: "replayed", sandbox: known.sandbox };
@@ -186,7 +178,7 @@ export class MemoryStore implements Store {
   }
 
   async cancel(account: string, ids: readonly string[]): Promise<void> {
-    this.#called("cancel");
+    this.called("cancel");
     for (const id of ids) {
       const row = this.#rows.get(id);
       if (row?.account !== account) continue;
@@ -200,7 +192,7 @@ export class MemoryStore implements Store {
   }
 
   async describe(account: string, infos: readonly SandboxInfo[]): Promise<void> {
-    this.#called("describe");
+    this.called("describe");
     for (const info of infos) {
       const row = this.#row(account, info.id, info.cpu, info.memoryMb, Date.parse(info.createdAt));
       if (row.account === account) row.info = info;
@@ -231,12 +223,12 @@ export class MemoryStore implements Store {
   }
 
   async inUse(account: string): Promise<InUse> {
-    this.#called("inUse");
+    this.called("inUse");
     return this.#inUse(account);
   }
 
   async record(moves: readonly Move[]): Promise<void> {
-    this.#called("record");
+    this.called("record");
     for (const move of moves) {
       const row = this.#row(move.account, move.sandbox, move.cpu, move.memoryMib, move.wallMs);
       if (row.account !== move.account) continue;
@@ -247,7 +239,7 @@ export class MemoryStore implements Store {
   }
 
   async recordStored(given: readonly Stored[]): Promise<void> {
-    this.#called("recordStored");
+    this.called("recordStored");
     for (const row of given) {
       const key = `${row.account}\0${row.kind}\0${row.id}`;
       if (row.sizeBytes === 0) this.#stored.delete(key);
@@ -256,20 +248,20 @@ export class MemoryStore implements Store {
   }
 
   async events(account: string, sandbox: string, tail: number): Promise<SandboxEventInfo[] | null> {
-    this.#called("events");
+    this.called("events");
     const row = this.#rows.get(sandbox);
     if (row?.account !== account) return null;
     return rows.eventsOf(row, tail);
   }
 
   async endedSandbox(account: string, sandbox: string): Promise<SandboxInfo | null> {
-    this.#called("endedSandbox");
+    this.called("endedSandbox");
     const row = this.#rows.get(sandbox);
     return row?.account === account ? rows.endedInfo(row) : null;
   }
 
   async heartbeat(beats: Parameters<Store["heartbeat"]>[0]): Promise<void> {
-    this.#called("heartbeat");
+    this.called("heartbeat");
     for (const beat of beats) rows.beaten(this.#rows.get(beat.sandbox), beat);
   }
 
@@ -280,7 +272,7 @@ export class MemoryStore implements Store {
   }
 
   async reconcile(...[live, ended, atMs]: Parameters<Store["reconcile"]>): Promise<number> {
-    this.#called("reconcile");
+    this.called("reconcile");
     const gone = [...this.#rows].filter(([id, row]) => row.endedAtMs === null && !live.has(id));
     for (const [id, row] of gone) {
       row.endedAtMs = atMs;
@@ -291,7 +283,7 @@ export class MemoryStore implements Store {
   }
 
   async forget(beforeMs: number): Promise<number> {
-    this.#called("forget");
+    this.called("forget");
     const kept = this.#audit.filter(({ at }) => Date.parse(at) >= beforeMs);
     let count = this.#audit.length - kept.length;
     this.#audit = kept;
@@ -305,28 +297,28 @@ export class MemoryStore implements Store {
   }
 
   async labelPort(account: string, sandbox: string, port: number, label: string | null): Promise<void> {
-    this.#called("labelPort");
+    this.called("labelPort");
     const key = `${account}\0${sandbox}`;
     this.#labels.set(key, (this.#labels.get(key) ?? new Map<number, string | null>()).set(port, label));
   }
 
   async unlabelPort(account: string, sandbox: string, port: number): Promise<boolean> {
-    this.#called("unlabelPort");
+    this.called("unlabelPort");
     return this.#labels.get(`${account}\0${sandbox}`)?.delete(port) ?? false;
   }
 
   async portLabels(account: string, sandbox: string): Promise<ReadonlyMap<number, string | null>> {
-    this.#called("portLabels");
+    this.called("portLabels");
     return new Map(this.#labels.get(`${account}\0${sandbox}`) ?? []);
   }
 
   async audit(entries: readonly AuditEntry[]): Promise<void> {
-    this.#called("audit");
+    this.called("audit");
     this.#audit.push(...entries);
   }
 
   async auditLog(account: string | null, { limit, before }: Parameters<Store["auditLog"]>[1]): Promise<AuditEntry[]> {
-    this.#called("auditLog");
+    this.called("auditLog");
     return this.#audit
       .filter((row) => (account ?? row.account) === row.account && (before === null || row.at < before))
       .reverse()
@@ -335,12 +327,12 @@ export class MemoryStore implements Store {
   }
 
   async createWebhook(account: string, info: WebhookInfo, secret: string): Promise<void> {
-    this.#called("createWebhook");
+    this.called("createWebhook");
     this.#webhooks.set(info.id, { account, secret, info });
   }
 
   async webhooks(account: string): Promise<WebhookInfo[]> {
-    this.#called("webhooks");
+    this.called("webhooks");
     const waiting = (id: string) => [...this.#deliveries.values()].filter(({ webhook }) => webhook === id).length;
     return [...this.#webhooks.values()]
       .filter((webhook) => webhook.account === account)
@@ -348,14 +340,14 @@ export class MemoryStore implements Store {
   }
 
   async removeWebhook(account: string, id: string): Promise<boolean> {
-    this.#called("removeWebhook");
+    this.called("removeWebhook");
     if (this.#webhooks.get(id)?.account !== account) return false;
     for (const [delivery, { webhook }] of this.#deliveries) if (webhook === id) this.#deliveries.delete(delivery);
     return this.#webhooks.delete(id);
   }
 
   async enqueue(account: string, type: string, body: string, atMs: number): Promise<number> {
-    this.#called("enqueue");
+    this.called("enqueue");
     const wants = [...this.#webhooks.values()].filter(
       (hook) => hook.account === account && (hook.info.events.includes("*") || hook.info.events.includes(type)),
     );
@@ -368,7 +360,7 @@ export class MemoryStore implements Store {
   }
 
   async due(atMs: number, limit: number, leaseMs: number): Promise<Delivery[]> {
-    this.#called("due");
+    this.called("due");
     const due = [...this.#deliveries.values()]
       .filter((one) => one.nextAtMs <= atMs && one.leasedUntilMs <= atMs)
       .sort((a, b) => a.nextAtMs - b.nextAtMs)
@@ -381,7 +373,7 @@ export class MemoryStore implements Store {
   }
 
   async settle(delivery: string, outcome: Parameters<Store["settle"]>[1]): Promise<void> {
-    this.#called("settle");
+    this.called("settle");
     const { status, nextAtMs, atMs } = outcome;
     const one = this.#deliveries.get(delivery);
     if (one === undefined) return;

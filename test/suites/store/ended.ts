@@ -1,6 +1,7 @@
 /** What is left of a sandbox: as it was last told of, closed when nobody saw its end, forgotten in time; what it keeps on disk. */
 import { describe, expect, test } from "bun:test";
 import type { Stored } from "../../../src/contract/stored.ts";
+import { NOTHING } from "../../../src/meter/fold.ts";
 import { account, booking, LIFE, movesOf, newId, type StoreForm, sandboxInfo, T0, UNLIMITED } from "./world.ts";
 
 export function endedCases(form: () => StoreForm, skips: { readonly meter?: string }): void {
@@ -56,18 +57,44 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
       expect(await store.reconcile(new Set(), new Map(), T0 + 10_040)).toBe(1);
     });
 
-    metered(`Store.reconcile charges up to the instant that it is given, by the wall clock${because}`, async () => {
+    metered(`Store.reconcile charges up to the last proof of life, never to when it is called${because}`, async () => {
       const { store, meter } = form();
       const mine = await account(store);
-      const id = newId();
-      await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
-      expect((await meter?.(id))?.open).toEqual({ sinceMs: 40n, vcpus: 1, memoryMib: 512 });
-      await store.reconcile(new Set(), new Map(), T0 + 10_040);
-      expect(await meter?.(id)).toEqual({
-        closed: { vcpuMs: 10_000n, memoryMibMs: 5_120_000n, egressBytes: 0n },
-        open: null,
-      });
+      const [silent, beaten] = [newId(), newId()];
+      for (const id of [silent, beaten]) await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
+      const charged = { vcpu_ms: 1, memory_mib_ms: 512 };
+      expect((await meter?.(silent))?.open).toEqual({ sinceMs: BigInt(T0 + 40), charged });
+      await store.heartbeat([
+        { sandbox: beaten, seenMs: T0 + 10_040.9, cpuUsedMs: 17.5, egressBytes: 9 },
+        { sandbox: "sb_never", seenMs: T0 + 1, cpuUsedMs: null, egressBytes: null },
+      ]);
+      await store.heartbeat([{ sandbox: beaten, seenMs: T0 + 9000, cpuUsedMs: 3, egressBytes: null }]);
+      await store.heartbeat([]);
+      await store.reconcile(new Set(), new Map(), T0 + 99_040);
+      const used = { ...NOTHING, creates: 1n };
+      expect(await meter?.(silent)).toEqual({ closed: used, open: null });
+      const closed = { vcpu_ms: 10_000n, memory_mib_ms: 5_120_000n, egress_bytes: 9n, cpu_used_ms: 17n };
+      expect(await meter?.(beaten)).toEqual({ closed: { ...used, ...closed }, open: null });
+      await store.heartbeat([{ sandbox: beaten, seenMs: T0 + 90_000, cpuUsedMs: 90, egressBytes: 90 }]);
+      expect(await meter?.(beaten)).toEqual({ closed: { ...used, ...closed }, open: null });
     });
+
+    metered(
+      `Store.reconcile charges up to the end that the host knows, before or after it was seen${because}`,
+      async () => {
+        const { store, meter } = form();
+        const mine = await account(store);
+        const id = newId();
+        await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
+        await store.heartbeat([{ sandbox: id, seenMs: T0 + 5040, cpuUsedMs: null, egressBytes: null }]);
+        const ended = new Map([[id, { endMs: T0 + 7040.5, why: "its VMM was killed" }]]);
+        await store.reconcile(new Set(), ended, T0 + 99_040);
+        expect((await meter?.(id))?.closed.vcpu_ms).toBe(7000n);
+        expect((await store.events(mine, id, 1))?.[0]).toMatchObject({ to: "failed", reason: "its VMM was killed" });
+        await store.record(movesOf(mine, id, LIFE));
+        expect((await meter?.(id))?.closed.vcpu_ms).toBe(7000n);
+      },
+    );
 
     metered(`Store.reconcile charges nothing beyond the end of a sandbox's lifetime${because}`, async () => {
       const { store, meter } = form();
@@ -79,10 +106,11 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
       ] as const) {
         await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
         await store.describe(mine, [sandboxInfo(id, { expiresAt: new Date(T0 + endsMs).toISOString() })]);
+        await store.heartbeat([{ sandbox: id, seenMs: T0 + 60_040, cpuUsedMs: null, egressBytes: null }]);
       }
       await store.reconcile(new Set(), new Map(), T0 + 60_040);
-      expect((await meter?.(past))?.closed.vcpuMs).toBe(5000n);
-      expect((await meter?.(later))?.closed.vcpuMs).toBe(60_000n);
+      expect((await meter?.(past))?.closed.vcpu_ms).toBe(5000n);
+      expect((await meter?.(later))?.closed.vcpu_ms).toBe(60_000n);
     });
 
     test("Store.reconcile lets the key of what never ran make another, and keeps that of what ran", async () => {
@@ -138,7 +166,7 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
       const rows = movesOf(mine, id, LIFE);
       await store.record(rows);
       const [credit, used] = [(await store.account(mine))?.creditUsd, await meter?.(id)];
-      expect(used?.closed.vcpuMs).toBe(60_000n);
+      expect(used?.closed.vcpu_ms).toBe(60_000n);
       await store.forget(T0 + 1e6);
       await store.record(rows);
       expect(await meter?.(id)).toEqual(used ?? null);
@@ -150,7 +178,7 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
   describe("recordStored", () => {
     const MIB = 1024 * 1024;
     const row = (mine: string, change: Partial<Stored>): Stored => ({
-      ...{ kind: "volume", id: "v", account: mine, sizeBytes: 0, monotonicMs: 0, wallMs: T0 },
+      ...{ kind: "volume", id: "v", account: mine, sizeBytes: 0, monotonicMs: T0, wallMs: T0 },
       ...change,
     });
 
@@ -158,11 +186,11 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
       const { store } = form();
       const mine = await account(store, { quota: { ...UNLIMITED, storageMb: 1 } });
       const rows = [
-        row(mine, { sizeBytes: 10 * MIB, wallMs: T0 + 1, monotonicMs: 1 }),
-        row(mine, { sizeBytes: 20 * MIB, wallMs: T0 + 2, monotonicMs: 2 }),
-        row(mine, { kind: "snapshot", id: "v", sizeBytes: MIB + 1, wallMs: T0 + 3, monotonicMs: 3 }),
-        row(mine, { kind: "image", id: "sb", sizeBytes: 5 * MIB, wallMs: T0 + 3, monotonicMs: 3 }),
-        row(mine, { kind: "image", id: "sb", sizeBytes: 0, wallMs: T0 + 4, monotonicMs: 4 }),
+        row(mine, { sizeBytes: 10 * MIB, wallMs: T0 + 1, monotonicMs: T0 + 1 }),
+        row(mine, { sizeBytes: 20 * MIB, wallMs: T0 + 2, monotonicMs: T0 + 2 }),
+        row(mine, { kind: "snapshot", id: "v", sizeBytes: MIB + 1, wallMs: T0 + 3, monotonicMs: T0 + 3 }),
+        row(mine, { kind: "image", id: "sb", sizeBytes: 5 * MIB, wallMs: T0 + 3, monotonicMs: T0 + 3 }),
+        row(mine, { kind: "image", id: "sb", sizeBytes: 0, wallMs: T0 + 4, monotonicMs: T0 + 4 }),
       ];
       await store.recordStored(rows);
       expect((await store.inUse(mine)).storageMib).toBe(22);

@@ -31,7 +31,8 @@ const history = fc
       .sort((a, b) => a - b)
       .map((at, i): Step => {
         const bytesOut = sent[i];
-        const network = bytesOut === undefined ? {} : { network: { bytesOut, bytesIn: 1, connections: 1 } };
+        const network =
+          bytesOut === undefined ? {} : { network: { bytesOut, bytesIn: 1, connections: 1 }, cpuUsedMs: bytesOut / 7 };
         return [states[i] ?? "running", at, network];
       }),
   }));
@@ -155,10 +156,10 @@ export function moveCases(form: () => StoreForm, skips: MoveSkips): void {
 
 function openOf(last: Move | undefined) {
   if (last === undefined) return null;
-  const { vcpu, memory } = CHARGED[last.to];
-  if (!vcpu && !memory) return null;
+  const charged = Object.entries(CHARGED[last.to] as Record<string, "cpu" | "memoryMib">);
+  if (charged.length === 0) return null;
   const sinceMs = BigInt(Math.floor(last.monotonicMs));
-  return { sinceMs, vcpus: vcpu ? last.cpu : 0, memoryMib: memory ? last.memoryMib : 0 };
+  return { sinceMs, charged: Object.fromEntries(charged.map(([meter, size]) => [meter, last[size]])) };
 }
 
 function less(a: Usd, b: Usd): Usd {

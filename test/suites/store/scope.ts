@@ -4,7 +4,9 @@ import type { Store } from "../../../src/api/store.ts";
 import { account, booking, LIFE, movesOf, newId, newKey, type StoreForm, sandboxInfo, T0, webhook } from "./world.ts";
 
 /** Their first parameter is text and no account, or the account itself is what they are about. */
-type Other = "account" | "updateAccount" | "secret" | "keyByHash" | "settle";
+type Other =
+  | ("account" | "updateAccount" | "secret" | "keyByHash" | "settle")
+  | ("correct" | "removeSink" | "pricing" | "subscribeTo");
 /** Methods whose first parameter is text. */
 type Texted = {
   [K in keyof Store]: Store[K] extends (...given: infer A extends [unknown, ...unknown[]]) => Promise<unknown>
@@ -48,6 +50,19 @@ const ATTEMPTS = {
   webhooks: async (store, other, owned) => (await store.webhooks(other)).find(({ id }) => id === owned.webhook) ?? null,
   removeWebhook: (store, other, owned) => store.removeWebhook(other, owned.webhook),
   enqueue: async (store, other) => (await store.enqueue(other, "sandbox.deleted", "{}", T0 + 1e12)) || null,
+  usage: async (store, other) => {
+    const question = { fromMs: T0 - 1e6, toMs: T0 + 1e6, timeZone: "UTC", groupBy: [] };
+    const { total, rows } = await store.usage(other, question, T0 + 1e6);
+    return total === "0" && rows.every(({ meters }) => Object.keys(meters).length === 0) ? null : rows;
+  },
+  usageEntries: async (store, other) => {
+    const page = { fromMs: T0 - 1e6, toMs: T0 + 1e6, timeZone: "UTC", after: null, limit: 10 };
+    return (await store.usageEntries(other, page, T0 + 1e6)).items[0] ?? null;
+  },
+  sandboxUsage: (store, other, { ended }) => store.sandboxUsage(other, ended),
+  invoices: async (store, other) =>
+    (await store.invoices(other, T0 + 1e6)).find(({ account: of }) => of !== other) ?? null,
+  invoice: (store, other) => store.invoice(other, "2030-01-0001", T0 + 1e6),
 } as const satisfies Record<Scoped, (store: Store, other: string, owned: Owned) => Promise<unknown>>;
 
 export function scopeCases(form: () => StoreForm): void {
@@ -75,7 +90,7 @@ export function scopeCases(form: () => StoreForm): void {
         await store.record([...movesOf(mine, owned.sandbox, LIFE.slice(0, 2)), ...movesOf(mine, owned.ended, LIFE)]);
         await store.describe(mine, [sandboxInfo(owned.sandbox), sandboxInfo(owned.ended)]);
         await store.recordStored([
-          { kind: "volume", id: "v", account: mine, sizeBytes: 1e9, monotonicMs: 1, wallMs: T0 },
+          { kind: "volume", id: "v", account: mine, sizeBytes: 1e9, monotonicMs: T0, wallMs: T0 },
         ]);
         await store.labelPort(mine, owned.sandbox, 443, "mine");
         await store.audit([

@@ -10,8 +10,8 @@ import type { Usage } from "../../../src/meter/fold.ts";
 
 export interface OpenMeter {
   readonly sinceMs: bigint;
-  readonly vcpus: number;
-  readonly memoryMib: number;
+  /** Level meter → units. */
+  readonly charged: Readonly<Record<string, number>>;
 }
 
 /** One implementation, as the suite is given it. */
@@ -36,6 +36,7 @@ export function accountInfo(change: Partial<AccountInfo> = {}): AccountInfo {
     suspended: false,
     quota: UNLIMITED,
     creditUsd: null,
+    ...{ onEmpty: "nothing", timeZone: "UTC", billTo: null },
     ...change,
   };
 }
@@ -65,7 +66,7 @@ export type Step = readonly [to: SandboxState, atMs: number, extra?: Partial<Mov
 export function movesOf(account: string, sandbox: string, steps: readonly Step[], size: Partial<Move> = {}): Move[] {
   return steps.map(([to, atMs, extra], i) => ({
     ...{ sandbox, account, template: "base", cpu: 1, memoryMib: 512, sequence: i + 1, event: "moved", reason: null },
-    ...{ from: steps[i - 1]?.[0] ?? null, to, monotonicMs: atMs, wallMs: T0 + atMs },
+    ...{ from: steps[i - 1]?.[0] ?? null, to, monotonicMs: T0 + atMs, wallMs: T0 + atMs },
     ...size,
     ...extra,
   }));

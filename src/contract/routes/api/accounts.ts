@@ -1,6 +1,7 @@
 /** Accounts, their API keys, quotas and the log of who did what. */
 import { type Static, Type } from "@sinclair/typebox";
 import { type Contract, SCOPES } from "../../route.ts";
+import { BillTo } from "./billing.ts";
 
 const AccountId = Type.String({ pattern: "^[a-z0-9][a-z0-9_-]{0,62}$" });
 const Timestamp = Type.String();
@@ -24,6 +25,8 @@ export const Quota = Type.Object(
 );
 export type Quota = Static<typeof Quota>;
 
+const OnEmpty = Type.Union([Type.Literal("nothing"), Type.Literal("hibernate")]);
+
 export const AccountInfo = Type.Object({
   id: AccountId,
   name: Type.String(),
@@ -33,6 +36,12 @@ export const AccountInfo = Type.Object({
   quota: Quota,
   /** Prepaid and not used yet; null: it is not prepaid. At 0 nothing new is made. */
   creditUsd: OrNull(Usd),
+  /** What happens to what runs when the credit is used up. */
+  onEmpty: OnEmpty,
+  /** IANA name, in which days of its reports begin. */
+  timeZone: Type.String(),
+  /** On invoices; null: its name. */
+  billTo: OrNull(BillTo),
 });
 export type AccountInfo = Static<typeof AccountInfo>;
 
@@ -67,6 +76,13 @@ const tokenFields = {
   /** Default: those of the key that asks, without `admin`; never more than it has. */
   scopes: Type.Optional(Type.Array(ScopeName, { minItems: 1, maxItems: SCOPES.length })),
   expiresInDays: Type.Optional(Type.Integer({ minimum: 1, maximum: 3650 })),
+};
+
+const billingFields = {
+  onEmpty: Type.Optional(OnEmpty),
+  /** IANA name, as `Europe/Berlin`. */
+  timeZone: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+  billTo: Type.Optional(OrNull(BillTo)),
 };
 
 export const AuditEntry = Type.Object({
@@ -158,6 +174,7 @@ export const accountRoutes = {
         name: Label,
         quota: Type.Optional(Type.Partial(Quota, { additionalProperties: false })),
         creditUsd: Type.Optional(OrNull(Usd)),
+        ...billingFields,
       },
       { additionalProperties: false },
     ),
@@ -185,6 +202,7 @@ export const accountRoutes = {
         suspended: Type.Optional(Type.Boolean()),
         quota: Type.Optional(Type.Partial(Quota, { additionalProperties: false })),
         creditUsd: Type.Optional(OrNull(Usd)),
+        ...billingFields,
       },
       { additionalProperties: false },
     ),

@@ -1,0 +1,183 @@
+/** Months become invoices: drafts, issued once, never changed; each is the sum of its lines. */
+import { expect, test } from "bun:test";
+import type { InvoiceLine } from "../../../../src/contract/routes/api/billing.ts";
+import { account, codeOf } from "../world.ts";
+import { type BooksForm, DAY_MS, HOUR_MS, newSubject, rows, SECOND_MS, utc, write } from "./world.ts";
+
+const MINUTE_MS = 60 * SECOND_MS;
+/** Months of one case come after those of the cases before it. */
+const first = (month: string) => utc(`${month}-01`);
+const closed = (month: string) => first(month) + 10 * MINUTE_MS;
+
+const brief = (lines: readonly InvoiceLine[]) =>
+  lines.map(({ kind, meter, quantity, price, amount }) => [kind, meter, quantity, price, amount]);
+const summed = (lines: readonly InvoiceLine[]) =>
+  lines.reduce((sum, { amount }) => sum + BigInt(amount.replace(".", "")), 0n);
+const cents = (amount: string) => BigInt(amount.replace(".", ""));
+
+export function invoiceCases(form: () => BooksForm): void {
+  const settle = (nowMs: number) => form().store.settleBooks(nowMs);
+  /** So many hours of one vCPU from an instant on. */
+  const hours = (mine: string, fromMs: number, count: number) =>
+    write(form().driver, [
+      { account: mine, subject: newSubject(), meter: "vcpu_ms", units: 1, fromMs, toMs: fromMs + count * HOUR_MS },
+    ]);
+  const inMonth = async (mine: string, month: string, nowMs: number) => {
+    const info = (await form().store.invoices(mine, nowMs)).find((one) => one.month === month);
+    if (info === undefined) throw new Error(`no invoice of ${month}`);
+    const invoice = await form().store.invoice(mine, info.id, nowMs);
+    if (invoice === null) throw new Error(`no invoice ${info.id}`);
+    const { lines, ...rest } = invoice;
+    expect(rest).toEqual(info);
+    expect(summed(lines)).toBe(cents(invoice.total));
+    return invoice;
+  };
+
+  test("Store.invoices has a draft until the month's last day is closed, then the invoice, which nothing changes", async () => {
+    const { store, driver } = form();
+    const [mine, idle] = [await account(store, { name: "Ünïcode & Söhne" }), await account(store)];
+    await settle(first("2030-03") + HOUR_MS);
+    await hours(mine, first("2030-03") + 5 * DAY_MS, 10);
+    await settle(first("2030-03") + 6 * DAY_MS);
+    const draft = await inMonth(mine, "2030-03", first("2030-03") + 6 * DAY_MS);
+    expect(draft).toMatchObject({ id: "draft-2030-03", issuedAt: null, plan: null, total: "0.36", currency: "USD" });
+    expect(draft.billTo).toEqual({ name: "Ünïcode & Söhne", address: [], taxId: null });
+    expect(brief(draft.lines)).toEqual([["usage", "vcpu_ms", "36000", "0.00001", "0.36"]]);
+    expect(draft.lines[0]?.unit).toBe("vCPU-second");
+
+    expect((await settle(closed("2030-04") - 1)).issued).toBe(0);
+    expect((await inMonth(mine, "2030-03", closed("2030-04") - 1)).id).toBe("draft-2030-03");
+    expect((await settle(closed("2030-04"))).issued).toBeGreaterThanOrEqual(1);
+    expect((await settle(closed("2030-04"))).issued).toBe(0);
+    const issued = await inMonth(mine, "2030-03", closed("2030-04"));
+    expect(issued.id).toMatch(/^2030-03-\d{4}$/);
+    expect(issued.lines).toEqual(draft.lines);
+    expect((await store.invoices(mine, closed("2030-04"))).map(({ id }) => id)).toEqual(["draft-2030-04", issued.id]);
+    expect((await store.invoices(idle, closed("2030-04"))).map(({ id, total }) => [id, total])).toEqual([
+      ["draft-2030-04", "0"],
+    ]);
+    expect(await store.invoice(idle, issued.id, closed("2030-04"))).toBeNull();
+    expect(await store.invoice(mine, "2030-03-9999", closed("2030-04"))).toBeNull();
+
+    for (const text of [
+      `update billing.invoices set total = 0 where id = '${issued.id}'`,
+      `delete from billing.invoice_lines_kept where invoice = '${issued.id}'`,
+      `insert into billing.invoice_lines_kept values ('${issued.id}', 99, 'usage', null, 'one more', null, null, 1)`,
+    ]) {
+      expect(await codeOf(rows(driver, text))).toBe("internal");
+    }
+  });
+
+  test("Store.settleBooks puts what came after the invoice on the next one, at its day's price, once", async () => {
+    const { store } = form();
+    const mine = await account(store);
+    await hours(mine, first("2030-04") + DAY_MS, 1);
+    await settle(closed("2030-05"));
+    const before = await inMonth(mine, "2030-04", closed("2030-05"));
+    await hours(mine, first("2030-04") + 2 * DAY_MS, 100);
+    await hours(mine, first("2030-05") + 2 * DAY_MS, 10);
+    await settle(closed("2030-05") + 3 * DAY_MS);
+    expect(await inMonth(mine, "2030-04", closed("2030-05"))).toEqual(before);
+    await settle(closed("2030-06"));
+    const may = await inMonth(mine, "2030-05", closed("2030-06"));
+    expect(brief(may.lines)).toEqual([
+      ["usage", "vcpu_ms", "36000", "0.00001", "0.36"],
+      ["late", "vcpu_ms", "360000", "0.00001", "3.60"],
+    ]);
+    expect(may.lines[1]?.describes).toContain("2030-04");
+    await hours(mine, first("2030-06") + DAY_MS, 1);
+    await settle(closed("2030-07"));
+    expect(brief((await inMonth(mine, "2030-06", closed("2030-07"))).lines)).toEqual([
+      ["usage", "vcpu_ms", "3600", "0.00001", "0.04"],
+    ]);
+  });
+
+  test("Store.settleBooks applies the plan of the month's last day: included amounts by day, minimum, cap", async () => {
+    const { store } = form();
+    const list = `list-${newSubject().slice(3)}`.toLowerCase();
+    const prices = (vcpu: string, fromDay?: string) =>
+      store.setPrices(
+        { list, currency: undefined, account: undefined, fromDay, prices: { vcpu_ms: vcpu } },
+        utc("2026-11-21"),
+      );
+    await prices("0.001");
+    await prices("0.002", "2030-07-16");
+    const plan = (id: string, change: object) =>
+      store.setPlan({ id: `${list}-${id}`, list, minimum: null, cap: null, included: {}, ...change });
+    await plan("free", { included: { vcpu_ms: String(15 * HOUR_MS) } });
+    await plan("least", { minimum: "50" });
+    await plan("most", { cap: "20", included: { vcpu_ms: String(HOUR_MS) } });
+    const accounts = await Promise.all(["free", "least", "most"].map(() => account(store)));
+    const [free = "", least = "", most = ""] = accounts;
+    for (const [i, id] of ["free", "least", "most"].entries())
+      await store.subscribeTo(accounts[i] ?? "", `${list}-${id}`, "2030-07-01", utc("2026-11-21"));
+    for (const mine of accounts) {
+      await hours(mine, first("2030-07") + 9 * DAY_MS, 10);
+      await hours(mine, first("2030-07") + 19 * DAY_MS, 10);
+    }
+    const idle = await account(store);
+    await store.subscribeTo(idle, `${list}-least`, "2030-07-31", utc("2026-11-21"));
+    await settle(closed("2030-08"));
+    const of = async (mine: string) => brief((await inMonth(mine, "2030-07", closed("2030-08"))).lines);
+    const usage = [
+      ["usage", "vcpu_ms", "36000", "0.001", "36.00"],
+      ["usage", "vcpu_ms", "36000", "0.002", "72.00"],
+    ];
+    expect(await of(free)).toEqual([
+      ...usage,
+      ["included", "vcpu_ms", "-36000", "0.001", "-36.00"],
+      ["included", "vcpu_ms", "-18000", "0.002", "-36.00"],
+    ]);
+    expect(await of(least)).toEqual(usage);
+    expect(await of(most)).toEqual([
+      ...usage,
+      ["included", "vcpu_ms", "-3600", "0.001", "-3.60"],
+      ["cap", null, null, null, "-84.40"],
+    ]);
+    expect(await of(idle)).toEqual([["minimum", null, null, null, "50.00"]]);
+  });
+
+  test("Store.setPrices of an active-CPU list: CPU time that was used is charged, vCPUs are not; in yen without decimals", async () => {
+    const { store, driver } = form();
+    const list = `list-${newSubject().slice(3)}`.toLowerCase();
+    await store.setPrices(
+      {
+        list,
+        currency: "JPY",
+        account: undefined,
+        fromDay: undefined,
+        prices: { cpu_used_ms: "0.0015", memory_mib_ms: "0.0005" },
+      },
+      utc("2026-11-21"),
+    );
+    await store.setPlan({ id: list, list, minimum: null, cap: null, included: {} });
+    const mine = await account(store);
+    await store.subscribeTo(mine, list, "2030-08-01", utc("2026-11-21"));
+    const fromMs = first("2030-08") + DAY_MS;
+    const one = { account: mine, subject: newSubject(), fromMs };
+    await write(driver, [
+      { ...one, meter: "vcpu_ms", units: 4, toMs: fromMs + HOUR_MS },
+      { ...one, meter: "memory_mib_ms", units: 1024, toMs: fromMs + HOUR_MS },
+      { ...one, meter: "cpu_used_ms", units: 1_000_001, toMs: null },
+    ]);
+    await settle(closed("2030-09"));
+    const invoice = await inMonth(mine, "2030-08", closed("2030-09"));
+    expect(invoice.currency).toBe("JPY");
+    expect(brief(invoice.lines)).toEqual([
+      ["usage", "cpu_used_ms", "1000.001", "0.0015", "2"],
+      ["usage", "memory_mib_ms", "3600", "0.0005", "2"],
+    ]);
+  });
+
+  test("billing.rounded takes halves away from zero, to the currency's smallest unit", async () => {
+    const round = async (amount: string, currency: string) =>
+      (
+        await rows(form().driver, "select billing.rounded($1::text::numeric, $2::text)::text", amount, currency)
+      )[0]?.[0];
+    expect(await round("0.005", "USD")).toBe("0.01");
+    expect(await round("-0.005", "USD")).toBe("-0.01");
+    expect(await round("0.00499999999999999999", "EUR")).toBe("0.00");
+    expect(await round("2.5", "JPY")).toBe("3");
+    expect(await round("1.2345", "KWD")).toBe("1.235");
+  });
+}
