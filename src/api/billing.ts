@@ -33,6 +33,17 @@ export interface UsageQuestion extends UsageRange {
   readonly groupBy: readonly Grouping[];
 }
 
+/** A proof of life: the sandbox ran, on this host, at this instant or later. */
+export interface Beat {
+  readonly sandbox: string;
+  /** On the sandbox's axis, milliseconds. Never beyond the end of its lifetime. */
+  readonly seenMs: number;
+  /** CPU time that its VMM has really used since it last began to run, milliseconds; null where the host does not tell. */
+  readonly cpuUsedMs: number | null;
+  /** Bytes that it has sent since it last began to run; null where there is no network, or nobody counts. */
+  readonly egressBytes: number | null;
+}
+
 /** When a VMM of a sandbox was there, by the host's own record: milliseconds on the sandbox's axis. */
 export interface VmmRun {
   readonly sandbox: string;
@@ -95,6 +106,11 @@ export interface UsageEvent {
 
 /** Every method throws `store_unavailable` when the database cannot be reached or does not answer in time. */
 export interface BillingStore {
+  /**
+   * What this server's sandboxes ran to, one statement for all: kept as each one's last proof of life, which only grows.
+   * Called after all moves from before the instant have been recorded. One that is unknown or has ended is left alone.
+   */
+  heartbeat(beats: readonly Beat[]): Promise<void>;
   /** Accounts whose credit is used up, with what runs charged up to now, and that want what runs hibernated. */
   exhausted(nowMs: number): Promise<readonly { readonly account: string; readonly sandboxes: readonly string[] }[]>;
 

@@ -102,17 +102,6 @@ export interface KnownEnd {
   readonly why: string;
 }
 
-/** A proof of life: the sandbox ran, on this host, at this instant or later. */
-export interface Beat {
-  readonly sandbox: string;
-  /** On the sandbox's axis, milliseconds. Never beyond the end of its lifetime. */
-  readonly seenMs: number;
-  /** CPU time that its VMM has really used since it last began to run, milliseconds; null where the host does not tell. */
-  readonly cpuUsedMs: number | null;
-  /** Bytes that it has sent since it last began to run; null where there is no network, or nobody counts. */
-  readonly egressBytes: number | null;
-}
-
 export interface Store extends AsyncDisposable, BillingStore {
   /** `pglite` or `postgres`, and what a user has to know of it: for `/healthz` and the log. */
   readonly kind: "pglite" | "postgres";
@@ -168,11 +157,6 @@ export interface Store extends AsyncDisposable, BillingStore {
   events(account: string, sandbox: string, tail: number): Promise<SandboxEventInfo[] | null>;
   /** One that has ended, as last described; null when the account never had it. */
   endedSandbox(account: string, sandbox: string): Promise<SandboxInfo | null>;
-  /**
-   * What this server's sandboxes ran to, one statement for all: kept as each one's last proof of life, which only grows.
-   * Called after all moves from before the instant have been recorded. One that is unknown or has ended is left alone.
-   */
-  heartbeat(beats: readonly Beat[]): Promise<void>;
   /**
    * Bookings and open rows of this server's that are not among `live`: closed at a start. One of `ended` is charged to its
    * end, any other to its last proof of life (the latest of its moves and its heartbeats), never to `atMs`, which is when

@@ -3,7 +3,8 @@
  * the transaction that inserts their moves. And proofs of life, by which what has no known end is closed.
  */
 import { and, eq, isNull, sql } from "drizzle-orm";
-import type { Beat, KnownEnd, Store } from "../../api/store.ts";
+import type { Beat } from "../../api/billing.ts";
+import type { KnownEnd, Store } from "../../api/store.ts";
 import type { Log } from "../../base/log.ts";
 import type { Move } from "../../contract/move.ts";
 import { asJson, type Database, equalsAny } from "../database.ts";

@@ -6,7 +6,7 @@ import { WarrenError } from "../../../src/errors.ts";
 const iso = (ms: number) => new Date(ms).toISOString();
 const nameOf = (by: UsageQuestion["groupBy"][number]) => (by.kind === "metadata" ? `metadata.${by.key}` : by.kind);
 
-export abstract class MemoryBilling implements BillingStore {
+export abstract class MemoryBilling implements Omit<BillingStore, "heartbeat"> {
   /** When set, every method fails with it: the database is away. */
   away: WarrenError | null = null;
   /** Calls so far, by method: tests count round trips. */

@@ -1,5 +1,6 @@
 /** What the store in memory holds, row by row. */
-import type { Beat, Delivery, NewKey } from "../../../src/api/store.ts";
+import type { Beat } from "../../../src/api/billing.ts";
+import type { Delivery, NewKey } from "../../../src/api/store.ts";
 import type { Move } from "../../../src/contract/move.ts";
 import type { SandboxEventInfo } from "../../../src/contract/routes/api/calls.ts";
 import type { WebhookInfo } from "../../../src/contract/routes/api/webhooks.ts";
