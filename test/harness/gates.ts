@@ -22,6 +22,7 @@ const GATES = {
   gcc: () => inPath("gcc"),
   node: () => inPath("node"),
   chromium: () => inPath("chromium"),
+  poppler: () => inPath("pdftotext"),
   postgres: () => {
     const dirs = existsSync("/usr/lib/postgresql") ? readdirSync("/usr/lib/postgresql") : [];
     const has = dirs.some((version) => existsSync(`/usr/lib/postgresql/${version}/bin/initdb`));

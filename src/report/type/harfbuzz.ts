@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import shapingPath from "harfbuzzjs/dist/harfbuzz.wasm" with { type: "file" };
 import subsettingPath from "harfbuzzjs/dist/harfbuzz-subset.wasm" with { type: "file" };
 import { assert } from "../../base/assert.ts";
+import { tableOf } from "./sfnt.ts";
 
 type Call = (...args: number[]) => number;
 
@@ -159,8 +160,10 @@ export class Face {
   }
 }
 
-/** HB_SUBSET_FLAGS: no hinting, glyph numbers as they were, no glyphs that were not asked for by layout rules. */
-const FLAGS = 0x1 | 0x2 | 0x200;
+/** HB_SUBSET_FLAGS: no hinting, no glyphs that were not asked for by layout rules. */
+const FLAGS = 0x1 | 0x200;
+/** And glyph numbers as they were. */
+const SAME_NUMBERS = 0x2;
 const DROPPED_TABLES = 3; // HB_SUBSET_SETS_DROP_TABLE_TAG
 /** What a PDF has no use for. */
 const UNUSED = "GSUB GPOS GDEF BASE JSTF MATH name OS/2 cmap post STAT meta vhea vmtx VORG".split(" ");
@@ -169,10 +172,14 @@ function tag(name: string): number {
   return [...name].reduce((sum, char) => (sum << 8) | char.charCodeAt(0), 0);
 }
 
-/** The font with these glyphs alone, under the numbers that they had. */
+/**
+ * The font with these glyphs alone, each found by the number that it had: of outlines in `glyf` the glyph's, in a compact
+ * font the character's (CID), which does not change whatever goes.
+ */
 export function subset(sfnt: Uint8Array, index: number, glyphs: Iterable<number>): Uint8Array {
   subsetting ??= new Wasm(subsettingPath);
   const wasm = subsetting;
+  const compact = tableOf(sfnt, "CFF ", index) !== null;
   const copy = wasm.put(sfnt);
   const blob = wasm.call("hb_blob_create", copy, sfnt.length, WRITABLE, 0, 0);
   const face = wasm.call("hb_face_create", blob, index);
@@ -181,7 +188,7 @@ export function subset(sfnt: Uint8Array, index: number, glyphs: Iterable<number>
   for (const glyph of glyphs) wasm.call("hb_set_add", wanted, glyph);
   const dropped = wasm.call("hb_subset_input_set", input, DROPPED_TABLES);
   for (const name of UNUSED) wasm.call("hb_set_add", dropped, tag(name.padEnd(4)));
-  wasm.call("hb_subset_input_set_flags", input, FLAGS);
+  wasm.call("hb_subset_input_set_flags", input, compact ? FLAGS : FLAGS | SAME_NUMBERS);
   const cut = wasm.call("hb_subset_or_fail", face, input);
   assert(cut !== 0, "a font that shaped text can be cut down");
   const result = wasm.call("hb_face_reference_blob", cut);

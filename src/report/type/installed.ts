@@ -82,7 +82,7 @@ export class InstalledFonts {
       ];
     }
     this.#scripts ??= [...this.#files.keys()].flatMap((name) => {
-      const script = /^Noto(?:Sans|Serif)([A-Z][A-Za-z0-9]+)-Regular\.ttf$/.exec(name)?.[1];
+      const script = /^Noto(?:Sans|Serif)?([A-Z][A-Za-z0-9]+)-Regular\.ttf$/.exec(name)?.[1];
       const pattern = script === undefined ? null : scriptPattern(script);
       if (pattern === null) return [];
       return this.#font(name, name.replace("-Regular", "-Bold"), 0).map((font) => ({ pattern, font }));

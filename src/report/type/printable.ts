@@ -21,7 +21,8 @@ export function printable(text: string): string {
     .replace(UNSEEN, (char) => (KEPT.has(char) || TAG.test(char) ? char : ""))
     .normalize("NFC")
     .trim();
-  if (/[^\p{Default_Ignorable_Code_Point}\s]/u.test(seen)) return seen;
+  // A mark with nothing under it has no width: it gets the circle that stands for a letter.
+  if (/[^\p{Default_Ignorable_Code_Point}\s]/u.test(seen)) return /^\p{M}/u.test(seen) ? `\u25cc${seen}` : seen;
   const codes = Array.from(
     whole.slice(0, 8),
     (char) => `U+${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}`,

@@ -5,6 +5,8 @@ import { assert } from "../../base/assert.ts";
 const WOFF = 0x774f4646;
 const WOFF_HEADER = 44;
 const WOFF_ENTRY = 20;
+const COLLECTION = 0x74746366; // ttcf
+const COLLECTION_HEADER = 12;
 const SFNT_HEADER = 12;
 const SFNT_ENTRY = 16;
 
@@ -42,11 +44,12 @@ export function sfntOf(file: Uint8Array): Uint8Array {
   return out;
 }
 
-/** A table of a font that is alone in its file, or null. */
-export function tableOf(sfnt: Uint8Array, name: string): Uint8Array | null {
+/** A table of a font, or null; `index` is the font's within a collection. */
+export function tableOf(sfnt: Uint8Array, name: string, index = 0): Uint8Array | null {
   const view = viewOf(sfnt);
-  for (let i = 0; i < view.getUint16(4); i += 1) {
-    const at = SFNT_HEADER + i * SFNT_ENTRY;
+  const font = view.getUint32(0) === COLLECTION ? view.getUint32(COLLECTION_HEADER + index * 4) : 0;
+  for (let i = 0; i < view.getUint16(font + 4); i += 1) {
+    const at = font + SFNT_HEADER + i * SFNT_ENTRY;
     const found = String.fromCharCode(...sfnt.subarray(at, at + 4));
     if (found !== name) continue;
     const offset = view.getUint32(at + 8);

@@ -4,7 +4,7 @@ import { directionOf, type Line, type Style, type Typesetter } from "./line.ts";
 const words = new Intl.Segmenter("en", { granularity: "word" });
 const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
 const UNSPACED =
-  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}\u3001-\u303f\uff01-\uff60]/u;
 /** Never first on a line; and never last. */
 const CLOSES = /^[\p{Pe}\p{Pf}\p{Po}\p{M}ーァィゥェォッャュョ]/u;
 const OPENS = /[\p{Ps}\p{Pi}]$/u;
