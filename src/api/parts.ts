@@ -67,6 +67,20 @@ export interface Health {
   readonly reasons: readonly string[];
 }
 
+/** How the bookkeeping of a server goes, for `/metrics`. */
+export interface BillingFigures {
+  /** Since the books were last settled by this server. */
+  lagSeconds(): number;
+  /** That took so long. */
+  settleSeconds(): number;
+  /** Sink → events that it has not taken yet. */
+  outboxWaiting(): ReadonlyMap<string, number>;
+  /** Since the server began. */
+  sinkEvents(): readonly { readonly kind: string; readonly outcome: string; readonly count: number }[];
+  /** For want of credit. */
+  hibernations(): Readonly<Record<"done" | "failed", number>>;
+}
+
 export interface AppParts {
   /** The engine as one account sees it. */
   hostFor(account: string): SandboxHost;
@@ -83,6 +97,10 @@ export interface AppParts {
   templateSize(name: string): { readonly cpu: number; readonly memoryMib: number } | null;
   /** The account of a sandbox that has not ended; null: there is none. Left out: only of those that this server has moved. */
   ownerOf?(sandbox: string): Promise<string | null>;
+  /** Left out: it keeps no books. */
+  readonly figures?: BillingFigures;
+  /** When VMMs of this host ran, by its kernel's accounting: what the books are compared with. Left out: nothing is known. */
+  vmmRuns?(): Promise<readonly VmmRun[]>;
   /** US dollars, exact; what a second of it costs while it runs. Left out: nothing is charged. */
   pricePerSecondUsd?(info: SandboxInfo): string | null;
 }

@@ -40,7 +40,9 @@ export class HealthBoard {
     else this.#troubles.set(about, says);
   }
 
-  note(about: string, says: string): void {
-    this.#notes.set(about, says);
+  /** Null: without it again. */
+  note(about: string, says: string | null): void {
+    if (says === null) this.#notes.delete(about);
+    else this.#notes.set(about, says);
   }
 }

@@ -14,6 +14,8 @@ import type { Stored } from "../contract/stored.ts";
 import { isWarrenError, WarrenError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { bakeShipped } from "./bakes.ts";
+import { Figures } from "./billing/figures.ts";
+import { keepBooks } from "./billing/keep.ts";
 import { forgetOld, watchStore } from "./chores.ts";
 import { Followers } from "./followers.ts";
 import { HealthBoard } from "./health.ts";
@@ -143,16 +145,17 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
 
   const health = new HealthBoard();
   if (store.note !== null) health.note("store", store.note);
+  const figures = new Figures(clock);
+  const hostFor = hostsOf((account) => ground.as(account), {
+    asked: (id) => moves.asked(id),
+    looked: (id) => moves.look(id),
+    touched: (account, id) => {
+      facts.changed(id);
+      behind.touched(account, id);
+    },
+  });
   const app = options.createApp({
-    hostFor: hostsOf((account) => ground.as(account), {
-      asked: (id) => moves.asked(id),
-      looked: (id) => moves.look(id),
-      touched: (account, id) => {
-        facts.changed(id);
-        behind.touched(account, id);
-      },
-    }),
-    ...{ store, clock, log, moves, settings, pricePerSecondUsd },
+    ...{ hostFor, store, clock, log, moves, settings, pricePerSecondUsd, figures },
     health: () => health.get(),
     templateSize: (name) => ground.templateSize(name),
     ownerOf: (sandbox) => ground.ownerOf(sandbox),
@@ -179,10 +182,9 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     keepBeating({ moves, facts, write: (beats) => behind.beaten(beats), clock, log }, over.signal),
     watchStore({ store, health, behind, clock, log }, over.signal),
     forgetOld({ store, clock, log }, options.eventsKeepDays, over.signal),
+    keepBooks({ store, hostFor, health, figures, clock, log, allowPrivate: settings.webhooksToPrivate }, over.signal),
   ]);
-  undo.defer(async () => {
-    await background;
-  });
+  undo.defer(() => background.then(() => undefined));
   const stack = undo.move();
   const close = once(async () => {
     onNews({ kind: "stopping" });

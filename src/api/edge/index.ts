@@ -35,7 +35,8 @@ export function createEdge(parts: AppParts, options: EdgeOptions = {}): Edge {
   const { clock, log, settings } = parts;
   const recent = new RecentMoves(clock);
   const tapes = new Tapes(clock);
-  const meters = new Meters({ states: () => recent.states(), tapeBytes: () => tapes.cost }, log);
+  const gauges = { states: () => recent.states(), tapeBytes: () => tapes.cost, billing: parts.figures };
+  const meters = new Meters(gauges, log);
   const counted = (uncounted: Store): Store =>
     countedStore(uncounted, clock, (method, isOk, ms) => meters.roundTrip(method, isOk, ms));
   const store = counted(parts.store);

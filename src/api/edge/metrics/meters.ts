@@ -1,5 +1,7 @@
 /** What `/metrics` says, counted by prom-client in a registry of this server's own. It is loaded when a server begins, for the CLI never. */
 import type { Log } from "../../../base/log.ts";
+import type { BillingFigures } from "../../parts.ts";
+import { billingMetrics } from "./billing.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 /** Counted before the library is there: more requests than come in that time. */
@@ -11,6 +13,8 @@ export interface Gauges {
   states(): ReadonlyMap<string, number>;
   /** Bytes kept of what commands printed. */
   tapeBytes(): number;
+  /** Undefined: no books are kept. */
+  readonly billing?: BillingFigures | undefined;
 }
 
 type Prom = typeof import("prom-client");
@@ -35,6 +39,7 @@ function metricsOf(prom: Prom, gauges: Gauges) {
     },
   });
   gauge("warren_log_bytes", "Memory kept of what commands printed", gauges.tapeBytes);
+  if (gauges.billing !== undefined) billingMetrics(prom, registers, gauges.billing);
   return {
     registry: registers[0] as InstanceType<Prom["Registry"]>,
     requests: new prom.Counter({
