@@ -10,6 +10,7 @@ import type { Input, Output, Scope } from "../contract/route.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import type { apiRoutes } from "../contract/table.ts";
+import type { VmmRun } from "./billing.ts";
 import type { KnownKey, Store } from "./store.ts";
 import type { Waiting } from "./streams/budget.ts";
 
