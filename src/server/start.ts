@@ -177,13 +177,8 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
 
   const over = new AbortController();
   const ready = getReady(options, health, over.signal);
-  const background = Promise.all([
-    ready,
-    keepBeating({ moves, facts, write: (beats) => behind.beaten(beats), clock, log }, over.signal),
-    watchStore({ store, health, behind, clock, log }, over.signal),
-    forgetOld({ store, clock, log }, options.eventsKeepDays, over.signal),
-    keepBooks({ store, hostFor, health, figures, clock, log, allowPrivate: settings.webhooksToPrivate }, over.signal),
-  ]);
+  const chores = doChores({ store, moves, facts, behind, hostFor, health, figures }, options, over.signal);
+  const background = Promise.all([ready, chores]);
   undo.defer(() => background.then(() => undefined));
   const stack = undo.move();
   const close = once(async () => {
@@ -202,6 +197,27 @@ function once<T>(job: () => Promise<T>): () => Promise<T> {
     done ??= job();
     return done;
   };
+}
+
+interface Chores {
+  readonly store: Store;
+  readonly moves: ServerMoves;
+  readonly facts: HostFacts;
+  readonly behind: WriteBehind;
+  hostFor(account: string): SandboxHost;
+  readonly health: HealthBoard;
+  readonly figures: Figures;
+}
+
+/** What runs beside requests, until the signal. None of it fails. */
+async function doChores(chores: Chores, { clock, log, settings, eventsKeepDays }: StartOptions, signal: AbortSignal) {
+  const { store, moves, facts, behind } = chores;
+  await Promise.all([
+    keepBeating({ moves, facts, write: (beats) => behind.beaten(beats), clock, log }, signal),
+    watchStore({ ...chores, clock, log }, signal),
+    forgetOld({ store, clock, log }, eventsKeepDays, signal),
+    keepBooks({ ...chores, clock, log, allowPrivate: settings.webhooksToPrivate }, signal),
+  ]);
 }
 
 async function known(host: SandboxHost, id: string): Promise<SandboxInfo | null> {
