@@ -2,8 +2,7 @@
  * The fonts of one document: each cut down to the glyphs that are used, with the text that each glyph stands for, so that what
  * is drawn can be searched and copied (ISO 32000-1, 9.7 and 9.10.3).
  */
-import type { Font } from "../type/fonts.ts";
-import { type Glyph, subset } from "../type/harfbuzz.ts";
+import { type Face, type Glyph, subset } from "../type/harfbuzz.ts";
 import type { Run } from "../type/line.ts";
 import { metricsOf, tableOf } from "../type/sfnt.ts";
 import { hex4, num, type PdfFile, type Ref, utf16Hex } from "./file.ts";
@@ -39,7 +38,7 @@ const BLOCK = 100;
 const SYMBOLIC = 4; // flag of a font that is not of Latin letters alone
 
 export class DocumentFonts {
-  readonly #used = new Map<Font, Used>();
+  readonly #used = new Map<Face, Used>();
 
   /** Notes a run's glyphs; says the font's name, and in which spans they are to be drawn. */
   use(run: Run): { name: string; spans: Span[] } {
@@ -110,15 +109,15 @@ function joined(spans: readonly Span[], rightToLeft: boolean): Span[] {
   return all;
 }
 
-function embed(file: PdfFile, font: Font, { name, coded }: Used): Ref {
+function embed(file: PdfFile, font: Face, { name, coded }: Used): Ref {
   const ids = [...new Set(coded.map(({ id }) => id))].sort((a, b) => a - b);
-  const cut = subset(font.sfnt, font.index, ids);
+  const cut = subset(font, ids);
   const compact = tableOf(cut, "CFF ");
   const program =
     compact === null
       ? `/FontFile2 ${file.add(`/Length1 ${cut.length}`, cut)}`
       : `/FontFile3 ${file.add("/Subtype /CIDFontType0C", compact)}`;
-  const perThousand = (value: number) => num((value * 1000) / font.face.unitsPerEm);
+  const perThousand = (value: number) => num((value * 1000) / font.unitsPerEm);
   const { ascent, descent, box } = metricsOf(cut);
   // Six letters before the name mark a font that is not whole; which ones follows from the font's place in the document.
   const called = `/WARREN+${name}`;
@@ -127,7 +126,7 @@ function embed(file: PdfFile, font: Font, { name, coded }: Used): Ref {
       `/ItalicAngle 0 /Ascent ${perThousand(ascent)} /Descent ${perThousand(descent)} /CapHeight ${perThousand(ascent)} ` +
       `/StemV 80 ${program}`,
   );
-  const widths = ids.map((id) => `${id} [${perThousand(font.face.advance(id))}]`).join(" ");
+  const widths = ids.map((id) => `${id} [${perThousand(font.advance(id))}]`).join(" ");
   const kind = compact === null ? "/CIDFontType2 /CIDToGIDMap /Identity" : "/CIDFontType0";
   const descendant = file.add(
     `/Type /Font /Subtype ${kind} /BaseFont ${called} /CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) ` +

@@ -59,15 +59,15 @@ export class Page {
     let pen = x;
     for (const run of line.runs) {
       const { name, spans } = this.#fonts.use(run);
-      const em = line.size / run.font.face.unitsPerEm;
+      const em = line.size / run.font.unitsPerEm;
       const font = `/${name} ${num(line.size)} Tf`;
       const { placed, end } = penned(spans);
       parts.push(font);
       let at = 0;
       for (const { says, glyphs } of placed) {
         const drawn = glyphs.filter(({ says: own }) => says !== null || own);
-        const shown = tj(drawn, run.font.face, line.size, at);
-        at = after(drawn, run.font.face, at);
+        const shown = tj(drawn, run.font, line.size, at);
+        at = after(drawn, run.font, at);
         // What glyphs alone would not give back is said beside them.
         parts.push(says === null ? shown : `/Span << /ActualText ${textString(says)} >> BDC ${shown} EMC`);
         for (const { code, x: left, dy } of glyphs.filter((one) => !drawn.includes(one))) {

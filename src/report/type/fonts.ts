@@ -1,17 +1,9 @@
 /** Which font draws a character: those that Warren brings, those that this machine has, a last resort, or none. */
 import { readFileSync } from "node:fs";
 import { EMOJI, LAST_RESORT, NOTO, type Weights } from "./bundled.ts";
-import { Face } from "./harfbuzz.ts";
+import { Face, FontFile } from "./harfbuzz.ts";
 import { FONT_FOLDERS, InstalledFonts } from "./installed.ts";
 import { sfntOf } from "./sfnt.ts";
-
-/** A font that is open. */
-export interface Font {
-  readonly face: Face;
-  readonly sfnt: Uint8Array;
-  /** Which one of a collection. */
-  readonly index: number;
-}
 
 /** Characters whose font is remembered; beyond that all are forgotten. */
 const REMEMBERED = 20_000;
@@ -26,21 +18,23 @@ const UNDRAWN = /^[\p{Default_Ignorable_Code_Point}]$/u;
  */
 export class Fonts {
   readonly #installed: InstalledFonts;
-  readonly #open = new Map<string, Font>();
-  readonly #chosen = new Map<string, Font | null>();
+  readonly #files = new Map<string, FontFile>();
+  readonly #faces = new Map<string, Face>();
+  readonly #chosen = new Map<string, Face | null>();
 
   constructor(folders: readonly string[] = FONT_FOLDERS) {
     this.#installed = new InstalledFonts(folders);
   }
 
-  #font(path: string, index: number): Font {
+  #face(path: string, index: number): Face {
     const key = `${path} ${index}`;
-    const known = this.#open.get(key);
+    const known = this.#faces.get(key);
     if (known !== undefined) return known;
-    const sfnt = sfntOf(readFileSync(path));
-    const font = { face: new Face(sfnt, index), sfnt, index };
-    this.#open.set(key, font);
-    return font;
+    const file = this.#files.get(path) ?? new FontFile(sfntOf(readFileSync(path)));
+    this.#files.set(path, file);
+    const face = new Face(file, index);
+    this.#faces.set(key, face);
+    return face;
   }
 
   *#candidates(grapheme: string, context: string): Generator<Weights & { readonly index?: number }> {
@@ -53,16 +47,16 @@ export class Fonts {
   }
 
   /** For one character as people count them, marks included; null: no font has all of it. */
-  choose(grapheme: string, bold: boolean, context: string): Font | null {
+  choose(grapheme: string, bold: boolean, context: string): Face | null {
     const key = `${bold ? "b" : "r"} ${this.#installed.languageOf(context)} ${grapheme}`;
     const known = this.#chosen.get(key);
     if (known !== undefined) return known;
     const needed = Array.from(grapheme).filter((char) => !UNDRAWN.test(char));
-    let found: Font | null = null;
+    let found: Face | null = null;
     for (const { regular, bold: heavy, index = 0 } of this.#candidates(grapheme, context)) {
-      const font = this.#font(bold ? heavy : regular, index);
-      if (!needed.every((char) => font.face.covers(char.codePointAt(0) ?? 0))) continue;
-      found = font;
+      const face = this.#face(bold ? heavy : regular, index);
+      if (!needed.every((char) => face.covers(char.codePointAt(0) ?? 0))) continue;
+      found = face;
       break;
     }
     if (this.#chosen.size >= REMEMBERED) this.#chosen.clear();

@@ -99,19 +99,43 @@ export interface Glyph {
   readonly dy: number;
 }
 
-/** A font in HarfBuzz's memory, for as long as the process lives. */
+/** A file of one or several fonts, for as long as the process lives: in HarfBuzz's memory alone, some have 20 MB. */
+export class FontFile {
+  readonly wasm: Wasm;
+  readonly blob: number;
+  readonly #at: number;
+  readonly #length: number;
+
+  constructor(sfnt: Uint8Array) {
+    shaping ??= new Wasm(shapingPath);
+    this.wasm = shaping;
+    this.#at = this.wasm.put(sfnt);
+    this.#length = sfnt.length;
+    this.blob = this.wasm.call("hb_blob_create", this.#at, this.#length, WRITABLE, 0, 0);
+  }
+
+  /** Until the next call: memory moves when it grows. */
+  peek(): Uint8Array {
+    const { buffer, byteOffset, byteLength } = this.wasm.view(this.#at, this.#length);
+    return new Uint8Array(buffer, byteOffset, byteLength);
+  }
+}
+
+/** One font of a file. */
 export class Face {
+  readonly file: FontFile;
+  readonly index: number;
   readonly unitsPerEm: number;
   readonly #wasm: Wasm;
   readonly #face: number;
   readonly #font: number;
   readonly #advances = new Map<number, number>();
 
-  constructor(sfnt: Uint8Array, index: number) {
-    shaping ??= new Wasm(shapingPath);
-    this.#wasm = shaping;
-    const blob = this.#wasm.call("hb_blob_create", this.#wasm.put(sfnt), sfnt.length, WRITABLE, 0, 0);
-    this.#face = this.#wasm.call("hb_face_create", blob, index);
+  constructor(file: FontFile, index: number) {
+    this.file = file;
+    this.index = index;
+    this.#wasm = file.wasm;
+    this.#face = this.#wasm.call("hb_face_create", file.blob, index);
     this.#font = this.#wasm.call("hb_font_create", this.#face);
     this.unitsPerEm = this.#wasm.call("hb_face_get_upem", this.#face);
   }
@@ -176,9 +200,10 @@ function tag(name: string): number {
  * The font with these glyphs alone, each found by the number that it had: of outlines in `glyf` the glyph's, in a compact
  * font the character's (CID), which does not change whatever goes.
  */
-export function subset(sfnt: Uint8Array, index: number, glyphs: Iterable<number>): Uint8Array {
+export function subset({ file, index }: Face, glyphs: Iterable<number>): Uint8Array {
   subsetting ??= new Wasm(subsettingPath);
   const wasm = subsetting;
+  const sfnt = file.peek();
   const compact = tableOf(sfnt, "CFF ", index) !== null;
   const copy = wasm.put(sfnt);
   const blob = wasm.call("hb_blob_create", copy, sfnt.length, WRITABLE, 0, 0);

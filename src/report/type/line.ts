@@ -3,8 +3,8 @@
  * HarfBuzz. What no font has is shown by its code, `[U+12345]`, and told.
  */
 import bidiFactory from "bidi-js";
-import type { Font, Fonts } from "./fonts.ts";
-import type { Glyph } from "./harfbuzz.ts";
+import type { Fonts } from "./fonts.ts";
+import type { Face, Glyph } from "./harfbuzz.ts";
 
 export interface Style {
   readonly bold: boolean;
@@ -13,7 +13,7 @@ export interface Style {
 }
 
 export interface Run {
-  readonly font: Font;
+  readonly font: Face;
   readonly glyphs: readonly Glyph[];
   /** What it says, in the order in which it is read. */
   readonly text: string;
@@ -40,7 +40,7 @@ export function directionOf(text: string): Direction {
 
 interface Piece {
   readonly text: string;
-  readonly font: Font;
+  readonly font: Face;
   readonly level: number;
   /** What is drawn in its place. */
   readonly drawn: string;
@@ -127,9 +127,9 @@ function leftToRight(pieces: readonly Piece[]): Piece[] {
 
 function shaped({ text, drawn, font, level }: Piece): Run {
   const rightToLeft = level % 2 === 1;
-  return { font, glyphs: font.face.shape(drawn, rightToLeft), text, drawn, rightToLeft };
+  return { font, glyphs: font.shape(drawn, rightToLeft), text, drawn, rightToLeft };
 }
 
 function runWidth({ font, glyphs }: Run, size: number): number {
-  return (glyphs.reduce((sum, { advance }) => sum + advance, 0) * size) / font.face.unitsPerEm;
+  return (glyphs.reduce((sum, { advance }) => sum + advance, 0) * size) / font.unitsPerEm;
 }

@@ -138,7 +138,7 @@ describe("invoicePdf", () => {
         for (const { x, width } of named) expect(width > 0 && x + width < RIGHT).toBe(true);
         expect(bytes.length).toBeGreaterThan(1000);
       }),
-      { numRuns: 300 },
+      { numRuns: 200 },
     );
   }, 60_000);
 
