@@ -19,6 +19,9 @@ export interface Asked {
 /** Beyond every clock that is read here: years 1970 and 9999. */
 export const ALWAYS = [0, Date.UTC(9999, 0, 1)] as const;
 
+/** What lies within one day of UTC has parts of so many local days at most, and one is spare: said to the planner, which would take 1,000. */
+const PARTS_MAX = "4";
+
 /**
  * The common table expressions `bounds`, `pieces` (subject, template, meter, part, utc_day, since, until, quantity, open) and
  * `rates` (meter, from_day, until_day, costs, currency). `part` counts from 1. No interval is longer than a day of UTC, by which the
@@ -55,8 +58,8 @@ export function piecesOf({ account, boundsMs, nowMs, subject }: Asked): SQL {
         case when u.quantity is not null and u.since >= b.at[part] and u.until <= b.at[part + 1] then u.quantity
           else billing.quantity(u.meter, u.units, greatest(u.since, b.at[part]), least(u.until, b.at[part + 1])) end as quantity
       from used as u, bounds as b, lateral (select greatest(1, width_bucket(u.since, b.at))) as first(place),
-        lateral generate_series(first.place, greatest(first.place,
-          least(cardinality(b.at) - 1, width_bucket(u.until - interval '1 microsecond', b.at)))) as parts(part)
+        lateral (select generate_series(first.place, greatest(first.place,
+          least(cardinality(b.at) - 1, width_bucket(u.until - interval '1 microsecond', b.at)))) limit ${sql.raw(PARTS_MAX)}) as parts(part)
     ), rates as materialized (
       select meter, from_day, until_day, price * factor as costs, currency::text as currency
       from billing.rates where account = ${account}

@@ -52,19 +52,19 @@ function pageStatement(after: string, fromMs: number, toMs: number): SQL {
 /** The fold of \`meter/fold.ts\` in SQL. What is open is not in intervals: it ends where it is cut. */
 function movesStatement(ids: readonly string[], fromMs: number, toMs: number): SQL {
   return sql`
-    with some as materialized (
+    with known as materialized (
       select id, account, open_since_ms from sandboxes where id in (select jsonb_array_elements_text(${asJson(ids)}::text::jsonb))
     ), moved as (
       select s.id, s.account, m.to_state, m.cpu, m.memory_mib, m.from_state, m.network_out_bytes, m.cpu_used_ms,
         floor(m.monotonic_ms)::bigint as at_ms, case lead(m.sequence) over steps
           when m.sequence + 1 then lead(floor(m.monotonic_ms)::bigint) over steps
           else case when lead(m.sequence) over steps is null then s.open_since_ms end end as until_ms
-      from some as s join moves as m on m.sandbox = s.id window steps as (partition by m.sandbox order by m.sequence)
+      from known as s join moves as m on m.sandbox = s.id window steps as (partition by m.sandbox order by m.sequence)
     ), found as (
       select id, account, meter, sum(quantity) as quantity from (
         select m.id, m.account, c.meter, c.units * (least(m.until_ms, ${toMs}::bigint) - greatest(m.at_ms, ${fromMs}::bigint)) as quantity
         from moved as m, lateral billing.charged(m.to_state, m.cpu, m.memory_mib) as c
-        where least(m.until_ms, ${toMs}::bigint) > greatest(m.at_ms, ${fromMs}::bigint)
+        where m.until_ms is not null and least(m.until_ms, ${toMs}::bigint) > greatest(m.at_ms, ${fromMs}::bigint)
         union all
         select m.id, m.account, c.meter, c.units
         from moved as m, lateral (values ('egress_bytes', m.network_out_bytes), ('cpu_used_ms', m.cpu_used_ms),
@@ -74,7 +74,7 @@ function movesStatement(ids: readonly string[], fromMs: number, toMs: number): S
     ), booked as (
       select s.id, i.account, i.meter, sum(billing.quantity(i.meter, i.units, greatest(lower(i.during), ${iso(fromMs)}::timestamptz),
         least(upper(i.during), ${iso(toMs)}::timestamptz))) as quantity
-      from some as s, lateral (select * from billing.intervals where subject = s.id
+      from known as s, lateral (select * from billing.intervals where subject = s.id
         and meter in ('vcpu_ms', 'memory_mib_ms', 'paused_memory_mib_ms', 'egress_bytes', 'cpu_used_ms', 'creates')
         and during && tstzrange(${iso(fromMs)}::timestamptz, ${iso(toMs)}::timestamptz) offset 0) as i
       group by s.id, i.account, i.meter

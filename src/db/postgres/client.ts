@@ -58,6 +58,8 @@ export function connect(url: string, { connections, statementMs, listens }: Want
       search_path: "public",
       TimeZone: "UTC",
       DateStyle: "ISO",
+      // Statements here are short: a report over empty tables took 1 ms, and 4.5 s to be compiled before.
+      jit: "off",
       statement_timeout: statementMs,
       idle_in_transaction_session_timeout: statementMs,
     },

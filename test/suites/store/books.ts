@@ -1,8 +1,10 @@
 /** The books of a store, written once and run against PostgreSQL and PGlite: settlement, corrections, reports, invoices. */
 import { afterAll, beforeAll, describe } from "bun:test";
+import { correctionCases } from "./books/corrections.ts";
 import { invoiceCases } from "./books/invoices.ts";
 import { settleCases } from "./books/settle.ts";
 import { usageCases } from "./books/usage.ts";
+import { viewCases } from "./books/views.ts";
 import type { BooksForm } from "./books/world.ts";
 
 /** A first start of the embedded database on a busy host. */
@@ -25,5 +27,7 @@ export function booksSuite(name: string, open: () => Promise<BooksForm & { close
     settleCases(form);
     invoiceCases(form);
     usageCases(form);
+    correctionCases(form);
+    viewCases(form);
   });
 }
