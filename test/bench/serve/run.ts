@@ -10,7 +10,7 @@ import { openWarren, type Warren } from "../../../src/compose.ts";
 import { Sandbox } from "../../../src/sandbox.ts";
 import { type ServerProcess, startServerProcess } from "../../harness/server.ts";
 import { openFloor } from "../floor.ts";
-import { timed, verified } from "../measures.ts";
+import { createToExec, timed, verified } from "../measures.ts";
 import { machineFacts, RESULTS, record } from "../record.ts";
 import { pairRatio, round, type Summary, summary } from "../stats.ts";
 
@@ -127,10 +127,16 @@ async function followers(server: ServerProcess, count: number): Promise<number> 
   return (after - before) / count;
 }
 
-async function creates(home: string, warren: Warren): Promise<{ none: number; ready: number; figures: object }> {
+interface Creates {
+  readonly ratios: { readonly none: number; readonly ready: number; readonly embeddedReady: number };
+  readonly figures: Readonly<Record<string, Summary>>;
+}
+
+/** With nothing prepared, then with a ready clone, through HTTP and embedded; beside the floor, all in turns. */
+async function creates(home: string, warren: Warren): Promise<Creates> {
   await using plain = await startServerProcess({ home, args: ["--prepared", "0"] });
   await using floor = await openFloor(warren, template);
-  const s = { floor: [] as number[], none: [] as number[], floorReady: [] as number[], ready: [] as number[] };
+  const s = { floor: [] as number[], none: [] as number[] };
   for (let i = 0; i <= rounds; i++) {
     const [floorMs, none] = [(await floor.run("restore")).ms, await createOver(plain, "none")];
     if (i === 0) continue;
@@ -138,19 +144,34 @@ async function creates(home: string, warren: Warren): Promise<{ none: number; re
     s.none.push(none);
   }
   await plain.end("SIGTERM");
-  await using ready = await startServerProcess({ home, args: ["--prepared", "0", "--ready", "1"] });
-  await createOver(ready, "none").catch(() => undefined); // says which template is wanted ready
+  await using server = await startServerProcess({ home, args: ["--prepared", "0", "--ready", "1"] });
+  await createOver(server, "none").catch(() => undefined); // says which template is wanted ready
+  await using embedded = await openWarren({ prepared: 0, ready: 1 });
+  const r = { floor: [] as number[], ready: [] as number[], embedded: [] as number[] };
   for (let i = 0; i <= rounds; i++) {
-    await Bun.sleep(1_500); // the clone that the last create used is made anew
-    const [floorMs, readyMs] = [(await floor.run("restore")).ms, await createOver(ready, "ready")];
+    await embedded.engine.prepare({ template });
+    await Bun.sleep(1_500); // the clone that the server's last create used is made anew
+    const floorMs = (await floor.run("restore")).ms;
+    const readyMs = await createOver(server, "ready");
+    const embeddedMs = await createToExec(embedded, template, "ready");
     if (i === 0) continue;
-    s.floorReady.push(floorMs);
-    s.ready.push(readyMs);
+    r.floor.push(floorMs);
+    r.ready.push(readyMs);
+    r.embedded.push(embeddedMs);
   }
   return {
-    none: pairRatio(s.none, s.floor),
-    ready: pairRatio(s.ready, s.floorReady),
-    figures: { floorMs: summary(s.floor), noneMs: summary(s.none), readyMs: summary(s.ready) },
+    ratios: {
+      none: pairRatio(s.none, s.floor),
+      ready: pairRatio(r.ready, r.floor),
+      embeddedReady: pairRatio(r.embedded, r.floor),
+    },
+    figures: {
+      floorMs: summary(s.floor),
+      noneMs: summary(s.none),
+      floorReadyMs: summary(r.floor),
+      readyMs: summary(r.ready),
+      embeddedReadyMs: summary(r.embedded),
+    },
   };
 }
 
@@ -187,7 +208,7 @@ async function measure(): Promise<Record<string, unknown>> {
     httpExecMs: summary(trips.http),
     rawExecMs: summary(trips.raw),
     followerKib: round(followerKib),
-    ratios: { none: made.none, ready: made.ready, exec: pairRatio(trips.http, trips.raw) },
+    ratios: { ...made.ratios, exec: pairRatio(trips.http, trips.raw) },
   };
 }
 
