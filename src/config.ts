@@ -13,6 +13,8 @@ export const DEBIAN_MIRROR = "http://deb.debian.org/debian";
 const AbsolutePath = Type.String({ pattern: "^/[^\\u0000]*$" });
 
 const HttpUrl = Type.String({ pattern: "^https?://[^\\s/\\u0000]+(/[^\\s\\u0000]*)?$" });
+/** Printed as they are: an invoice draws any script. */
+const Lines = Type.String({ pattern: "^[^\\u0000-\\u001f]+$", maxLength: 2000 });
 const Whole = Type.String({ pattern: "^[1-9]\\d{0,8}$" });
 const Switch = Type.Union(["on", "off"].map((word) => Type.Literal(word)));
 
@@ -133,6 +135,19 @@ const SERVING = {
     fallback: null,
     says: "name of this host in what the server tells; default its host name",
   },
+  WARREN_SELLER: {
+    key: "seller",
+    schema: Lines,
+    fallback: "Warren",
+    says: "who sends invoices: name and lines of an address, with | between them",
+  },
+  WARREN_SELLER_TAX_ID: { key: "sellerTaxId", schema: Lines, fallback: null, says: "the tax id on invoices" },
+  WARREN_PAYMENT: {
+    key: "payment",
+    schema: Lines,
+    fallback: null,
+    says: "lines at the end of invoices, as a bank account, with | between them",
+  },
   OTEL_EXPORTER_OTLP_ENDPOINT: {
     key: "otlp",
     schema: HttpUrl,
@@ -195,6 +210,15 @@ export interface Serving {
   readonly openMetrics: boolean;
   readonly node: string | null;
   readonly otlp: string | null;
+  readonly seller: Seller;
+}
+
+/** Who sends invoices, as it is printed on them. */
+export interface Seller {
+  readonly name: string;
+  readonly address: readonly string[];
+  readonly taxId: string | null;
+  readonly payment: readonly string[];
 }
 
 /** Which server a command line goes to, as far as the environment says. */
@@ -242,7 +266,18 @@ export function readServing(environment: Environment = process.env): Serving {
     eventsKeepDays: Number(of.eventsKeepDays),
     webhooks: webhooks === "off" || webhooks === "private" ? webhooks : "on",
     openMetrics: of.openMetrics === "on",
+    seller: { ...sellerOf(of.seller), taxId: of.sellerTaxId, payment: linesOf(of.payment) },
   };
+}
+
+function linesOf(text: string | null): string[] {
+  const lines = (text ?? "").split("|").map((line) => line.trim());
+  return lines.filter((line) => line !== "");
+}
+
+function sellerOf(text: string | null): Pick<Seller, "name" | "address"> {
+  const [name = SERVING.WARREN_SELLER.fallback, ...address] = linesOf(text);
+  return { name, address };
 }
 
 /** The same, of a command line. @throws {WarrenError} `invalid_request` */

@@ -44,6 +44,7 @@ test("Config of a server has a default for everything, and takes lists, numbers 
     ...{ databaseUrl: null, adminKey: null, listen: "127.0.0.1:7480", tlsCert: null, tlsKey: null, publicUrl: null },
     ...{ previewSuffix: null, corsOrigins: [], defaultTtlSeconds: 3600, requestsPerSecond: null, eventsKeepDays: 30 },
     ...{ webhooks: "on", openMetrics: false, node: null, otlp: null },
+    seller: { name: "Warren", address: [], taxId: null, payment: [] },
   });
   const environment = {
     ...{ DATABASE_URL: "postgres://u:p@db.test/w", WARREN_LISTEN: "[::]:443", WARREN_DEFAULT_TTL: "none" },
@@ -61,10 +62,23 @@ test("Config of a server has a default for everything, and takes lists, numbers 
   });
 });
 
+test("Config of a server has the lines of its invoices in any script", () => {
+  const lines = {
+    WARREN_SELLER: "Łódź 株式会社 | 1 Main St||  Springfield ",
+    WARREN_PAYMENT: "IBAN DE00|within 30 days",
+  };
+  expect(readServing({ ...lines, WARREN_SELLER_TAX_ID: "DE 123" }).seller).toEqual({
+    ...{ name: "Łódź 株式会社", address: ["1 Main St", "Springfield"], taxId: "DE 123" },
+    payment: ["IBAN DE00", "within 30 days"],
+  });
+  expect(readServing({ WARREN_SELLER: " | " }).seller).toMatchObject({ name: "Warren", address: [] });
+});
+
 test("Config of a server refuses what does not fit, by the variable's name", () => {
   const wrong: Record<string, string> = {
     ...{ DATABASE_URL: "mysql://x", WARREN_ADMIN_KEY: "short", WARREN_LISTEN: "8080", WARREN_DEFAULT_TTL: "0" },
     ...{ WARREN_CORS: "a.test", WARREN_WEBHOOKS: "yes", WARREN_PREVIEW_SUFFIX: ".", WARREN_EVENTS_KEEP_DAYS: "-1" },
+    ...{ WARREN_SELLER: "a\nb", WARREN_SELLER_TAX_ID: "\t", WARREN_PAYMENT: "x".repeat(2001) },
   };
   for (const [name, value] of Object.entries(wrong)) {
     expect(() => readServing({ [name]: value })).toThrow(`environment variable ${name}`);

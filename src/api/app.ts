@@ -8,6 +8,8 @@ import { createGate } from "./access/gate.ts";
 import { Keys } from "./access/keys.ts";
 import { Requests } from "./access/under-way.ts";
 import { accountCalls } from "./calls/accounts.ts";
+import { booksCalls } from "./calls/billing/books.ts";
+import { billingCalls } from "./calls/billing/rows.ts";
 import { runCalls } from "./calls/run.ts";
 import { type AnyCall, mountRows } from "./dispatch.ts";
 import { answerAll } from "./outermost.ts";
@@ -48,7 +50,8 @@ export function createApp(given: AppParts, makeEdge: ((parts: AppParts) => Edge)
   edge?.mountHosts(hono);
   mountPages(hono, parts, requests);
   edge?.mount(hono, gate);
-  const calls = { ...runCalls(), ...accountCalls(parts), ...edge?.calls };
+  const money = { ...billingCalls(parts), ...booksCalls(parts) };
+  const calls = { ...runCalls(), ...accountCalls(parts), ...money, ...edge?.calls };
   const named = new Map(Object.entries(calls)) as ReadonlyMap<string, unknown> as ReadonlyMap<string, AnyCall>;
   mountRows(hono, { ...parts, gate, calls: named, sockets: socketCalls(parts, waiting) });
 

@@ -44,6 +44,8 @@ export const BOUNDS = {
   collectedBytes: 64 * 1024 * KIB,
   /** A list without a limit. */
   listRows: 10_000,
+  /** Rows that are asked of the store at once where any number is told: some 300 KiB. */
+  usagePageRows: 1_000,
 } as const;
 
 assert(BOUNDS.behindBatch <= BOUNDS.behindRows, "a batch is not more than what may wait");

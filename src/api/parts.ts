@@ -10,6 +10,7 @@ import type { Input, Output, Scope } from "../contract/route.ts";
 import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import type { apiRoutes } from "../contract/table.ts";
+import type { Seller } from "../report/invoice/head.ts";
 import type { VmmRun } from "./billing.ts";
 import type { KnownKey, Store } from "./store.ts";
 import type { Waiting } from "./streams/budget.ts";
@@ -52,6 +53,8 @@ export interface ApiSettings {
   readonly webhooksToPrivate: boolean;
   /** `/metrics` needs no key. */
   readonly openMetrics: boolean;
+  /** Who sends invoices. */
+  readonly seller: Seller;
 }
 
 /** Whether requests can be served, and what it waits for when not. */

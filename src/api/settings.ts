@@ -20,4 +20,5 @@ export const DEFAULT_SETTINGS: ApiSettings = {
   webhooks: true,
   webhooksToPrivate: false,
   openMetrics: false,
+  seller: { name: "Warren", address: [] },
 };

@@ -19,6 +19,7 @@ import { defineTerminal } from "./verbs/api/terminal.ts";
 import { defineWatch } from "./verbs/api/watch.ts";
 import { defineBatch } from "./verbs/batch.ts";
 import { defineBench } from "./verbs/bench.ts";
+import { defineBilling } from "./verbs/billing/billing.ts";
 import { defineClean } from "./verbs/clean.ts";
 import { defineCompletion } from "./verbs/completion.ts";
 import { defineCp } from "./verbs/cp.ts";
@@ -62,6 +63,7 @@ const VERBS: readonly Define[] = [
   defineLogin,
   defineKeys,
   defineAccounts,
+  defineBilling,
   defineDoctor,
   defineClean,
   defineBench,

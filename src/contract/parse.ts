@@ -21,6 +21,7 @@ const BOUNDS: readonly (readonly [string, (bound: unknown) => string])[] = [
   ["maxLength", (n) => `at most ${n} characters`],
   ["minItems", (n) => `with at least ${n}`],
   ["maxItems", (n) => `with at most ${n}`],
+  ["minProperties", (n) => `with at least ${n} ${n === 1 ? "entry" : "entries"}`],
   ["maxProperties", (n) => `with at most ${n} entries`],
 ];
 

@@ -159,7 +159,7 @@ function newer(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(newer);
   if (typeof value !== "object" || value === null) return value;
   const entries = Object.entries(value).map(([key, one]): [string, unknown] => {
-    const isRecord = ["metadata", "failures", "results"].includes(key);
+    const isRecord = ["metadata", "failures", "results", "meters", "group", "included"].includes(key);
     return [key, isRecord ? one : newer(one)];
   });
   return { ...Object.fromEntries(entries), from_the_future: { any: 1 } };

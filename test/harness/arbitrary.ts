@@ -26,6 +26,7 @@ interface Bounds {
   readonly maxLength?: number;
   readonly minItems?: number;
   readonly maxItems?: number;
+  readonly minProperties?: number;
   readonly maxProperties?: number;
   readonly pattern?: string;
 }
@@ -57,9 +58,10 @@ function record(schema: TSchema, overrides: Overrides): fc.Arbitrary<unknown> {
   const [pattern, value] = Object.entries(schema["patternProperties"] as Record<string, TSchema>)[0] ?? [];
   if (pattern === undefined || value === undefined) throw new Error("a record without a pattern for its keys");
   const keys = text({ ...schema, pattern } as TSchema);
-  const maxKeys = Math.min(boundsOf(schema).maxProperties ?? MANY, MANY);
+  const { minProperties: minLength = 0, maxProperties = MANY } = boundsOf(schema);
+  const maxLength = Math.min(maxProperties, MANY);
   return fc
-    .uniqueArray(fc.tuple(keys, arbitrary(value, overrides)), { selector: ([key]) => key, maxLength: maxKeys })
+    .uniqueArray(fc.tuple(keys, arbitrary(value, overrides)), { selector: ([key]) => key, minLength, maxLength })
     .map((entries) => Object.fromEntries(entries));
 }
 
@@ -195,8 +197,9 @@ function wrongLists(schema: TSchema): Wrong[] {
 
 function wrongRecords(schema: TSchema): Wrong[] {
   const [pattern = "", value] = Object.entries(schema["patternProperties"] as Record<string, TSchema>)[0] ?? [];
-  const { maxProperties } = boundsOf(schema);
+  const { minProperties = 0, maxProperties } = boundsOf(schema);
   const ways = [always("no object", "text"), always("a list", [])];
+  if (minProperties > 0) ways.push(always("too few entries", {}));
   if (value === undefined) return ways;
   if (maxProperties !== undefined) {
     const entries = Array.from({ length: maxProperties + 1 }, (_, n) => [`key${n}`, sample(value)]);

@@ -30,6 +30,10 @@ export function empty(status: number, headers: HeaderFields = {}): Response {
   return new Response(null, { status, headers: { ...ALWAYS, ...headers } });
 }
 
+export function whole(body: string, type: string, headers: HeaderFields = {}): Response {
+  return new Response(body, { status: 200, headers: { ...ALWAYS, "content-type": type, ...headers } });
+}
+
 export function stream(
   body: ReadableStream<Uint8Array>,
   type: string,

@@ -12,6 +12,7 @@ import { blocks, errorBlock, PING } from "../streams/sse.ts";
 import { empty, json, logged, stream, told } from "./answer.ts";
 import { type Answer, type AnswerParts, begun, bytesAnswer, held } from "./bytes.ts";
 import { fileAnswer } from "./files.ts";
+import { namedFile, usageAnswer } from "./forms.ts";
 import { paged } from "./pages.ts";
 
 export function answerOf(name: RowName, route: Route, wire: WireRow, parts: AnswerParts): Answer {
@@ -19,19 +20,20 @@ export function answerOf(name: RowName, route: Route, wire: WireRow, parts: Answ
   const { output, events } = wire;
   if (events !== null) return eventsAnswer(name, wire, parts);
   if (name === "readFile") return fileAnswer(parts);
-  if (route.returns === "bytes") return bytesAnswer(name, parts);
+  if (route.returns === "bytes") return namedFile(name, parts) ?? bytesAnswer(name, parts);
   if (output === null)
     return async (_context, _asked, _fields, call) => {
       await call();
       return empty(status);
     };
-  return async ({ var: { entry } }, asked, fields, call) => {
+  const answer: Answer = async ({ var: { entry } }, asked, fields, call) => {
     const { value, headers } = name === "list" ? await paged(asked, fields) : { value: await call(), headers: {} };
     entry.target ??= madeId(value);
     const encoded = output.encode(value, fields.input);
     adorn(encoded, value, parts);
     return json(encoded, status, headers);
   };
+  return name === "usage" ? usageAnswer(answer) : answer;
 }
 
 /** What a create made, for the audit. */

@@ -6,6 +6,7 @@ import { WarrenError } from "../../errors.ts";
 import { mayDo } from "../access/gate.ts";
 import { mintToken, newAccount, newKey } from "../access/tokens.ts";
 import type { AppParts, RequestContext, RowCalls } from "../parts.ts";
+import { isTimeZone } from "./billing/moments.ts";
 
 type Rows = typeof accountRoutes;
 type Asked = Pick<Input<Rows["createToken"]>, "label" | "scopes" | "expiresInDays">;
@@ -52,13 +53,15 @@ export function accountCalls({ store, clock }: Pick<AppParts, "store" | "clock">
       return { items: await store.auditLog(whose, { limit, before }) };
     },
     accounts: async () => ({ items: await store.accounts() }),
-    createAccount: async (_by, { id = `a-${nonce()}`, name, quota = {}, creditUsd = null }) => {
-      const account = newAccount({ id, name, creditUsd }, quota, clock.wallMs());
+    createAccount: async (_by, { id = `a-${nonce()}`, quota = {}, ...asked }) => {
+      refuseNoZone(asked.timeZone);
+      const account = newAccount({ id, ...asked }, quota, clock.wallMs());
       await store.createAccount(account);
       return account;
     },
     account: (_by, { account }) => existing(account),
     updateAccount: async (_by, { account, ...change }) => {
+      refuseNoZone(change.timeZone);
       const updated = await store.updateAccount(account, change);
       if (updated === null) throw noAccount(account);
       return updated;
@@ -79,4 +82,12 @@ function refuseMore({ key }: RequestContext, scopes: readonly Scope[]): void {
   if (scope === undefined) return;
   const says = `a key cannot give what it lacks: ${key.prefix}… has not the scope ${scope}`;
   throw new WarrenError("forbidden", says, { details: { field: "scopes", scope } });
+}
+
+/** @throws {WarrenError} `invalid_request` */
+function refuseNoZone(timeZone: string | undefined): void {
+  if (timeZone === undefined || isTimeZone(timeZone)) return;
+  const allowed = "a name of IANA's, such as Europe/Berlin or UTC";
+  const says = `timeZone: got ${JSON.stringify(timeZone)}, allowed is ${allowed}`;
+  throw new WarrenError("invalid_request", says, { details: { field: "timeZone", allowed } });
 }

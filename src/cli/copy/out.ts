@@ -1,11 +1,11 @@
 /** From a sandbox to this host: a file in one piece, a directory entry by entry. What comes out is not trusted. */
-import { constants } from "node:fs";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
 import { basename, join, posix } from "node:path";
 import { TarError, untar } from "../../base/untar.ts";
 import type { SandboxHost } from "../../contract/routes.ts";
 import { WarrenError } from "../../errors.ts";
 import { Unpacker } from "./unpack.ts";
+import { cannotWrite, writeWhole } from "./whole.ts";
 
 async function isDirectory(path: string): Promise<boolean> {
   try {
@@ -14,31 +14,6 @@ async function isDirectory(path: string): Promise<boolean> {
     if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return false;
     throw cause;
   }
-}
-
-/** A file appears whole or not at all. */
-async function writeWhole(path: string, mode: number, body: AsyncIterable<Uint8Array>): Promise<void> {
-  const temporary = `${path}.warren-tmp`;
-  await rm(temporary, { force: true });
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-  const file = await open(temporary, flags, mode & 0o777);
-  try {
-    try {
-      for await (const chunk of body) await file.writeFile(chunk);
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    throw cause;
-  }
-}
-
-function cannotWrite(path: string, cause: unknown): unknown {
-  if (cause instanceof WarrenError || !(cause instanceof Error) || !("code" in cause)) return cause;
-  const code = cause.code === "ENOSPC" ? "storage_exhausted" : "invalid_request";
-  return new WarrenError(code, `${path} cannot be written: ${cause.message}`, { cause });
 }
 
 /**

@@ -34,6 +34,11 @@ const EXAMPLES: { readonly [K in RowName]?: Json } = {
   createAccount: { id: "acme", name: "Acme Ltd", quota: { sandboxes: 20, vcpus: 40 } },
   updateAccount: { suspended: true },
   createAccountToken: { label: "first" },
+  setPrices: { currency: "USD", from_day: "2030-01-01", prices: { vcpu_ms: "0.000012", memory_mib_ms: "0.000005" } },
+  setPlan: { list: "default", minimum: "20", included: { egress_bytes: "107374182400" } },
+  subscribe: { plan: "team", from_day: "2030-01-01" },
+  correct: { entry: "4711", quantity: "0", reason: "the host was at fault" },
+  createSink: { id: "meter", kind: "openmeter", url: "https://openmeter.example/api/v1/events", token: "om_secret" },
   createWebhook: { url: "https://hooks.example/warren", events: ["sandbox.deleted"] },
 };
 

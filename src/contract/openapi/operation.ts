@@ -11,6 +11,7 @@ import type { Json, Schemas } from "./schemas.ts";
 import { meaning, worded } from "./words.ts";
 
 const AREAS: readonly (readonly [RegExp, string])[] = [
+  [/^\/v1\/(pricing|usage|invoices|admin\/(pricing|billing))\b|\/:id\/usage$|\/:account\/plan$/, "Billing"],
   [/^\/v1\/(me|audit|admin)\b/, "Accounts"],
   [/^\/v1\/webhooks/, "Webhooks"],
   [/^\/v1\/templates/, "Templates"],
@@ -70,7 +71,20 @@ const NOTES: { readonly [K in RowName]?: string } = {
   logs: "Without `follow`, text: one line each. As server-sent events with `follow`, or where `Accept` asks for them.",
   events: "Without `follow`, a list. As server-sent events with `follow`, or where `Accept` asks for them.",
   exec: "With `args`, even empty, `cmd` is a program; without, it is a line for a shell. Exactly one of `cmd` and `python`.",
+  usage:
+    "With `format=csv` a table for spreadsheets: RFC 4180, UTF-8, and no cell that a spreadsheet would take for a formula.",
+  usageEntries: "The sum of their amounts is the total of the report of the same range.",
+  setPrices: "Days are of UTC. What a day that has begun costs is never changed.",
+  settleBooks: "Doing it again, or by several servers at once, changes nothing.",
   run: "With `args`, even empty, `cmd` is a program; without, it is a line for a shell. Exactly one of `cmd` and `python`.",
+};
+
+/** Answers that are no JSON: the media type of each, in the form that asks for it. */
+const FORMS: { readonly [K in RowName]?: readonly string[] } = {
+  archiveOut: ["application/x-tar"],
+  usageEntries: ["application/x-ndjson", "text/csv"],
+  usage: ["text/csv"],
+  invoicePdf: ["application/pdf"],
 };
 
 export function isSocket(name: RowName): boolean {
@@ -163,10 +177,14 @@ function contentOf(name: RowName, all: Schemas): Json | null {
       "text/event-stream": eventStream(name, all),
     };
   }
-  if (output !== null) return { "application/json": { schema: all.refer(output.schema) } };
+  const bytes = (type: string) => [
+    type,
+    { schema: { type: "string", ...(type === "text/csv" ? {} : { format: "binary" }) } },
+  ];
+  const forms = Object.fromEntries((FORMS[name] ?? []).map(bytes)) as Json;
+  if (output !== null) return { "application/json": { schema: all.refer(output.schema) }, ...forms };
   if (returns !== "bytes") return null;
-  const type = name === "archiveOut" ? "application/x-tar" : "application/octet-stream";
-  return { [type]: { schema: { type: "string", format: "binary" } } };
+  return FORMS[name] === undefined ? Object.fromEntries([bytes("application/octet-stream")]) : forms;
 }
 
 const SUCCESS: Readonly<Record<number, string>> = {

@@ -3,6 +3,7 @@
  * and what may be null says so in its type.
  */
 import type { TSchema } from "@sinclair/typebox";
+import { BillTo } from "../routes/api/billing.ts";
 import { SandboxEventInfo } from "../routes/api/calls.ts";
 import { ErrorBody, ExecTimeoutBody } from "../status.ts";
 import type { RowName } from "../table.ts";
@@ -51,6 +52,18 @@ function named(): Readonly<Record<string, TSchema>> {
     NewToken: output("createToken"),
     AuditEntry: itemOf(inOutput("audit", "items")),
     Webhook: itemOf(inOutput("webhooks", "items")),
+    Usage: output("usage"),
+    SandboxUsage: output("sandboxUsage"),
+    Price: itemOf(inOutput("pricing", "prices")),
+    Plan: output("setPlan"),
+    PriceList: output("setPrices"),
+    Pricing: output("pricing"),
+    BillTo: derive(BillTo, "result").schema,
+    InvoiceHead: itemOf(inOutput("invoices", "items")),
+    Invoice: output("invoice"),
+    Settlement: output("settleBooks"),
+    Difference: itemOf(inOutput("reconcileBooks", "differences")),
+    Sink: output("createSink"),
   };
 }
 

@@ -5,6 +5,7 @@
 import type { TSchema } from "@sinclair/typebox";
 import type { Route } from "../route.ts";
 import { type RowName, table } from "../table.ts";
+import * as billing from "./billing.ts";
 import type { ObjectCodec, WireRow } from "./codec.ts";
 import * as contexts from "./contexts.ts";
 import { derive, object } from "./derive.ts";
@@ -51,6 +52,7 @@ const SPECIAL: { readonly [K in RowName]?: Partial<WireRow> } = {
   template: { ...byTemplate("template"), output: kept.template },
   bake: byTemplate("bake"),
   removeTemplate: byTemplate("removeTemplate"),
+  usage: { input: billing.usage },
 };
 
 /** The bytes of an upload are no field. */

@@ -4,6 +4,7 @@ import type { RowName, table } from "../../../src/contract/table.ts";
 import type { ErrorCode } from "../../../src/errors.ts";
 import { WarrenError } from "../../../src/errors.ts";
 import { rowOf } from "../requests.ts";
+import type { BillingRow } from "./billing.ts";
 import type { InsideRow } from "./inside.ts";
 import {
   atTemplate,
@@ -128,7 +129,7 @@ const TOLD = {
   sandbox_lost: "what it was is told after its end",
 } as const;
 
-export const around: { readonly [K in Exclude<RowName, InsideRow>]: Row<K> } = {
+export const around: { readonly [K in Exclude<RowName, InsideRow | BillingRow>]: Row<K> } = {
   create: {
     invalid_request: (scene) => scene.ask("create", { no_such_field: 1 }),
     template_not_found: (scene) => scene.ask("create", { template: "nothing" }),

@@ -1,19 +1,21 @@
-/** Usage, prices and invoices of an account; and what an operator does with price lists, plans and the books. */
+/** Usage, prices and invoices of an account. */
 import { type Static, Type } from "@sinclair/typebox";
 import type { Contract } from "../../route.ts";
 
-const OrNull = <S extends Parameters<typeof Type.Union>[0][number]>(schema: S) => Type.Union([schema, Type.Null()]);
+export const OrNull = <S extends Parameters<typeof Type.Union>[0][number]>(schema: S) =>
+  Type.Union([schema, Type.Null()]);
 /** Exact, as decimal text: no float ever holds money. */
 export const Amount = Type.String({ pattern: "^-?\\d{1,30}(\\.\\d{1,40})?$" });
 const Price = Type.String({ pattern: "^\\d{1,12}(\\.\\d{1,18})?$" });
 /** ISO 4217. */
-const Currency = Type.String({ pattern: "^[A-Z]{3}$" });
+export const Currency = Type.String({ pattern: "^[A-Z]{3}$" });
 /** A day, `2026-11-21`. */
 export const Day = Type.String({ pattern: "^\\d{4}-\\d{2}-\\d{2}$" });
 /** A day (its beginning, in the account's time zone) or an instant with its offset, `2026-11-21T10:00:00Z`. */
-const Moment = Type.String({ minLength: 10, maxLength: 40 });
-const Name = Type.String({ pattern: "^[a-z0-9][a-z0-9_-]{0,62}$" });
-const Nothing = Type.Object({}, { additionalProperties: false });
+export const Moment = Type.String({ minLength: 10, maxLength: 40 });
+export const Name = Type.String({ pattern: "^[a-z0-9][a-z0-9_-]{0,62}$" });
+export const Nothing = Type.Object({}, { additionalProperties: false });
+const InvoiceId = Type.Object({ id: Type.String({ pattern: "^[a-z0-9-]{1,32}$" }) }, { additionalProperties: false });
 
 /** Meter → how much, in the meter's own unit: whole numbers. */
 export const Quantities = Type.Record(Type.String(), Type.String());
@@ -265,145 +267,17 @@ export const billingRoutes = {
     path: "/v1/invoices/:id",
     scope: "billing:read",
     says: "An invoice with its lines",
-    input: Type.Object({ id: Type.String({ pattern: "^[a-z0-9-]{1,32}$" }) }, { additionalProperties: false }),
+    input: InvoiceId,
     returns: Invoice,
     errors: ["not_found"],
   },
-} as const satisfies Contract;
-
-/** For operators. */
-export const booksRoutes = {
-  priceLists: {
+  invoicePdf: {
     method: "GET",
-    path: "/v1/admin/pricing/lists",
-    scope: "admin",
-    says: "All price lists",
-    input: Nothing,
-    returns: Type.Object({ items: Type.Array(PriceList) }),
-    errors: [],
-  },
-  setPrices: {
-    method: "PUT",
-    path: "/v1/admin/pricing/lists/:id",
-    scope: "admin",
-    says: "Make a price list, or set its prices from a day on that has not begun",
-    input: Type.Object(
-      {
-        id: Name,
-        /** Default: as it is; of a new list USD. */
-        currency: Type.Optional(Currency),
-        /** Of a new list: for this account alone. */
-        account: Type.Optional(Type.String()),
-        /** UTC. Default: tomorrow; of a new list any day is allowed. */
-        fromDay: Type.Optional(Day),
-        /** Meter → price of one of its units. */
-        prices: Type.Record(Type.String(), Type.String(), { minProperties: 1 }),
-      },
-      { additionalProperties: false },
-    ),
-    returns: PriceList,
-    errors: ["invalid_request", "already_exists", "not_found"],
-  },
-  setPlan: {
-    method: "PUT",
-    path: "/v1/admin/pricing/plans/:id",
-    scope: "admin",
-    says: "Make a plan: a list, with included amounts, at least and at most so much a month",
-    input: Type.Object(
-      {
-        id: Name,
-        list: Name,
-        minimum: Type.Optional(OrNull(Type.String())),
-        cap: Type.Optional(OrNull(Type.String())),
-        included: Type.Optional(Type.Record(Type.String(), Type.String())),
-      },
-      { additionalProperties: false },
-    ),
-    returns: PlanInfo,
-    errors: ["invalid_request", "already_exists", "not_found"],
-  },
-  subscribe: {
-    method: "PUT",
-    path: "/v1/admin/accounts/:account/plan",
-    scope: "admin",
-    says: "Give an account a plan, from a day on that has not begun; or from the first day that it has used anything",
-    input: Type.Object({ account: Name, plan: Name, fromDay: Type.Optional(Day) }, { additionalProperties: false }),
-    returns: "nothing",
-    errors: ["invalid_request", "already_exists", "not_found"],
-  },
-  correct: {
-    method: "POST",
-    path: "/v1/admin/billing/corrections",
-    scope: "admin",
-    status: 201,
-    says: "Take a ledger entry back, and book another in its place if a quantity is given",
-    input: Type.Object(
-      {
-        entry: Type.String({ pattern: "^\\d{1,19}$" }),
-        quantity: Type.Optional(Type.String({ pattern: "^\\d{1,18}$" })),
-        reason: Type.String({ minLength: 1, maxLength: 512 }),
-      },
-      { additionalProperties: false },
-    ),
-    returns: Type.Object({ entries: Type.Array(Type.String()) }),
-    errors: ["invalid_request", "not_found", "already_exists"],
-  },
-  settleBooks: {
-    method: "POST",
-    path: "/v1/admin/billing/settle",
-    scope: "admin",
-    says: "Settle now what a server settles by itself every minute",
-    input: Nothing,
-    returns: Settlement,
-    errors: [],
-  },
-  reconcileBooks: {
-    method: "GET",
-    path: "/v1/admin/billing/reconcile",
-    scope: "admin",
-    says: "Compute usage again from moves and from the kernel's process accounting, and list every difference",
-    input: Type.Object({ from: Type.Optional(Moment), to: Type.Optional(Moment) }, { additionalProperties: false }),
-    returns: Type.Object({ sandboxes: Type.Integer(), differences: Type.Array(Difference) }),
-    errors: ["invalid_request"],
-  },
-  sinks: {
-    method: "GET",
-    path: "/v1/admin/billing/sinks",
-    scope: "admin",
-    says: "Where usage is sent",
-    input: Nothing,
-    returns: Type.Object({ items: Type.Array(SinkInfo) }),
-    errors: [],
-  },
-  createSink: {
-    method: "POST",
-    path: "/v1/admin/billing/sinks",
-    scope: "admin",
-    status: 201,
-    says: "Send usage as events to a webhook, OpenMeter, Lago or Stripe",
-    input: Type.Object(
-      {
-        id: Name,
-        kind: SinkInfo.properties.kind,
-        account: Type.Optional(Type.String()),
-        url: Type.String({ pattern: "^https?://", maxLength: 2048 }),
-        /** Bearer token or secret of the receiver. */
-        token: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
-        /** Account → how the receiver knows it: a subscription (Lago), a customer (Stripe). */
-        customers: Type.Optional(Type.Record(Type.String(), Type.String())),
-      },
-      { additionalProperties: false },
-    ),
-    returns: SinkInfo,
-    errors: ["invalid_request", "already_exists"],
-  },
-  removeSink: {
-    method: "DELETE",
-    path: "/v1/admin/billing/sinks/:id",
-    scope: "admin",
-    says: "Stop sending; what waits is not sent",
-    input: Type.Object({ id: Name }, { additionalProperties: false }),
-    returns: "nothing",
+    path: "/v1/invoices/:id/pdf",
+    scope: "billing:read",
+    says: "An invoice as it is sent",
+    input: InvoiceId,
+    returns: "bytes",
     errors: ["not_found"],
   },
 } as const satisfies Contract;
