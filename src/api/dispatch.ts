@@ -73,7 +73,7 @@ function handlerOf(name: RowName, route: Route, parts: Dispatch): (context: ApiC
     vars.entry.changes = route.method !== "GET" || isSocket(route);
     const queryToken = isEvents(route) || isSocket(route);
     const asked = await parts.gate.authorize(context, { name, scope: route.scope, queryToken });
-    if (req.raw.method === "HEAD" && streamed)
+    if (req.raw.method === "HEAD" && streamed && name !== "readFile")
       throw new WarrenError("method_not_allowed", "HEAD is not for what is streamed", { details: { allow: "GET" } });
     const of = { route, codec: wire.input, params: req.param() as Record<string, string>, url: asked.url };
     const fields = await fieldsOf(of, req.raw, parts.settings.bodyBytes);

@@ -35,6 +35,9 @@ export interface Answer {
 /** Bodies of errors beyond this are cut. */
 const ERROR_CHARS = 1024 * 1024;
 
+/** A server that asks for another try of what is over a quota after longer than this is not asked again. */
+const QUOTA_RETRY_MS_MAX = 2000;
+
 const isEvents = ({ row: { returns } }: RowRequest): boolean => typeof returns === "object" && "events" in returns;
 
 /** Its answer goes on for as long as its reader reads. */
@@ -64,8 +67,16 @@ function againAfter(sending: Sending, error: unknown): number | null {
   return isDelete && error.details["code"] !== "ECONNREFUSED" ? null : LIMITS.clientRetryMs;
 }
 
-/** Milliseconds that the server asks for; null: it asks for no other try. */
-function askedMs(response: Response, clock: Clock): number | null {
+/**
+ * Milliseconds that the server asks for; null: it asks for no other try. A quota is not given back by waiting, unless the
+ * server says that it is about to be: its caller is told at once.
+ */
+function askedMs(response: Response, error: WarrenError, clock: Clock): number | null {
+  const ms = retryAfterMs(response, clock);
+  return ms !== null && error.code === "quota_exceeded" && ms > QUOTA_RETRY_MS_MAX ? null : ms;
+}
+
+function retryAfterMs(response: Response, clock: Clock): number | null {
   if (response.status !== 429 && response.status !== 503) return null;
   const header = response.headers.get("retry-after");
   if (header === null) return null;
@@ -162,7 +173,7 @@ async function attempt(sending: Sending): Promise<Try> {
     }
     const error = await refusalOf(response);
     release();
-    return { error, againMs: isRepeatable(sending) ? askedMs(response, server.clock) : null };
+    return { error, againMs: isRepeatable(sending) ? askedMs(response, error, server.clock) : null };
   } catch (cause) {
     release();
     const error = failed(cause, "cannot reach");

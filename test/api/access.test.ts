@@ -1,7 +1,9 @@
 /** Who is let in: keys, scopes, rates, and what of it costs a round trip to the database. */
 import { expect, test } from "bun:test";
 import { ADMIN, ensureAdmin } from "../../src/api/access/admin.ts";
+import { Strangers } from "../../src/api/access/strangers.ts";
 import { hashOf, isToken, mintToken, newKey, prefixOf } from "../../src/api/access/tokens.ts";
+import { createLog } from "../../src/base/log.ts";
 import { WarrenError } from "../../src/errors.ts";
 import { FakeClock } from "../harness/clock.ts";
 import { World } from "../harness/fakes.ts";
@@ -41,6 +43,66 @@ test("API asks the database for a key once, and for one that is not known once i
     Array.from({ length: 20 }, () => api.call("GET", "/v1/sandboxes", undefined, { key: mintToken() })),
   );
   expect(api.store.calls.get("keyByHash")).toBe(22);
+});
+
+test("API looks up so many wrong keys from an address, and then none for longer and longer; known keys pass", async () => {
+  const clock = new FakeClock();
+  await using api = await Api.start({ world: new World(clock) });
+  const [good, late] = [await api.key(), await api.key()];
+  const get = (key: string) => api.call("GET", "/v1/sandboxes", undefined, { key });
+  expect((await get(good)).status).toBe(200);
+  const codes = new Set<unknown>();
+  for (let i = 0; i < 51; i++) codes.add((await get(i % 2 === 0 ? mintToken() : "none")).body["code"]);
+  expect([...codes]).toEqual(["unauthorized"]);
+  const asked = api.store.calls.get("keyByHash");
+  const waits: (string | null)[] = [];
+  for (let i = 0; i < 8; i++) {
+    const refused = await get(mintToken());
+    expect([refused.status, refused.body["code"]]).toEqual([429, "rate_limited"]);
+    waits.push(refused.headers.get("retry-after"));
+    expect((await get(good)).status).toBe(200);
+    await clock.advance(Number(waits[i]) * 1000);
+    expect((await get("wrong")).status).toBe(401);
+  }
+  expect(waits).toEqual(["1", "2", "4", "8", "16", "32", "60", "60"]);
+  expect(api.store.calls.get("keyByHash")).toBe((asked ?? 0) + 3); // the good one, whose half minute was over
+  expect((await get(late)).status).toBe(429); // it is as unknown as any here
+  await clock.advance(60_000);
+  expect((await get(late)).status).toBe(200);
+  await clock.advance(60_000); // quiet for as long as forgets all
+  await get("wrong");
+  for (let i = 0; i < 50; i++) await get("wrong");
+  expect((await get("wrong")).headers.get("retry-after")).toBe("1");
+});
+
+test("Strangers counts each address by itself, a network of IPv6 as one, and so many that the oldest is forgotten", () => {
+  const clock = new FakeClock();
+  const strangers = new Strangers(clock, createLog("silent"));
+  const isRefused = (address: string): boolean => {
+    try {
+      strangers.admit(address);
+      return false;
+    } catch {
+      return true; // the only way to say so
+    }
+  };
+  const flood = (address: string): void => {
+    for (let i = 0; i < 51; i++) strangers.wrong(address);
+  };
+  flood("192.0.2.1");
+  flood("2001:db8::1");
+  for (const [address, refused] of [
+    ["192.0.2.1", true],
+    ["::ffff:192.0.2.1", true],
+    ["192.0.2.2", false],
+    ["2001:db8:0:0:ffff::2", true],
+    ["2001:db8::1%eth0", true],
+    ["2001:db8:0:1::1", false],
+    ["::1", false],
+  ] as const)
+    expect({ address, refused: isRefused(address) }).toEqual({ address, refused });
+  for (let i = 0; i < 10_000; i++) strangers.wrong(`10.0.${i >> 8}.${i & 255}`);
+  expect(isRefused("192.0.2.1")).toBe(false);
 });
 
 test("API refuses a revoked key at once, an expired one when its time is over, and all of a suspended account", async () => {

@@ -27,7 +27,7 @@ test("API says which methods a path has, and that there is nothing under any oth
     expect((await api.call("GET", path)).body).toMatchObject({ code: "not_found" });
   const head = await api.raw("HEAD", "/v1/sandboxes");
   expect([head.status, await head.text()]).toEqual([200, ""]);
-  expect((await api.raw("HEAD", "/v1/sandboxes/x/fs?path=/a")).status).toBe(405);
+  expect((await api.raw("HEAD", "/v1/sandboxes/x/fs/archive?path=/a")).status).toBe(405);
 });
 
 test("API bounds a JSON body, by its length and as it comes", async () => {

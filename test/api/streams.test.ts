@@ -157,6 +157,46 @@ test("Streams: an idle one is kept open by comments, and begins before it says a
   await next?.catch(() => undefined); // cut off, as was asked for
 });
 
+test("Streams: HEAD of a file says what GET would, and reads nothing", async () => {
+  const reads: string[] = [];
+  const around: Around = (host) => ({
+    ...host,
+    readFile: (input, options) => {
+      reads.push(input.path);
+      return host.readFile(input, options);
+    },
+  });
+  await using api = await Api.start({ around });
+  const at = `/v1/sandboxes/${await box(api)}/fs`;
+  const file = `${at}?path=/tmp/a`;
+  await api.raw("PUT", file, { body: "0123456789" });
+  const headers = (response: Response) =>
+    ["content-length", "content-range", "content-type", "content-disposition"].map((name) =>
+      response.headers.get(name),
+    );
+  for (const [path, range] of [
+    [file, null],
+    [file, "bytes=2-4"],
+    [`${file}&offset=3`, null],
+    [`${file}&offset=3&length=2`, "bytes=0-0"],
+  ] as const) {
+    const asked = range === null ? {} : { headers: { range } };
+    const head = await api.raw("HEAD", path, asked);
+    expect([await head.text(), reads.length]).toEqual(["", 0]);
+    const get = await api.raw("GET", path, asked);
+    const [length, ...rest] = headers(head);
+    expect([head.status, length]).toEqual([get.status, String((await get.bytes()).length)]);
+    expect(rest).toEqual(headers(get).slice(1));
+    reads.length = 0;
+  }
+  expect((await api.raw("HEAD", file, { headers: { range: "bytes=10-" } })).status).toBe(416);
+  for (const path of ["/tmp/missing", "/tmp"])
+    expect((await api.raw("HEAD", `${at}?path=${path}`)).status).toBe(
+      (await api.raw("GET", `${at}?path=${path}`)).status,
+    );
+  expect((await api.raw("HEAD", file, { key: null })).status).toBe(401);
+});
+
 test("Streams: a file goes in and comes out, whole and in ranges, and is never a page of this server's", async () => {
   await using api = await Api.start();
   const path = `/v1/sandboxes/${await box(api)}/fs?path=/work/a`;

@@ -94,6 +94,19 @@ describe("Another try", () => {
     }
   });
 
+  test("of what is over a quota is made where that is over in a moment, and its caller told at once where not", async () => {
+    for (const [seconds, tries] of [
+      ["2", LIMITS.clientTries],
+      ["3", 1],
+      ["5", 1],
+    ] as const) {
+      const clock = new FakeClock();
+      await using server = fakeServer(() => refusal("quota_exceeded", { "retry-after": seconds }), { clock });
+      await fails("quota_exceeded", sped(clock, server.client.host.create({})));
+      expect({ seconds, tries: server.asked.length }).toEqual({ seconds, tries });
+    }
+  });
+
   test("of a create has the same key, another create another one; a bake is waited for", async () => {
     const clock = new FakeClock();
     const tries = LIMITS.clientTries + 3;

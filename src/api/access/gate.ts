@@ -29,7 +29,8 @@ export function createGate(parts: GateParts): Gate {
     const token = tokenOf(context.req.raw, url, { query });
     if (token === null)
       throw new WarrenError("unauthorized", "an API key is needed: send it as Authorization: Bearer wrn_…");
-    const key = await keys.find(token);
+    const address = context.env.server?.requestIP(context.req.raw)?.address ?? null;
+    const key = await keys.find(token, address);
     const { entry } = context.var;
     entry.account = key.account.id;
     entry.key = key.prefix;

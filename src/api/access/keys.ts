@@ -8,17 +8,21 @@ import type { Log } from "../../base/log.ts";
 import { WarrenError } from "../../errors.ts";
 import { BOUNDS } from "../bounds.ts";
 import type { KnownKey, Store } from "../store.ts";
+import { Strangers } from "./strangers.ts";
 import { hashOf, isToken } from "./tokens.ts";
 
 interface Remembered {
   readonly key: Promise<KnownKey | null>;
   untilMs: number;
+  /** It was somebody's when it was looked up. */
+  isGood: boolean;
 }
 
 export class Keys implements AsyncDisposable {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #strangers: Strangers;
   readonly #known = new Map<string, Remembered>();
   #used = new Map<string, number>();
   readonly #unsubscribe: () => void;
@@ -28,13 +32,23 @@ export class Keys implements AsyncDisposable {
     this.#store = store;
     this.#clock = clock;
     this.#log = log;
+    this.#strangers = new Strangers(clock, log);
     this.#unsubscribe = store.onKeysChanged(() => this.#known.clear());
   }
 
-  /** @throws {WarrenError} `unauthorized` – not known, revoked or expired; `store_unavailable` */
-  async find(token: string): Promise<KnownKey> {
-    const key = isToken(token) ? await this.#remembered(hashOf(token)) : null;
-    if (key === null) throw new WarrenError("unauthorized", "this API key is not known, or was revoked");
+  /**
+   * @param address where it comes from; null: that is not known, and it is not counted
+   * @throws {WarrenError} `unauthorized` – not known, revoked or expired; `rate_limited` – too many from there were not known;
+   * `store_unavailable`
+   */
+  async find(token: string, address: string | null): Promise<KnownKey> {
+    const hash = hashOf(token);
+    if (address !== null && this.#known.get(hash)?.isGood !== true) this.#strangers.admit(address);
+    const key = isToken(token) ? await this.#remembered(hash) : null;
+    if (key === null) {
+      if (address !== null) this.#strangers.wrong(address);
+      throw new WarrenError("unauthorized", "this API key is not known, or was revoked");
+    }
     const nowMs = this.#clock.wallMs();
     if (key.expiresAtMs !== null && key.expiresAtMs <= nowMs)
       throw new WarrenError(
@@ -70,13 +84,14 @@ export class Keys implements AsyncDisposable {
     const known = this.#known.get(hash);
     if (known !== undefined && known.untilMs > nowMs) return known.key;
     const key = this.#store.keyByHash(hash);
-    const entry: Remembered = { key, untilMs: nowMs + BOUNDS.keyTtlMs };
+    const entry: Remembered = { key, untilMs: nowMs + BOUNDS.keyTtlMs, isGood: false };
     this.#known.delete(hash); // so that it stands last, as the youngest
     this.#known.set(hash, entry);
     const [oldest] = this.#known.keys();
     if (this.#known.size > BOUNDS.keys && oldest !== undefined) this.#known.delete(oldest);
     key.then(
       (found) => {
+        entry.isGood = found !== null;
         if (found === null) entry.untilMs = Math.min(entry.untilMs, nowMs + BOUNDS.unknownKeyTtlMs);
       },
       () => {
