@@ -9,7 +9,7 @@ interface Job {
 export class FakeClock implements Clock {
   #nowMs = 1000;
   readonly #jobs = new Set<Job>();
-  readonly #epochMs: number;
+  #epochMs: number;
 
   constructor(epochMs = Date.UTC(2030, 0, 1)) {
     this.#epochMs = epochMs;
@@ -42,6 +42,11 @@ export class FakeClock implements Clock {
       });
       signal?.addEventListener("abort", stop, { once: true });
     });
+  }
+
+  /** Somebody sets the wall clock; nothing else changes. Of a host that was suspended, too, the monotonic clock stood still. */
+  jumpWall(byMs: number): void {
+    this.#epochMs += byMs;
   }
 
   /** Timers that are set. */
