@@ -152,6 +152,18 @@ describe("chart", () => {
 });
 
 describe("json", () => {
+  test("json holds nothing that a terminal obeys, and means what it meant", () => {
+    fc.assert(
+      fc.property(fc.dictionary(hostile, hostile), (value) => {
+        const text = json(value);
+        expect(text).not.toMatch(CONTROLS);
+        expect(JSON.parse(text)).toEqual(value);
+      }),
+      { numRuns: 1000 },
+    );
+    expect(json("\x9b2J\u202e\u{e0001}")).toBe('"\\u009b2J\\u202e\\udb40\\udc01"\n');
+  });
+
   test("json keeps numbers as text and is the same bytes in whatever order keys came", () => {
     const turned = Object.fromEntries(Object.entries(usage).reverse());
     expect(json(turned)).toBe(json(usage));

@@ -1,8 +1,17 @@
 /** Reports as JSON: numbers stay exact text, and keys are in one order, so that the same report is the same bytes. */
 
+/** What a terminal would obey or hide and JSON lets pass: it only occurs in strings, where its escape means the same. */
+const UNSEEN = /(?![\u200c\u200d])[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu;
+
 /** Keys are sorted at every depth; two spaces, one newline at the end. */
 export function json(value: unknown): string {
-  return `${JSON.stringify(ordered(value), null, 2)}\n`;
+  return `${JSON.stringify(ordered(value), null, 2)}\n`.replace(UNSEEN, escaped);
+}
+
+function escaped(char: string): string {
+  return Array.from({ length: char.length }, (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, "0")}`).join(
+    "",
+  );
 }
 
 function ordered(value: unknown): unknown {

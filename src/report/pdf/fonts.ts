@@ -153,9 +153,12 @@ function encoding(file: PdfFile, coded: Codes): Ref {
   return file.add(`/Type /CMap /CMapName /WarrenGlyphs ${info} /WMode 0`, map);
 }
 
+/** For a glyph that says nothing by itself; readers make something up for one that has no text at all. */
+const UNSEEN = "\u200b";
+
 /** Code → text. */
 function unicodeMap(coded: Codes): Uint8Array {
-  const lines = coded.flatMap(({ says }, i) => (says === "" ? [] : [`${hex4(i + 1)} <${utf16Hex(says)}>`]));
+  const lines = coded.map(({ says }, i) => `${hex4(i + 1)} <${utf16Hex(says === "" ? UNSEEN : says)}>`);
   return cmap("Adobe-Identity-UCS", 2, "UCS", "bfchar", lines);
 }
 
