@@ -1,5 +1,6 @@
 /** The network of one sandbox: what the rest may do with it, over whichever way leads into its namespace. */
-import { closeAll } from "../../../ffi/files.ts";
+import { close } from "node:fs";
+import { closeAll, closeFd } from "../../../ffi/files.ts";
 import { hasCode, NativeError } from "../../../ffi/native.ts";
 import { enterNamespace, namespaceOf } from "../../../ffi/net/netns.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -26,6 +27,8 @@ interface Sockets {
 export interface Reach {
   /** @throws {NativeError} `ESRCH` – it is gone */
   use<T>(job: (netfilter: Netlink) => T): T;
+  /** The same for a job that replaces rules. */
+  replace(job: (netfilter: Netlink) => void): void;
 }
 
 const ESRCH = 3;
@@ -41,6 +44,10 @@ export class HeldReach implements Reach {
   use<T>(job: (netfilter: Netlink) => T): T {
     if (this.#netfilter === null) throw new NativeError("netlink", ESRCH);
     return job(new Netlink(this.#netfilter));
+  }
+
+  replace(job: (netfilter: Netlink) => void): void {
+    this.use(job);
   }
 
   end(): void {
@@ -60,15 +67,24 @@ export class ProcessReach implements Reach {
     return this.enter(({ netfilter }) => job(new Netlink(netfilter)));
   }
 
+  /**
+   * The kernel ends a socket by which rules were replaced once nobody reads the old ones any more, 10 to 20 ms later: that is
+   * waited for in a thread of the runtime's, and not by all that this process has to do.
+   */
+  replace(job: (netfilter: Netlink) => void): void {
+    this.enter(({ netfilter }) => job(new Netlink(netfilter)), closeLater);
+  }
+
   /** @throws {NativeError} `ESRCH` – it is gone */
-  enter<T>(job: (sockets: Sockets) => T): T {
+  enter<T>(job: (sockets: Sockets) => T, closeRules: (fd: number) => void = closeFd): T {
     const ns = this.#open();
     try {
       const sockets = enterNamespace(ns, null);
       try {
         return job(sockets);
       } finally {
-        closeAll([sockets.route, sockets.netfilter]);
+        closeFd(sockets.route);
+        closeRules(sockets.netfilter);
       }
     } finally {
       closeAll([ns]);
@@ -90,6 +106,10 @@ export class ProcessReach implements Reach {
     closeAll([ns]);
     throw new NativeError("netns", ESRCH);
   }
+}
+
+function closeLater(fd: number): void {
+  close(fd, () => undefined);
 }
 
 /** Anything but the last one: connections that older rules let through are told by it. */
@@ -120,7 +140,7 @@ export class SlotNetwork implements Network {
   apply(rules: EgressRules): void {
     const ports = [rules.dnsPort, rules.proxyPort].filter((port) => port !== null);
     this.#change(() => {
-      this.#reach.use((nl) => {
+      this.#reach.replace((nl) => {
         this.#root.openPorts(this.#at.rootDevice, ports);
         installRules(nl, rules, this.#at, generation());
       });
