@@ -19,8 +19,8 @@ import { type Config, readConfig, readServing, type Serving } from "./config.ts"
 import type { SandboxInfo } from "./contract/routes/sandboxes.ts";
 import { openStore } from "./db/store.ts";
 import { WarrenError } from "./errors.ts";
-import { hostClock } from "./host/clock.ts";
 import { tryLockFile } from "./host/home/lock.ts";
+import { hostClock } from "./host/slots/host-clock.ts";
 import { LIMITS } from "./limits.ts";
 import { listenOf, refusePublic } from "./server/listen.ts";
 import { type RunningServer, type ServerGround, type ServerNews, startServer } from "./server/start.ts";

@@ -57,7 +57,7 @@ test("A record of another kernel's byte order is read, one of another form is no
   for (const ticks of [Number.NaN, -1, Number.POSITIVE_INFINITY]) expect(parseExits(record(2, ticks))).toEqual([]);
 });
 
-test("Records: any bytes are read without failing, and whole records are read whatever torn end follows", () => {
+test("Bytes of whatever kind are read without failing, and whole records are read whatever torn end follows", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => {
       const ends = parseExits(bytes);

@@ -3,8 +3,8 @@ import type { Clock } from "../../base/clock.ts";
 import type { SandboxRecord } from "../../engine/registry.ts";
 import { axisNow, type SavedSnapshot } from "../../engine/snapshots.ts";
 import { allEnds, endOf, forgetEnd, keepEnds } from "../../host/home/ends.ts";
+import { Pulses } from "../../host/jail/pulse.ts";
 import type { LinuxHost } from "../../host/linux.ts";
-import { Pulses } from "../../host/pulse.ts";
 import type { FoundTime, HostFacts } from "./facts.ts";
 
 export interface HomeParts {

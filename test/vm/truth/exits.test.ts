@@ -5,13 +5,13 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { hostClock } from "../../src/host/clock.ts";
-import { EXITS, parseExits, readVmmEnd } from "../../src/host/jail/exits.ts";
-import { startTicksOf } from "../../src/host/slots/process-name.ts";
-import { gate } from "../harness/gates.ts";
-import { expectNoLeaks, type Traces, traces } from "../harness/leaks.ts";
-import { until } from "../harness/until.ts";
-import { type Jail, JailGround } from "./jail-ground.ts";
+import { EXITS, parseExits, readVmmEnd } from "../../../src/host/jail/exits.ts";
+import { hostClock } from "../../../src/host/slots/host-clock.ts";
+import { startTicksOf } from "../../../src/host/slots/process-name.ts";
+import { gate } from "../../harness/gates.ts";
+import { expectNoLeaks, type Traces, traces } from "../../harness/leaks.ts";
+import { until } from "../../harness/until.ts";
+import { type Jail, JailGround } from "../jail-ground.ts";
 
 /** What a record may lack of the truth: a tick of 10 ms, and the time in which the process is made and unmade. */
 const SHORT_MS = 30;
@@ -84,7 +84,7 @@ if (gate("root", "gcc")) {
     });
 
     test("is there for whoever comes later, when all who could have seen it were killed with it", async () => {
-      const script = join(import.meta.dir, "jail-owner.ts");
+      const script = join(import.meta.dir, "../jail-owner.ts");
       const owner = Bun.spawn([process.execPath, script, ground.home, ground.root, "detached"], {
         ...{ stdin: "ignore", stdout: "pipe", stderr: "inherit" },
       });

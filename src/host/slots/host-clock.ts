@@ -3,8 +3,8 @@
  * another one of the same boot goes on with. The runtime's own monotonic clock is the same one from another start (measured
  * over 8 s: within 10 µs), and its reading costs 4 ns where a call of the kernel's through the FFI costs 400.
  */
-import { monotonicNs } from "../../ffi/process.ts";
-import { type Clock, systemClock } from "../base/clock.ts";
+import { monotonicNs } from "../../../ffi/process.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
 
 /** The best of several: whatever interrupts a reading only ever makes the runtime's clock, read last, look further on. */
 const READINGS = 5;

@@ -3,9 +3,9 @@
  * that 1,000 of them are looked at in 20 ms. A VMM is found once, below its jail's first process, and known again by its start.
  */
 import { readFileSync } from "node:fs";
-import { hasCode } from "../../ffi/native.ts";
-import type { VmRef } from "../driver/driver.ts";
-import { hostBootId, startTicksOf } from "./slots/process-name.ts";
+import { hasCode } from "../../../ffi/native.ts";
+import type { VmRef } from "../../driver/driver.ts";
+import { hostBootId, startTicksOf } from "../slots/process-name.ts";
 
 /** USER_HZ, in which /proc counts. */
 const TICK_MS = 10;
