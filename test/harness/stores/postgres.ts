@@ -60,11 +60,17 @@ export class PrivatePostgres implements AsyncDisposable {
     if (isRoot && user !== null) chownSync(this.#folder, user.uid, user.gid);
   }
 
-  /** Behind the gate `postgres`. Without `durable` it does not wait for the disk. */
-  static async open({ durable = false }: { readonly durable?: boolean } = {}): Promise<PrivatePostgres> {
+  /** Behind the gate `postgres`. Without `durable` it does not wait for the disk; `settings` as `shared_buffers=1GB`. */
+  static async open({
+    durable = false,
+    settings = [],
+  }: {
+    readonly durable?: boolean;
+    readonly settings?: readonly string[];
+  } = {}): Promise<PrivatePostgres> {
     const bin = binaries();
     if (bin === null) throw new Error(`there is no ${PACKAGED}/*/bin/initdb (Debian's package postgresql)`);
-    const server = new PrivatePostgres(bin, durable ? [] : ["fsync=off", "synchronous_commit=off"]);
+    const server = new PrivatePostgres(bin, [...(durable ? [] : ["fsync=off", "synchronous_commit=off"]), ...settings]);
     try {
       const command = [
         join(bin, "initdb"),
