@@ -5,6 +5,22 @@
 export type { Body, CallOptions, Scope } from "./contract/route.ts";
 export type { AccountInfo, Me, NewToken, Quota, TokenInfo } from "./contract/routes/api/accounts.ts";
 export type {
+  BillTo,
+  Invoice,
+  InvoiceInfo,
+  InvoiceLine,
+  PlanInfo,
+  PriceInfo,
+  PriceList,
+  Pricing,
+  SandboxUsage,
+  Settlement,
+  SinkInfo,
+  UsageEntry,
+  UsageReport,
+  UsageRow,
+} from "./contract/routes/api/billing.ts";
+export type {
   CodeResult,
   CommandResult,
   ExposedPort,

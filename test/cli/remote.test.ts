@@ -305,6 +305,21 @@ describe("warren login, keys, accounts, me, preview, events, logs", () => {
     expect(server.asked.at(-1)).toEqual(["updateAccount", { account: "acme", suspended: true, creditUsd: null }]);
     expect(update.text("out")).toContain("suspended");
     expect(await server.io({ target }).run("accounts", "update", "acme", "--suspend", "--resume")).toBe(2);
+    const billed = ["--time-zone", "Asia/Kolkata", "--on-empty", "hibernate"];
+    const to = ["--bill-to", "Acme Ltd; 1 Main St;; Springfield", "--tax-id", "DE1"];
+    expect(await server.io({ target }).run("accounts", "update", "acme", ...billed, ...to)).toBe(0);
+    expect(server.asked.at(-1)?.[1]).toEqual({
+      ...{ account: "acme", timeZone: "Asia/Kolkata", onEmpty: "hibernate" },
+      billTo: { name: "Acme Ltd", address: ["1 Main St", "Springfield"], taxId: "DE1" },
+    });
+    expect(await server.io({ target }).run("accounts", "create", "acme", "--bill-to", "none")).toBe(0);
+    expect(server.asked.at(-1)?.[1]).toEqual({ id: "acme", name: "acme", billTo: null });
+    for (const wrong of [
+      ["--tax-id", "DE1"],
+      ["--bill-to", " ; "],
+      ["--on-empty", "close"],
+    ])
+      expect([wrong, await server.io({ target }).run("accounts", "update", "acme", ...wrong)]).toEqual([wrong, 2]);
     const key = server.io({ target });
     expect(await key.run("accounts", "key", "acme", "--label", "first")).toBe(0);
     expect(server.asked.at(-1)).toEqual(["createAccountToken", { account: "acme", label: "first" }]);

@@ -2,6 +2,7 @@
  * Text of a day or an instant → milliseconds since the Unix epoch. A day is its first instant in a time zone: where its
  * midnight is skipped that is the end of the gap, where it comes twice the first of the two. Pure.
  */
+import { beginsMs, offsetMs } from "../../../base/days.ts";
 import { WarrenError } from "../../../errors.ts";
 
 /** Years that a clock of a host can be in, and that every part of a report can hold. */
@@ -20,22 +21,6 @@ function refusal(field: string, says: string): WarrenError {
   return new WarrenError("invalid_request", `${field}: ${says}`, { details: { field, allowed: ALLOWED } });
 }
 
-const formats = new Map<string, Intl.DateTimeFormat>();
-
-/** @throws {WarrenError} `invalid_request` – there is no such time zone */
-function formatOf(timeZone: string): Intl.DateTimeFormat {
-  let format = formats.get(timeZone);
-  if (format === undefined) {
-    if (!isTimeZone(timeZone)) throw refusal("timeZone", `there is no time zone ${JSON.stringify(timeZone)}`);
-    const two = "2-digit" as const;
-    format = new Intl.DateTimeFormat("en-US", {
-      ...{ timeZone, hourCycle: "h23", year: "numeric", month: two, day: two, hour: two, minute: two, second: two },
-    });
-    formats.set(timeZone, format);
-  }
-  return format;
-}
-
 /** True of an IANA name, as `Europe/Berlin`; an offset such as `+02:00` is none, as its days know no summer. */
 export function isTimeZone(name: string): boolean {
   if (!/^[A-Za-z][A-Za-z0-9_+/-]*$/.test(name)) return false;
@@ -44,26 +29,6 @@ export function isTimeZone(name: string): boolean {
   } catch {
     return false; // a RangeError: not in this runtime's table
   }
-}
-
-/** What a zone's clocks show beyond UTC at an instant, milliseconds. */
-function offsetMs(timeZone: string, atMs: number): number {
-  const parts = new Map(
-    formatOf(timeZone)
-      .formatToParts(atMs)
-      .map(({ type, value }) => [type, Number(value)]),
-  );
-  const of = (type: Intl.DateTimeFormatPartTypes): number => parts.get(type) ?? 0;
-  const shown = Date.UTC(of("year"), of("month") - 1, of("day"), of("hour"), of("minute"), of("second"));
-  return shown - Math.floor(atMs / 1000) * 1000;
-}
-
-/** First instant of the day that begins at `utcMs` in UTC, in a zone. */
-function beginsMs(utcMs: number, timeZone: string): number {
-  const before = offsetMs(timeZone, utcMs - DAY_MS);
-  const offsets = [before, offsetMs(timeZone, utcMs), offsetMs(timeZone, utcMs + DAY_MS)];
-  const midnights = offsets.map((offset) => utcMs - offset).filter((at) => at + offsetMs(timeZone, at) === utcMs);
-  return midnights.length === 0 ? utcMs - before : Math.min(...midnights);
 }
 
 /** Midnight in UTC of a day of the calendar; null when there is none. */

@@ -1,9 +1,11 @@
 /** `warren accounts`: who may use a server, and how much of it; for its administrators. */
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import type { AccountInfo, Quota } from "../../../contract/routes/api/accounts.ts";
 import { given } from "../../arguments.ts";
 import type { Define, Verb } from "../../verb.ts";
 import { type NewKeyFlags, newKeyInput, newKeyOptions, tellNewKey } from "./keys.ts";
+
+type BillingFields = Partial<Pick<AccountInfo, "timeZone" | "onEmpty" | "billTo">>;
 
 /** Options cannot be null. */
 type Bound = number | "none";
@@ -16,6 +18,10 @@ interface Options {
   readonly storage?: Bound;
   readonly rate?: Bound;
   readonly credit?: string;
+  readonly timeZone?: string;
+  readonly onEmpty?: AccountInfo["onEmpty"];
+  readonly billTo?: string;
+  readonly taxId?: string;
   readonly suspend?: boolean;
   readonly resume?: boolean;
   readonly json?: boolean;
@@ -26,6 +32,8 @@ Examples:
   $ warren accounts create acme --name 'Acme Ltd' --sandboxes 20 --vcpus 40 --credit 100
   $ warren accounts key acme --label first
   $ warren accounts update acme --credit none --sandboxes 50
+  $ warren accounts update acme --time-zone Asia/Kolkata --on-empty hibernate
+  $ warren accounts update acme --bill-to 'Acme Ltd; 1 Main Street; Springfield' --tax-id DE123456789
   $ warren accounts update acme --suspend
   $ warren accounts ls --json
 
@@ -50,6 +58,15 @@ function boundOptions(command: ReturnType<Parameters<Define>[0]["command"]>): ty
     .option("--storage <mib>", "MiB of volumes, snapshots and hibernated sandboxes", bound)
     .option("--rate <n>", "requests a second", bound)
     .option("--credit <usd>", "prepaid; at 0 nothing new is made", credit)
+    .addOption(
+      new Option("--on-empty <what>", "what happens to what runs when the credit is used up; default nothing").choices([
+        "nothing",
+        "hibernate",
+      ]),
+    )
+    .option("--time-zone <name>", "in which days of its reports begin, as Europe/Berlin; default UTC")
+    .option("--bill-to <lines>", "name and address on invoices, with ; between lines; none: its name")
+    .option("--tax-id <id>", "on invoices, below the address; goes with --bill-to")
     .option("--json", "as JSON");
 }
 
@@ -91,6 +108,19 @@ function creditOf({ credit: of }: Options): { creditUsd?: string | null } {
   return of === undefined ? {} : { creditUsd: of === "none" ? null : of };
 }
 
+/** @throws {WarrenError} `invalid_request` – no name, or a tax id without one */
+async function billingOf({ timeZone, onEmpty, billTo: text, taxId }: Options): Promise<BillingFields> {
+  const { WarrenError } = await import("../../../errors.ts");
+  if (text === undefined && taxId !== undefined)
+    throw new WarrenError("invalid_request", "--tax-id goes with --bill-to: both are written anew together");
+  const lines = (text ?? "").split(";").map((line) => line.trim());
+  const [name = "", ...address] = lines.filter((line) => line !== "");
+  if (text !== undefined && name === "")
+    throw new WarrenError("invalid_request", `--bill-to: got "${text}", allowed is a name and lines, or none`);
+  const billTo = text === undefined ? undefined : text === "none" ? null : { name, address, taxId: taxId ?? null };
+  return given({ timeZone, onEmpty, billTo });
+}
+
 function rowOf({ id, name, suspended, quota, creditUsd }: AccountInfo): string[] {
   const of = (value: number | null) => (value === null ? "-" : String(value));
   const money = creditUsd === null ? "-" : `$${creditUsd}`;
@@ -122,7 +152,8 @@ async function list(verb: Verb, isJson: boolean): Promise<void> {
 async function make(verb: Verb, id: string, options: Options): Promise<void> {
   const { print, printJson } = await import("../../ground/io.ts");
   const { withServer } = await import("../../verb.ts");
-  const input = { id, name: options.name ?? id, ...quotaOf(options), ...creditOf(options) };
+  const own = { ...quotaOf(options), ...creditOf(options), ...(await billingOf(options)) };
+  const input = { id, name: options.name ?? id, ...own };
   const made = await withServer(verb, (api) => api.createAccount(input));
   return options.json === true ? printJson(verb.io, made) : print(verb.io, made.id);
 }
@@ -131,7 +162,8 @@ async function update(verb: Verb, account: string, options: Options): Promise<vo
   const { printJson } = await import("../../ground/io.ts");
   const { withServer } = await import("../../verb.ts");
   const suspended = options.suspend === true ? true : options.resume === true ? false : undefined;
-  const change = { ...quotaOf(options), ...creditOf(options), ...given({ name: options.name, suspended }) };
+  const own = { ...quotaOf(options), ...creditOf(options), ...(await billingOf(options)) };
+  const change = { ...own, ...given({ name: options.name, suspended }) };
   const now = await withServer(verb, (api) => api.updateAccount({ account, ...change }));
   return options.json === true ? printJson(verb.io, now) : tell(verb.io, [now]);
 }
