@@ -62,11 +62,18 @@ export function totals({ lines, total, currency, id }: Invoice): [string, string
   });
 }
 
-function notes(sheet: Sheet, { seller }: Terms): string[] {
+function notes(sheet: Sheet, { issuedAt }: Invoice, { seller }: Terms): string[] {
   const codes = [...sheet.type.missing];
   const more = codes.length > NAMED ? ` and ${codes.length - NAMED} more` : "";
   const missing = `No font here has these characters, which are shown by their codes: ${codes.slice(0, NAMED).join(", ")}${more}.`;
-  return [...(seller.payment ?? []), ...(codes.length === 0 ? [] : [missing])];
+  // Nobody is asked to pay a draft.
+  const payment = issuedAt === null ? [] : (seller.payment ?? []);
+  return [...payment, ...(codes.length === 0 ? [] : [missing])];
+}
+
+function totalName({ issuedAt, total }: Invoice): string {
+  if (issuedAt === null) return "Total so far";
+  return total.startsWith("-") ? "Total in your favour" : "Total due";
 }
 
 /** Points that they take. */
@@ -87,13 +94,12 @@ export function foot(sheet: Sheet, invoice: Invoice, terms: Terms): void {
   sheet.page.rule(BOX_LEFT, y - 6, RIGHT - BOX_LEFT, 0.8, HAIRLINE);
   sheet.page.box(BOX_LEFT, y - 2, RIGHT - BOX_LEFT, TOTAL_HEIGHT, TINT);
   const base = y - 2 + TOTAL_HEIGHT / 2 + 4;
-  const credit = invoice.total.startsWith("-");
-  const name = `${credit ? "Total in your favour" : "Total due"} (${invoice.currency})`;
+  const name = `${totalName(invoice)} (${invoice.currency})`;
   sheet.page.text(sheet.line(name, { ...TOTAL, size: 10 }), BOX_LEFT + 6, base, ACCENT);
   const value = sheet.fitting(money(invoice.total, invoice.currency), TOTAL, VALUE_WIDTH);
   sheet.page.text(value, RIGHT - 6, base, ACCENT, "right");
   sheet.y = y + TOTAL_HEIGHT + 20;
-  below(sheet, invoice, notes(sheet, terms));
+  below(sheet, invoice, notes(sheet, invoice, terms));
 }
 
 function below(sheet: Sheet, invoice: Invoice, says: readonly string[]): void {

@@ -2,7 +2,7 @@
  * Fonts that this machine has, in the files of Debian's packages: fonts-noto-cjk (Chinese, Japanese, Korean),
  * fonts-droid-fallback (the same, small), fonts-noto-core (a font for each of the world's scripts). None is needed.
  */
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
 /** Where Debian keeps fonts. */
@@ -42,9 +42,12 @@ function scriptPattern(name: string): RegExp | null {
   }
 }
 
+/** Names that lead to a file. */
 function listed(folder: string): string[] {
   try {
-    return readdirSync(folder).sort();
+    return readdirSync(folder)
+      .sort()
+      .filter((name) => existsSync(join(folder, name)));
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw cause;

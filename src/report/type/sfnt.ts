@@ -14,10 +14,10 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** An OpenType file out of a WOFF file; any other comes back as it is. */
+/** An OpenType file out of a WOFF file; any other comes back as it is, and one that is no font has no characters. */
 export function sfntOf(file: Uint8Array): Uint8Array {
   const from = viewOf(file);
-  if (from.getUint32(0) !== WOFF) return file;
+  if (file.length < WOFF_HEADER || from.getUint32(0) !== WOFF) return file;
   const count = from.getUint16(12);
   const head = SFNT_HEADER + count * SFNT_ENTRY;
   const tables = Array.from({ length: count }, (_, i) => {

@@ -1,6 +1,6 @@
 /** Fonts of the machine: which are asked for a character, and that the collections of Debian's CJK package are drawn right. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { invoicePdf } from "../../../src/report/invoice/pdf.ts";
@@ -50,6 +50,21 @@ describe("InstalledFonts", () => {
     expect(candidates("骨", "骨 회사")).toEqual(cjk(1));
     expect(candidates("骨", "骨科公司")).toEqual(cjk(2));
     expect(candidates("（", "（骨）")).toEqual(cjk(2));
+  });
+
+  test("invoicePdf does without a font that is empty, cut off or gone", () => {
+    const folder = mkdtempSync(join(tmpdir(), "warren-fonts-"));
+    try {
+      writeFileSync(join(folder, "NotoSansBengali-Regular.ttf"), "");
+      writeFileSync(join(folder, "NotoSansTamil-Regular.ttf"), "\0\u0001\0\0\0\u0010");
+      writeFileSync(join(folder, "NotoSansGeorgian-Regular.ttf"), "wOFF".padEnd(30));
+      symlinkSync("/does/not/exist", join(folder, "NotoSansThaana-Regular.ttf"));
+      const { missing, bytes } = invoicePdf(invoice(1, { name: "ক த ა ދ" }), TERMS, new Fonts([folder]));
+      expect(missing).toEqual([]); // there is always the last resort
+      expect(bytes.length).toBeGreaterThan(1000);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   test("InstalledFonts of a machine that has none is empty", () => {

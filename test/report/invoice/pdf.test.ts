@@ -74,6 +74,9 @@ describe("invoicePdf", () => {
     const { pages, bytes } = invoicePdf(draft, TERMS, FONTS);
     expect(texts(pages)).toContain("DRAFT INVOICE");
     expect(texts(pages)).toContain("not yet");
+    expect(texts(pages)).toContain("Total so far (USD)");
+    expect(texts(pages).join("\n")).not.toContain("IBAN");
+    expect(texts(rendered(1).pages).join("\n")).toContain("IBAN");
     expect(Buffer.from(bytes).toString("latin1")).not.toContain("CreationDate");
     const issued = invoicePdf(invoice(40), TERMS, FONTS);
     expect(Buffer.from(issued.bytes).toString("latin1")).toContain("/CreationDate (D:20261101000300Z)");
