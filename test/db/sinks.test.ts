@@ -56,7 +56,7 @@ if (gate("postgres")) {
             await ended;
             if (!isKept) throw new Error("undone");
           })
-          .catch(() => undefined);
+          .catch(() => undefined); // some are undone on purpose
         begun.push({ end, done });
         await added;
         if (isKept) wanted.push(`${subject}:vcpu_ms:${T0 + index * 1000}`);
