@@ -32,6 +32,7 @@ export class CreditWatch {
   readonly #parts: CreditParts;
   /** Sandboxes that are being hibernated, or wait for that. */
   readonly #under = new Set<string>();
+  readonly #jobs = new Set<Promise<void>>();
   readonly #waiting: Wanted[] = [];
   /** Those that could not be, last time. */
   readonly #failed = new Set<string>();
@@ -84,12 +85,19 @@ export class CreditWatch {
         continue;
       }
       this.#busy += 1;
-      void this.#hibernate(next).finally(() => {
+      const job = this.#hibernate(next).finally(() => {
         this.#busy -= 1;
         this.#under.delete(next.sandbox);
+        this.#jobs.delete(job);
         this.#fill(signal);
       });
+      this.#jobs.add(job);
     }
+  }
+
+  /** Resolves when nothing is being hibernated. */
+  async idle(): Promise<void> {
+    while (this.#jobs.size > 0) await Promise.all(this.#jobs);
   }
 
   async #hibernate({ account, sandbox }: Wanted): Promise<void> {
