@@ -29,7 +29,11 @@ interface Size {
 const costOf = ({ cpu, memoryMib }: Size) => cpu * VCPU_MS + memoryMib * MIB_MS;
 
 /** Runs until what it has is used up and stopped, or `forMs` are over; what is left of its credit, in units of 10^-12 USD. */
-async function spend(store: Store, sizes: readonly Size[], creditPico: number, offsetMs: number): Promise<number> {
+async function spend(
+  store: Store,
+  sizes: readonly Size[],
+  { creditPico, offsetMs, everyMs = TICK_MS }: { creditPico: number; offsetMs: number; everyMs?: number },
+): Promise<number> {
   const clock = new FakeClock(T0 + offsetMs);
   const creditUsd = `0.${String(creditPico).padStart(12, "0")}`;
   const mine = await account(store, { creditUsd, onEmpty: "hibernate" });
@@ -54,15 +58,15 @@ async function spend(store: Store, sizes: readonly Size[], creditPico: number, o
   });
   const over = new AbortController();
   const perMs = sizes.reduce((sum, size) => sum + costOf(size), 0);
-  const enoughMs = creditPico / perMs + 3 * TICK_MS;
-  for (let ms = 0; ms < enoughMs; ms += TICK_MS) {
+  const enoughMs = creditPico / perMs + 3 * everyMs;
+  for (let ms = 0; ms < enoughMs; ms += everyMs) {
     await watch.tick(over.signal);
     await watch.idle();
-    await clock.advance(TICK_MS);
+    await clock.advance(everyMs);
   }
   expect(live.size).toBe(0);
   const left = Number((await store.account(mine))?.creditUsd) * 1e12;
-  expect(left).toBeLessThanOrEqual(0.5); // it could use all that it paid for
+  expect(left).toBeLessThanOrEqual(0.5); // it has used all that it paid for
   expect(await store.exhausted(clock.wallMs())).not.toContainEqual(expect.objectContaining({ account: mine }));
   return left;
 }
@@ -70,17 +74,21 @@ async function spend(store: Store, sizes: readonly Size[], creditPico: number, o
 async function bounded(store: Store): Promise<void> {
   const size = fc.record({ cpu: fc.integer({ min: 1, max: 32 }), memoryMib: fc.integer({ min: 128, max: 65_536 }) });
   const sizes = fc.array(size, { minLength: 1, maxLength: 4 });
-  const ticks = fc.double({ min: 0, max: 6, noNaN: true });
+  const ticks = fc.integer({ min: 0, max: 6000 }).map((thousandths) => thousandths / 1000);
   // Also over a midnight, where what is open is cut.
   const offset = fc.constantFrom(0, 86_400_000 - 12_345);
   await fc.assert(
     fc.asyncProperty(sizes, ticks, offset, async (all, lasts, offsetMs) => {
       const perTick = all.reduce((sum, one) => sum + costOf(one), 0) * TICK_MS;
-      const left = await spend(store, all, Math.floor(perTick * lasts), offsetMs);
+      const left = await spend(store, all, { creditPico: Math.floor(perTick * lasts), offsetMs });
       expect(-left).toBeLessThanOrEqual(perTick + 1);
     }),
     { numRuns: 25 },
   );
+  // Who looks less often loses more: the bound is the tick's.
+  const one = { cpu: 1, memoryMib: 1024 };
+  const seldom = { creditPico: Math.floor(costOf(one) * TICK_MS * 1.5), offsetMs: 0, everyMs: 3 * TICK_MS };
+  expect(-(await spend(store, [one], seldom))).toBeGreaterThan(costOf(one) * TICK_MS);
 }
 
 test("Credit on PGlite is overdrawn by no more than a tick of what runs", async () => {
