@@ -10,7 +10,7 @@ export const StoredKind = Type.Union([
   Type.Literal("template"),
   /** A clone that is kept ready, by its memory, for the account that asked for it. Ends with its process. */
   Type.Literal("ready"),
-  /** A template that is being built: any size but 0 until it is over. Ends with its process. */
+  /** A template that is being built, of whatever size but 0 until it is over. Ends with its process. */
   Type.Literal("build"),
 ]);
 export type StoredKind = Static<typeof StoredKind>;

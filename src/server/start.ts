@@ -158,6 +158,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     ...{ hostFor, store, clock, log, moves, settings, pricePerSecondUsd, figures },
     health: () => health.get(),
     templateSize: (name) => ground.templateSize(name),
+    vmmRuns: () => facts.runs(),
     ownerOf: (sandbox) => ground.ownerOf(sandbox),
   });
   const traces = tracesOf(options);

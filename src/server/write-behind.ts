@@ -36,6 +36,9 @@ export interface WriteBehindParts {
   readonly written?: (moves: readonly Move[]) => void;
 }
 
+/** What an account has less of from then on. */
+const FREES: ReadonlySet<Move["to"]> = new Set(["stopping", "deleted", "failed", "hibernated"]);
+
 /** Rows that wait, written from the front. */
 class Lane<T> {
   readonly #rows: T[] = [];
@@ -81,6 +84,8 @@ export class WriteBehind {
   /** Sandbox → account: what it is has changed since it was written. */
   readonly #changed = new Map<string, string>();
   readonly #hurry = new AbortController();
+  #isHasty = false;
+  #endCalm: () => void = () => undefined;
   #running: Promise<void> | null = null;
   #lost = 0;
   #awaySinceMs: number | null = null;
@@ -127,6 +132,7 @@ export class WriteBehind {
     this.#moves.push(move);
     this.#journal.moved(move);
     this.#changed.set(move.sandbox, move.account);
+    if (FREES.has(move.to)) this.#hasten();
     this.#run();
   }
 
@@ -184,7 +190,7 @@ export class WriteBehind {
   async #writeAll(): Promise<void> {
     const { clock, log } = this.#parts;
     let pauseMs: number = LIMITS.writeBehindRetryMs;
-    await this.#pause(LIMITS.writeBehindMs);
+    await this.#gather();
     while (this.waiting > 0 && !this.#isOver) {
       try {
         await this.#once();
@@ -254,6 +260,25 @@ export class WriteBehind {
       // What it was is for people; bills do not need it.
       log.error("what sandboxes are could not be written", { account, cause: String(cause) });
     }
+  }
+
+  /** Lets more rows come for the same statement: few when one of them frees a place, which its account may wait for. */
+  async #gather(): Promise<void> {
+    if (!this.#isHasty) {
+      const calm = new AbortController();
+      this.#endCalm = () => calm.abort();
+      const { signal } = this.#hurry;
+      await this.#parts.clock
+        .sleep(LIMITS.writeBehindCalmMs, AbortSignal.any([signal, calm.signal]))
+        .catch(() => undefined); // cut short: that is no failure
+    }
+    if (this.#isHasty) await this.#pause(LIMITS.writeBehindMs);
+    this.#isHasty = false;
+  }
+
+  #hasten(): void {
+    this.#isHasty = true;
+    this.#endCalm();
   }
 
   /** Cut short once there is no more time: then rows are tried again without much of a wait. */

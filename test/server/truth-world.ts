@@ -169,6 +169,7 @@ export class TruthWorld {
         const machine = this.#machines.get(id);
         if (machine !== undefined && this.#died.has(machine)) this.#forgotten.add(machine);
       },
+      runs: async () => [],
       pulse: async (id) => (this.machine(id) === undefined ? null : { cpuUsedMs: null, endsMs: null }),
       changed: () => undefined,
     };

@@ -1,5 +1,8 @@
 /** What a server writes after the answer, over a database that fails as it likes: nothing lost, nothing out of order. */
 import { describe, expect, test } from "bun:test";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import fc from "fast-check";
 import type { Beat } from "../../src/api/billing.ts";
 import { createLog } from "../../src/base/log.ts";
@@ -8,6 +11,7 @@ import type { SandboxInfo } from "../../src/contract/routes/sandboxes.ts";
 import type { Stored } from "../../src/contract/stored.ts";
 import { WarrenError } from "../../src/errors.ts";
 import { LIMITS } from "../../src/limits.ts";
+import { openJournal, parseJournal } from "../../src/server/time/journal.ts";
 import { type Books, WriteBehind } from "../../src/server/write-behind.ts";
 import { FakeClock, settle } from "../harness/clock.ts";
 
@@ -81,8 +85,9 @@ describe("WriteBehind", () => {
   test("WriteBehind writes moves of many creates in few statements", async () => {
     const { books, clock, behind } = bench();
     for (let i = 0; i < 100; i++) behind.moved(move(`sb_${i}`, 1));
+    await clock.advance(LIMITS.writeBehindCalmMs - 1);
     expect(books.calls).toBe(0);
-    await clock.advance(LIMITS.writeBehindMs);
+    await clock.advance(1);
     expect([books.moves.length, books.infos.size, books.calls]).toEqual([100, 100, 2]);
     expect(behind.waiting).toBe(0);
   });
@@ -174,7 +179,64 @@ describe("WriteBehind", () => {
     const { books, clock, behind, now } = bench();
     now.set("sb_1", 5);
     behind.touched("a", "sb_1");
-    await clock.advance(100);
+    await clock.advance(LIMITS.writeBehindCalmMs);
     expect(books.infos.get("sb_1")).toBe(5);
+  });
+
+  test("WriteBehind writes soon what frees a place, and what came before it with it", async () => {
+    const { books, clock, behind } = bench();
+    behind.moved(move("sb_1", 1));
+    await clock.advance(5);
+    behind.moved({ ...move("sb_1", 2), to: "stopping" });
+    await clock.advance(LIMITS.writeBehindMs);
+    expect(books.distinct("sb_1")).toEqual([1, 2]);
+    behind.moved(move("sb_2", 1));
+    await clock.advance(LIMITS.writeBehindMs);
+    expect(books.distinct("sb_2")).toEqual([]); // it is calm again
+  });
+
+  test("WriteBehind writes proofs of life after every move that was told before them, and the latest alone", async () => {
+    const { books, clock, behind } = bench();
+    let away = true;
+    books.fails = () => (away ? "before" : null);
+    const beats = (seenMs: number) => [{ sandbox: "sb_1", seenMs, cpuUsedMs: null, egressBytes: null }];
+    behind.moved(move("sb_1", 1));
+    behind.beaten(beats(5));
+    await clock.advance(1000);
+    behind.moved(move("sb_1", 2));
+    behind.beaten(beats(10));
+    away = false;
+    await clock.advance(LIMITS.writeBehindRetryMsMax);
+    expect(books.beats.map(({ beats: [beat], after }) => [beat?.seenMs, after])).toEqual([[10, 2]]);
+    expect(behind.waiting).toBe(0);
+  });
+
+  test("WriteBehind empties its journal once all is written, and replays what an earlier one could not", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "journal-"));
+    const path = join(dir, "moves.ndjson");
+    const log = createLog("silent");
+    const infoOf = async () => null;
+    const clock = new FakeClock();
+    const [first, second] = [new FakeBooks(), new FakeBooks()];
+    first.fails = () => "before";
+    {
+      using journal = openJournal(path, log);
+      const behind = new WriteBehind({ books: first, infoOf, clock, log, journal });
+      for (const sequence of [1, 2]) behind.moved(move("sb_1", sequence));
+      behind.stored({ kind: "volume", id: "v", account: "a", sizeBytes: 5, monotonicMs: 1, wallMs: 1 });
+      await clock.advance(1000); // and it is killed
+    }
+    appendFileSync(path, '{"sandbox":"sb_'); // as it wrote another line
+    using journal = openJournal(path, log);
+    const behind = new WriteBehind({ books: second, infoOf, clock, log, journal });
+    await behind.replay();
+    expect(second.moves.map(({ sequence }) => sequence)).toEqual([1, 2]);
+    expect(second.rows).toHaveLength(1);
+    expect(statSync(path).size).toBe(0);
+    behind.moved(move("sb_1", 3));
+    expect(parseJournal(readFileSync(path, "utf8")).moves).toHaveLength(1);
+    await clock.advance(1000);
+    expect(statSync(path).size).toBe(0);
+    rmSync(dir, { recursive: true });
   });
 });

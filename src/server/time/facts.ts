@@ -1,4 +1,5 @@
 /** What the home and the kernel know of sandboxes beside the engine: it outlives every server, and so do bills made of it. */
+import type { VmmRun } from "../../api/billing.ts";
 import type { KnownEnd } from "../../api/store.ts";
 import type { Move } from "../../contract/move.ts";
 import type { EndedRun } from "../../host/home/ends.ts";
@@ -29,6 +30,8 @@ export interface HostFacts {
   ends(): readonly EndedRun[];
   endOf(sandbox: string): EndedRun | null;
   forgetEnd(sandbox: string): void;
+  /** When machines ran, of sandboxes that live, and of those whose end is not forgotten. */
+  runs(): Promise<readonly VmmRun[]>;
   /** Whether its machine lives, looked at after it was called; null when it does not. */
   pulse(sandbox: string): Promise<Pulse | null>;
   /** Its machine is gone, or its lifetime is another. */
@@ -41,6 +44,7 @@ export const NO_FACTS: HostFacts = {
   timeOf: async () => null,
   ends: () => [],
   endOf: () => null,
+  runs: async () => [],
   forgetEnd: () => undefined,
   pulse: async () => null,
   changed: () => undefined,

@@ -1,16 +1,21 @@
 /** What a home on this machine knows of its sandboxes: its register, the images of what hibernates, kept ends, and the kernel. */
 import type { Clock } from "../../base/clock.ts";
-import type { SandboxRecord } from "../../engine/registry.ts";
+import type { RecordTime, SandboxRecord } from "../../engine/registry.ts";
 import { axisNow, type SavedSnapshot } from "../../engine/snapshots.ts";
 import { allEnds, endOf, forgetEnd, keepEnds } from "../../host/home/ends.ts";
 import { Pulses } from "../../host/jail/pulse.ts";
 import type { LinuxHost } from "../../host/linux.ts";
-import type { FoundTime, HostFacts } from "./facts.ts";
+import { type FoundTime, type HostFacts, knownEnd } from "./facts.ts";
 
 export interface HomeParts {
   readonly host: Pick<LinuxHost, "registry" | "data" | "bootId">;
   readonly snapshots: { findImage(id: string): Promise<SavedSnapshot | null> };
   readonly clock: Clock;
+}
+
+/** When its guest first ran, on its axis. */
+function ran({ axisMs, resumedMs }: RecordTime): number | null {
+  return resumedMs === null ? null : axisMs + resumedMs;
 }
 
 /** From here on the home keeps ends for its servers. */
@@ -34,6 +39,17 @@ export function hostFacts({ host, snapshots, clock }: HomeParts): HostFacts {
     },
     ends: () => allEnds(home),
     endOf: (id) => endOf(home, id),
+    async runs() {
+      const living = (await registry.list()).map(({ id, time }) => ({
+        ...{ sandbox: id, toMs: null },
+        fromMs: time === undefined ? null : ran(time),
+      }));
+      const ended = allEnds(home).map((run) => ({
+        ...{ sandbox: run.id, fromMs: ran(run.time), toMs: knownEnd(run)?.endMs ?? null },
+      }));
+      const isOver = ended.filter(({ fromMs, toMs }) => fromMs !== null && toMs !== null);
+      return [...living.filter(({ fromMs }) => fromMs !== null), ...isOver];
+    },
     forgetEnd: (id) => forgetEnd(home, id),
     async pulse(id) {
       const known = refs.get(id) ?? (await registry.get(id));
