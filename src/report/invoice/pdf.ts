@@ -34,7 +34,7 @@ export function invoicePdf(invoice: Invoice, terms: Terms, fonts?: Fonts): Rende
   const sheet = new Sheet(fonts ?? shared);
   sheet.newPage();
   head(sheet, invoice, terms);
-  lines(sheet, invoice, footHeight(invoice));
+  lines(sheet, invoice, footHeight(sheet, invoice, terms));
   foot(sheet, invoice, terms);
   footers(sheet, invoice, terms);
   return {

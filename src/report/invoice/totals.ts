@@ -35,6 +35,11 @@ const TOTAL = { bold: true, size: 11 };
 const BOX_LEFT = 330;
 const VALUE_WIDTH = 110;
 const TOTAL_HEIGHT = 26;
+const ROW_HEIGHT = leading(BODY) + 3;
+const GAP_ABOVE = 22;
+const GAP_BELOW = 20;
+/** Points of notes that may be on a page of their own. */
+const LONG_NOTES = 150;
 /** Codes of characters that could not be drawn, of which so many are named. */
 const NAMED = 12;
 
@@ -76,20 +81,25 @@ function totalName({ issuedAt, total }: Invoice): string {
   return total.startsWith("-") ? "Total in your favour" : "Total due";
 }
 
-/** Points that they take. */
-export function footHeight(invoice: Invoice): number {
-  return 16 + totals(invoice).length * (leading(BODY) + 3) + TOTAL_HEIGHT;
+/** Points that the totals take, and the notes below them unless they are long. */
+export function footHeight(sheet: Sheet, invoice: Invoice, terms: Terms): number {
+  const heights = notes(sheet, invoice, terms).map(
+    (note) => sheet.wrapped(note, SMALL, RIGHT - LEFT).length * leading(SMALL) + 2,
+  );
+  const said = heights.reduce((sum, height) => sum + height, heights.length === 0 ? 0 : 3 * leading(LABEL));
+  const below = GAP_BELOW + said;
+  return GAP_ABOVE + totals(invoice).length * ROW_HEIGHT + TOTAL_HEIGHT + (below > LONG_NOTES ? 0 : below);
 }
 
 /** Draws them below the lines, never cut by a page's end. */
 export function foot(sheet: Sheet, invoice: Invoice, terms: Terms): void {
   const rows = totals(invoice);
-  if (sheet.y + footHeight(invoice) > FLOOR) continued(sheet, invoice, false);
-  let y = sheet.y + 22;
+  if (sheet.y + footHeight(sheet, invoice, terms) > FLOOR) continued(sheet, invoice, false);
+  let y = sheet.y + GAP_ABOVE;
   for (const [name, value] of rows) {
     sheet.page.text(sheet.line(name, BODY), BOX_LEFT + 6, y, MUTED);
     sheet.page.text(sheet.fitting(value, BODY, VALUE_WIDTH), RIGHT - 6, y, INK, "right");
-    y += leading(BODY) + 3;
+    y += ROW_HEIGHT;
   }
   sheet.page.rule(BOX_LEFT, y - 6, RIGHT - BOX_LEFT, 0.8, HAIRLINE);
   sheet.page.box(BOX_LEFT, y - 2, RIGHT - BOX_LEFT, TOTAL_HEIGHT, TINT);
@@ -98,7 +108,7 @@ export function foot(sheet: Sheet, invoice: Invoice, terms: Terms): void {
   sheet.page.text(sheet.line(name, { ...TOTAL, size: 10 }), BOX_LEFT + 6, base, ACCENT);
   const value = sheet.fitting(money(invoice.total, invoice.currency), TOTAL, VALUE_WIDTH);
   sheet.page.text(value, RIGHT - 6, base, ACCENT, "right");
-  sheet.y = y + TOTAL_HEIGHT + 20;
+  sheet.y = y + TOTAL_HEIGHT + GAP_BELOW;
   below(sheet, invoice, notes(sheet, invoice, terms));
 }
 
