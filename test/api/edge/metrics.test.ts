@@ -4,8 +4,12 @@ import fc from "fast-check";
 import { createEdge } from "../../../src/api/edge/index.ts";
 import { percentile } from "../../../src/api/edge/metrics/boot.ts";
 import { countedStore } from "../../../src/api/edge/metrics/counted.ts";
+import { Meters } from "../../../src/api/edge/metrics/meters.ts";
 import { systemClock } from "../../../src/base/clock.ts";
+import { createLog } from "../../../src/base/log.ts";
 import { WarrenError } from "../../../src/errors.ts";
+import { Figures } from "../../../src/server/billing/figures.ts";
+import { FakeClock } from "../../harness/clock.ts";
 import { MemoryStore } from "../../harness/stores/memory-store.ts";
 import { until } from "../../harness/until.ts";
 import { Api } from "../subject.ts";
@@ -40,6 +44,31 @@ test("/metrics counts requests, creates, states, streams and round trips", async
   await until("it is over", async () => (await value('warren_streams_open{kind="proxy"}')) === "0");
   await api.raw("DELETE", `/v1/sandboxes/${id}`);
   await until("it is gone", async () => (await value('warren_sandboxes{state="running"}')) === undefined);
+});
+
+test("/metrics says how the books are kept, now and not as it was before", async () => {
+  const clock = new FakeClock();
+  const billing = new Figures(clock);
+  const meters = new Meters({ states: () => new Map(), tapeBytes: () => 0, billing }, createLog("error"));
+  const lines = async () =>
+    (await meters.text())?.body.split("\n").filter((line) => /^warren_(ledger|settle|outbox|sink|credit)/.test(line));
+  await clock.advance(2500);
+  billing.settled(1500);
+  await clock.advance(500);
+  billing.waits(new Map([["to-stripe", 7]]));
+  billing.sent("stripe", "taken", 3);
+  billing.sent("stripe", "given_up", 1);
+  billing.hibernated(true);
+  const wanted = (waiting: string) => [
+    ...["warren_ledger_lag_seconds 0.5", "warren_settle_seconds 1.5", waiting],
+    'warren_sink_events_total{kind="stripe",outcome="taken"} 3',
+    'warren_sink_events_total{kind="stripe",outcome="given_up"} 1',
+    'warren_credit_hibernations_total{outcome="done"} 1',
+    'warren_credit_hibernations_total{outcome="failed"} 0',
+  ];
+  expect(await lines()).toEqual(wanted('warren_outbox_waiting{sink="to-stripe"} 7'));
+  billing.waits(new Map([["to-lago", 2]]));
+  expect(await lines()).toEqual(wanted('warren_outbox_waiting{sink="to-lago"} 2'));
 });
 
 test("/metrics is for this machine and for admins, and for everyone only when that was said", async () => {
