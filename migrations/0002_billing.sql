@@ -23,6 +23,7 @@ CREATE TABLE "billing"."intervals" (
 	"during" "tstzrange" NOT NULL,
 	"quantity" bigint GENERATED ALWAYS AS (billing.quantity(meter, units, lower(during), upper(during))) STORED NOT NULL,
 	"recorded_at" timestamp with time zone DEFAULT now() NOT NULL,
+	"key" bigint GENERATED ALWAYS AS (hashtextextended(subject || ' ' || meter, 0)) STORED NOT NULL,
 	CONSTRAINT "intervals_units" CHECK ("billing"."intervals"."units" >= 0)
 );
 --> statement-breakpoint
@@ -197,6 +198,7 @@ ALTER TABLE "billing"."sinks" ADD CONSTRAINT "sinks_account_accounts_id_fk" FORE
 ALTER TABLE "billing"."subscriptions" ADD CONSTRAINT "subscriptions_account_accounts_id_fk" FOREIGN KEY ("account") REFERENCES "public"."accounts"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "billing"."subscriptions" ADD CONSTRAINT "subscriptions_plan_plans_id_fk" FOREIGN KEY ("plan") REFERENCES "billing"."plans"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 CREATE INDEX "intervals_account" ON "billing"."intervals" USING btree ("account",lower("during"));--> statement-breakpoint
+CREATE INDEX "intervals_subject" ON "billing"."intervals" USING btree ("subject");--> statement-breakpoint
 CREATE UNIQUE INDEX "invoices_month" ON "billing"."invoices" USING btree ("account","month","currency");--> statement-breakpoint
 CREATE UNIQUE INDEX "ledger_charge" ON "billing"."ledger" USING btree ("interval") WHERE "billing"."ledger"."kind" = 'charge';--> statement-breakpoint
 CREATE UNIQUE INDEX "ledger_corrected" ON "billing"."ledger" USING btree ("corrects","kind") WHERE "billing"."ledger"."corrects" is not null;--> statement-breakpoint

@@ -29,10 +29,11 @@ INSERT INTO billing.prices (list, meter, from_day, price) VALUES
   ('pandastack-hosted', 'memory_mib_ms', '1970-01-01', 0.0000045),
   ('pandastack-hosted', 'paused_memory_mib_ms', '1970-01-01', 0.0000045);
 --> statement-breakpoint
--- No stretch of one meter of one thing twice. A level is whole milliseconds within a day of UTC, a count is an instant; what is
+-- No stretch of one meter of one thing twice. The key is a hash of 64 bits of the two: that two of a million which are open at
+-- one time have the same is as likely as one in ten million. A level is whole milliseconds within a day of UTC, a count is an instant; what is
 -- not in this list is no meter. Bounds that are missing make a comparison null, which is refused too.
 ALTER TABLE billing.intervals
-  ADD CONSTRAINT intervals_once EXCLUDE USING gist (subject WITH =, meter WITH =, during WITH &&),
+  ADD CONSTRAINT intervals_once EXCLUDE USING gist (key WITH =, during WITH &&),
   ADD CONSTRAINT intervals_shape CHECK ((CASE
     WHEN meter IN ('vcpu_ms', 'memory_mib_ms', 'paused_memory_mib_ms', 'ready_memory_mib_ms', 'hibernated_mib_s',
       'snapshot_mib_s', 'volume_mib_s', 'template_mib_s', 'build_s') THEN
@@ -77,7 +78,7 @@ CREATE FUNCTION billing.today() RETURNS date LANGUAGE sql STABLE RETURN (now() A
 CREATE FUNCTION billing.refuse_begun_price() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP <> 'INSERT' AND OLD.from_day <= billing.today() OR TG_OP <> 'DELETE' AND NEW.from_day <= billing.today()
-    AND NOT EXISTS (SELECT FROM billing.price_lists WHERE id = NEW.list AND created_at = now()) THEN
+    AND NOT EXISTS (SELECT FROM billing.price_lists WHERE id = NEW.list AND xmin = pg_current_xact_id()::xid) THEN
     RAISE EXCEPTION 'a price of a day that has begun is never changed' USING ERRCODE = 'restrict_violation';
   END IF;
   RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;

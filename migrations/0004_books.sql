@@ -228,7 +228,8 @@ FOR EACH ROW EXECUTE FUNCTION billing.refuse_wrong_total();
 -- done once. Returns what it did, and `after`: where the next piece goes on; null when there is none.
 -- Intervals commit out of the order of their ids, so each first piece looks again from the watermark on, which only passes
 -- what was recorded an hour ago. One statement of a server takes 12 seconds at most.
-CREATE FUNCTION billing.settle(now_at timestamptz, after_id bigint, most integer) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- Not compiled, whoever asks for it: that took ten times as long as what it was for.
+CREATE FUNCTION billing.settle(now_at timestamptz, after_id bigint, most integer) RETURNS jsonb LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
   low_id bigint;
   start_id bigint;
@@ -303,22 +304,31 @@ BEGIN
   RETURN jsonb_build_object('kind', 'done', 'entries', to_jsonb(ids::text[]));
 END $$;
 --> statement-breakpoint
+-- Sums by account, meter and day have few groups, which nobody could know of an expression: with these numbers they are added up by
+-- several processes in memory, not sorted on disk (10 million intervals: 9.4 s without, 4.9 s with, on the same busy machine).
+CREATE STATISTICS billing.intervals_days ON account, meter, ((lower(during) AT TIME ZONE 'UTC')::date) FROM billing.intervals;
+--> statement-breakpoint
 -- A day of all accounts is one stretch of a table that is written in the order of time: 1/1000 of a b-tree's size.
 CREATE INDEX intervals_when ON billing.intervals USING brin (lower(during));
 --> statement-breakpoint
 -- What finance people ask with plain SQL. Days and months are of UTC. Quantities are exact, in the meter's unit and in the price's;
 -- amounts are exact, before included amounts, minimum, cap and credit; corrections are in them, on the day of what they correct.
+-- Sums first, names after: a month of a thousand accounts is read in one pass.
 CREATE VIEW billing.usage_by_day AS
-SELECT r.account, a.name AS account_name, r.day, r.meter, sum(r.quantity) AS quantity,
-  trim_scale(sum(r.quantity) * m.factor) AS units, m.unit, trim_scale(sum(r.amount)) AS amount, r.currency::text AS currency
-FROM billing.rollups r JOIN billing.meters m ON m.meter = r.meter JOIN accounts a ON a.id = r.account
-GROUP BY r.account, a.name, r.day, r.meter, m.factor, m.unit, r.currency;
+SELECT s.account, a.name AS account_name, s.day, s.meter, s.quantity, trim_scale(s.quantity * m.factor) AS units, m.unit,
+  trim_scale(s.amount) AS amount, s.currency::text AS currency
+FROM (
+  SELECT account, day, meter, currency, sum(quantity) AS quantity, sum(amount) AS amount
+  FROM billing.rollups GROUP BY account, day, meter, currency
+) AS s JOIN billing.meters m ON m.meter = s.meter JOIN accounts a ON a.id = s.account;
 --> statement-breakpoint
 CREATE VIEW billing.usage_by_template AS
-SELECT r.account, a.name AS account_name, nullif(r.template, '') AS template, r.day, r.meter, sum(r.quantity) AS quantity,
-  trim_scale(sum(r.quantity) * m.factor) AS units, m.unit, trim_scale(sum(r.amount)) AS amount, r.currency::text AS currency
-FROM billing.rollups r JOIN billing.meters m ON m.meter = r.meter JOIN accounts a ON a.id = r.account
-GROUP BY r.account, a.name, r.template, r.day, r.meter, m.factor, m.unit, r.currency;
+SELECT s.account, a.name AS account_name, nullif(s.template, '') AS template, s.day, s.meter, s.quantity,
+  trim_scale(s.quantity * m.factor) AS units, m.unit, trim_scale(s.amount) AS amount, s.currency::text AS currency
+FROM (
+  SELECT account, template, day, meter, currency, sum(quantity) AS quantity, sum(amount) AS amount
+  FROM billing.rollups GROUP BY account, template, day, meter, currency
+) AS s JOIN billing.meters m ON m.meter = s.meter JOIN accounts a ON a.id = s.account;
 --> statement-breakpoint
 CREATE VIEW billing.usage_by_sandbox AS
 SELECT l.account, a.name AS account_name, i.subject AS sandbox, l.template, l.day, l.meter, sum(l.quantity) AS quantity,

@@ -58,6 +58,7 @@ create table billing.intervals (
   during tstzrange not null,
   quantity bigint not null generated always as (billing.quantity(meter, units, lower(during), upper(during))) stored,
   recorded_at timestamp with time zone not null default now(),
+  key bigint not null generated always as (hashtextextended(((subject || ' '::text) || meter), (0)::bigint)) stored,
   constraint intervals_shape CHECK ((
 CASE
     WHEN (meter = ANY (ARRAY['vcpu_ms'::text, 'memory_mib_ms'::text, 'paused_memory_mib_ms'::text, 'ready_memory_mib_ms'::text, 'hibernated_mib_s'::text, 'snapshot_mib_s'::text, 'volume_mib_s'::text, 'template_mib_s'::text, 'build_s'::text])) THEN (lower_inc(during) AND (NOT upper_inc(during)) AND (lower(during) < upper(during)) AND ((upper(during) AT TIME ZONE 'UTC'::text) <= (date_trunc('day'::text, (lower(during) AT TIME ZONE 'UTC'::text)) + '1 day'::interval)) AND (date_trunc('milliseconds'::text, (lower(during) AT TIME ZONE 'UTC'::text)) = (lower(during) AT TIME ZONE 'UTC'::text)) AND (date_trunc('milliseconds'::text, (upper(during) AT TIME ZONE 'UTC'::text)) = (upper(during) AT TIME ZONE 'UTC'::text)))
@@ -67,7 +68,7 @@ END IS TRUE)),
   constraint intervals_units CHECK ((units >= 0)),
   constraint intervals_account_accounts_id_fk FOREIGN KEY (account) REFERENCES accounts(id),
   constraint intervals_pkey PRIMARY KEY (id),
-  constraint intervals_once EXCLUDE USING gist (subject WITH =, meter WITH =, during WITH &&)
+  constraint intervals_once EXCLUDE USING gist (key WITH =, during WITH &&)
 );
 
 create table billing.invoice_lines_kept (
@@ -379,6 +380,7 @@ CREATE INDEX api_keys_account ON public.api_keys USING btree (account);
 CREATE INDEX audit_log_account ON public.audit_log USING btree (account, at);
 CREATE INDEX audit_log_at ON public.audit_log USING btree (at);
 CREATE INDEX intervals_account ON billing.intervals USING btree (account, lower(during));
+CREATE INDEX intervals_subject ON billing.intervals USING btree (subject);
 CREATE INDEX intervals_when ON billing.intervals USING brin (lower(during));
 CREATE UNIQUE INDEX invoices_month ON billing.invoices USING btree (account, month, currency);
 CREATE INDEX ledger_account ON billing.ledger USING btree (account, day);
@@ -497,19 +499,25 @@ create view billing.rates as
      JOIN priced ON (((priced.list = held.list) AND (GREATEST(held.from_day, priced.from_day) < COALESCE(LEAST(held.until_day, priced.until_day), 'infinity'::date)))));
 
 create view billing.usage_by_day as
- SELECT r.account,
+ SELECT s.account,
     a.name AS account_name,
-    r.day,
-    r.meter,
-    sum(r.quantity) AS quantity,
-    trim_scale((sum(r.quantity) * m.factor)) AS units,
+    s.day,
+    s.meter,
+    s.quantity,
+    trim_scale((s.quantity * m.factor)) AS units,
     m.unit,
-    trim_scale(sum(r.amount)) AS amount,
-    (r.currency)::text AS currency
-   FROM ((billing.rollups r
-     JOIN billing.meters m ON ((m.meter = r.meter)))
-     JOIN accounts a ON ((a.id = r.account)))
-  GROUP BY r.account, a.name, r.day, r.meter, m.factor, m.unit, r.currency;
+    trim_scale(s.amount) AS amount,
+    (s.currency)::text AS currency
+   FROM ((( SELECT rollups.account,
+            rollups.day,
+            rollups.meter,
+            rollups.currency,
+            sum(rollups.quantity) AS quantity,
+            sum(rollups.amount) AS amount
+           FROM billing.rollups
+          GROUP BY rollups.account, rollups.day, rollups.meter, rollups.currency) s
+     JOIN billing.meters m ON ((m.meter = s.meter)))
+     JOIN accounts a ON ((a.id = s.account)));
 
 create view billing.usage_by_label as
  SELECT l.account,
@@ -550,20 +558,27 @@ create view billing.usage_by_sandbox as
   GROUP BY l.account, a.name, i.subject, l.template, l.day, l.meter, m.factor, m.unit, l.currency;
 
 create view billing.usage_by_template as
- SELECT r.account,
+ SELECT s.account,
     a.name AS account_name,
-    NULLIF(r.template, ''::text) AS template,
-    r.day,
-    r.meter,
-    sum(r.quantity) AS quantity,
-    trim_scale((sum(r.quantity) * m.factor)) AS units,
+    NULLIF(s.template, ''::text) AS template,
+    s.day,
+    s.meter,
+    s.quantity,
+    trim_scale((s.quantity * m.factor)) AS units,
     m.unit,
-    trim_scale(sum(r.amount)) AS amount,
-    (r.currency)::text AS currency
-   FROM ((billing.rollups r
-     JOIN billing.meters m ON ((m.meter = r.meter)))
-     JOIN accounts a ON ((a.id = r.account)))
-  GROUP BY r.account, a.name, r.template, r.day, r.meter, m.factor, m.unit, r.currency;
+    trim_scale(s.amount) AS amount,
+    (s.currency)::text AS currency
+   FROM ((( SELECT rollups.account,
+            rollups.template,
+            rollups.day,
+            rollups.meter,
+            rollups.currency,
+            sum(rollups.quantity) AS quantity,
+            sum(rollups.amount) AS amount
+           FROM billing.rollups
+          GROUP BY rollups.account, rollups.template, rollups.day, rollups.meter, rollups.currency) s
+     JOIN billing.meters m ON ((m.meter = s.meter)))
+     JOIN accounts a ON ((a.id = s.account)));
 
 CREATE OR REPLACE FUNCTION billing.bill_to(of_account text)
  RETURNS jsonb
@@ -882,7 +897,7 @@ CREATE OR REPLACE FUNCTION billing.refuse_begun_price()
 AS $function$
 BEGIN
   IF TG_OP <> 'INSERT' AND OLD.from_day <= billing.today() OR TG_OP <> 'DELETE' AND NEW.from_day <= billing.today()
-    AND NOT EXISTS (SELECT FROM billing.price_lists WHERE id = NEW.list AND created_at = now()) THEN
+    AND NOT EXISTS (SELECT FROM billing.price_lists WHERE id = NEW.list AND xmin = pg_current_xact_id()::xid) THEN
     RAISE EXCEPTION 'a price of a day that has begun is never changed' USING ERRCODE = 'restrict_violation';
   END IF;
   RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
@@ -1023,6 +1038,7 @@ END $function$;
 CREATE OR REPLACE FUNCTION billing.settle(now_at timestamp with time zone, after_id bigint, most integer)
  RETURNS jsonb
  LANGUAGE plpgsql
+ SET jit TO 'off'
 AS $function$
 DECLARE
   low_id bigint;
