@@ -122,7 +122,7 @@ export interface Store extends AsyncDisposable, BillingStore {
    */
   updateAccount(id: string, change: AccountChange): Promise<AccountInfo | null>;
 
-  /** @throws {WarrenError} `not_found` – no such account */
+  /** @throws {WarrenError} `not_found` – no such account; `already_exists` – a key with that prefix, unless it is this one, revoked */
   createKey(account: string, key: NewKey): Promise<void>;
   /** Null when there is none or it was revoked. */
   keyByHash(hash: string): Promise<KnownKey | null>;

@@ -2,7 +2,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import type { Store } from "../store.ts";
-import { hashOf, isToken, mintToken, newAccount, newKey } from "./tokens.ts";
+import { createKey, hashOf, isToken, newAccount, newKey } from "./tokens.ts";
 
 /** Account of whoever runs the server. */
 export const ADMIN = "admin";
@@ -24,9 +24,8 @@ export async function ensureAdmin(store: Store, preset: string | undefined, cloc
   }
   const keys = await store.keys(ADMIN);
   if (keys.some(({ scopes }) => scopes.includes("admin"))) return null;
-  const token = mintToken();
-  await store.createKey(ADMIN, newKey(token, { label: "first key", scopes: ["admin"] }, clock.wallMs()).key);
-  return token;
+  const asked = { label: "first key", scopes: ["admin"] } as const;
+  return (await createKey(store, ADMIN, asked, { wallMs: clock.wallMs() })).token;
 }
 
 async function ensureAccount(store: Store, clock: Clock): Promise<void> {

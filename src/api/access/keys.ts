@@ -14,8 +14,6 @@ import { hashOf, isToken } from "./tokens.ts";
 interface Remembered {
   readonly key: Promise<KnownKey | null>;
   untilMs: number;
-  /** It was somebody's when it was looked up. */
-  isGood: boolean;
 }
 
 export class Keys implements AsyncDisposable {
@@ -24,6 +22,8 @@ export class Keys implements AsyncDisposable {
   readonly #log: Log;
   readonly #strangers: Strangers;
   readonly #known = new Map<string, Remembered>();
+  /** That were somebody's when they were last looked up: they are looked up again whoever else comes from their address. */
+  readonly #good = new Set<string>();
   #used = new Map<string, number>();
   readonly #unsubscribe: () => void;
   #cancelFlush: (() => void) | null = null;
@@ -43,7 +43,7 @@ export class Keys implements AsyncDisposable {
    */
   async find(token: string, address: string | null): Promise<KnownKey> {
     const hash = hashOf(token);
-    if (address !== null && this.#known.get(hash)?.isGood !== true) this.#strangers.admit(address);
+    if (address !== null && !this.#good.has(hash)) this.#strangers.admit(address);
     const key = isToken(token) ? await this.#remembered(hash) : null;
     if (key === null) {
       if (address !== null) this.#strangers.wrong(address);
@@ -84,20 +84,27 @@ export class Keys implements AsyncDisposable {
     const known = this.#known.get(hash);
     if (known !== undefined && known.untilMs > nowMs) return known.key;
     const key = this.#store.keyByHash(hash);
-    const entry: Remembered = { key, untilMs: nowMs + BOUNDS.keyTtlMs, isGood: false };
+    const entry: Remembered = { key, untilMs: nowMs + BOUNDS.keyTtlMs };
     this.#known.delete(hash); // so that it stands last, as the youngest
     this.#known.set(hash, entry);
     const [oldest] = this.#known.keys();
     if (this.#known.size > BOUNDS.keys && oldest !== undefined) this.#known.delete(oldest);
     key.then(
       (found) => {
-        entry.isGood = found !== null;
+        this.#good.delete(hash);
         if (found === null) entry.untilMs = Math.min(entry.untilMs, nowMs + BOUNDS.unknownKeyTtlMs);
+        else this.#keep(hash);
       },
       () => {
         if (this.#known.get(hash) === entry) this.#known.delete(hash);
       },
     );
     return key;
+  }
+
+  #keep(hash: string): void {
+    this.#good.add(hash);
+    const [oldest] = this.#good;
+    if (this.#good.size > BOUNDS.keys && oldest !== undefined) this.#good.delete(oldest);
   }
 }

@@ -5,7 +5,8 @@
 import { randomBytes } from "../../base/id.ts";
 import type { Scope } from "../../contract/route.ts";
 import type { AccountInfo, NewToken } from "../../contract/routes/api/accounts.ts";
-import type { NewKey } from "../store.ts";
+import { isWarrenError } from "../../errors.ts";
+import type { NewKey, Store } from "../store.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 const PREFIX_CHARS = 12;
@@ -55,6 +56,30 @@ export function newKey(token: string, asked: KeyAsked, wallMs: number): { key: N
       expiresAt: expiresAtMs === null ? null : iso(expiresAtMs),
     },
   };
+}
+
+/** Keys are called by a part of their letters: of two that begin alike the second is made anew. */
+const TRIES = 3;
+
+/**
+ * Makes a key; the token is told this once.
+ * @throws {WarrenError} `not_found` – no such account; `already_exists` – three tokens in a row began like others', which is no chance
+ */
+export async function createKey(
+  store: Pick<Store, "createKey">,
+  account: string,
+  asked: KeyAsked,
+  { wallMs, mint = mintToken }: { readonly wallMs: number; readonly mint?: () => string },
+): Promise<NewToken> {
+  for (let tries = 1; ; tries += 1) {
+    const { key, told } = newKey(mint(), asked, wallMs);
+    try {
+      await store.createKey(account, key);
+      return told;
+    } catch (cause) {
+      if (!isWarrenError(cause, "already_exists") || tries === TRIES) throw cause;
+    }
+  }
 }
 
 /** An account as it begins: nothing is bounded but what was asked for. */

@@ -4,7 +4,7 @@ import { type Input, SCOPES, type Scope } from "../../contract/route.ts";
 import type { AccountInfo, accountRoutes, NewToken } from "../../contract/routes/api/accounts.ts";
 import { WarrenError } from "../../errors.ts";
 import { mayDo } from "../access/gate.ts";
-import { mintToken, newAccount, newKey } from "../access/tokens.ts";
+import { createKey, newAccount } from "../access/tokens.ts";
 import type { AppParts, RequestContext, RowCalls } from "../parts.ts";
 import { isTimeZone } from "./billing/moments.ts";
 
@@ -19,17 +19,12 @@ export function accountCalls({ store, clock }: Pick<AppParts, "store" | "clock">
   const create = async (account: string, by: RequestContext, asked: Asked): Promise<NewToken> => {
     const { scopes = by.key.scopes.filter((scope) => scope !== "admin"), label, expiresInDays } = asked;
     refuseMore(by, scopes);
-    const { key, told } = newKey(
-      mintToken(),
-      {
-        scopes: scopes.length > 0 ? scopes : ALL,
-        ...(label === undefined ? {} : { label }),
-        ...(expiresInDays === undefined ? {} : { expiresInDays }),
-      },
-      clock.wallMs(),
-    );
-    await store.createKey(account, key);
-    return told;
+    const wanted = {
+      scopes: scopes.length > 0 ? scopes : ALL,
+      ...(label === undefined ? {} : { label }),
+      ...(expiresInDays === undefined ? {} : { expiresInDays }),
+    };
+    return createKey(store, account, wanted, { wallMs: clock.wallMs() });
   };
   const existing = async (id: string): Promise<AccountInfo> => {
     const account = await store.account(id);

@@ -13,6 +13,13 @@ type Calls = Pick<Store, "createKey" | "keyByHash" | "keys" | "revokeKey" | "tou
 const iso = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
 
 export function keyCalls(db: Database, clock: Clock, changed: () => void): Calls {
+  /** Why no key was made: there is no such account, or a key by which people would call it the same. */
+  const refusal = async (account: string, prefix: string): Promise<WarrenError> => {
+    const there = await db.rows(sql`select id from ${accounts} where id = ${account}`);
+    return there.length === 0
+      ? new WarrenError("not_found", `there is no account ${account}`)
+      : new WarrenError("already_exists", `there is an API key ${prefix} already`, { details: { prefix } });
+  };
   return {
     async createKey(account, { hash, prefix, label, scopes, createdAtMs, expiresAtMs }) {
       // One statement, which makes nothing where there is no such account. One that its account had, and revoked, is back:
@@ -22,11 +29,12 @@ export function keyCalls(db: Database, clock: Clock, changed: () => void): Calls
         select ${hash}, id, ${prefix}, ${label}, array(select jsonb_array_elements_text(${asJson(scopes)}::text::jsonb)),
           ${iso(createdAtMs)}::timestamptz, ${iso(expiresAtMs)}::timestamptz
         from ${accounts} where id = ${account}
+          and not exists (select from ${apiKeys} other where other.prefix = ${prefix} and other.hash <> ${hash})
         on conflict (hash) do update set label = excluded.label, scopes = excluded.scopes,
           created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = null
         where api_keys.account = excluded.account and api_keys.revoked_at is not null
         returning hash`);
-      if (made.length === 0) throw new WarrenError("not_found", `there is no account ${account}`);
+      if (made.length === 0) throw await refusal(account, prefix);
       changed();
     },
     async keyByHash(hash) {

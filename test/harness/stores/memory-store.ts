@@ -85,6 +85,9 @@ export class MemoryStore extends MemoryBilling implements Store {
   async createKey(account: string, key: NewKey): Promise<void> {
     this.called("createKey");
     if (!this.#accounts.has(account)) throw new WarrenError("not_found", `there is no account ${account}`);
+    const same = [...this.#keys.values()].find(({ prefix }) => prefix === key.prefix);
+    if (same !== undefined && !(same.hash === key.hash && same.account === account && same.revoked))
+      throw new WarrenError("already_exists", `there is an API key ${key.prefix} already`);
     this.#keys.set(key.hash, { ...key, account, lastUsedAtMs: null, revoked: false });
     this.#changed();
   }

@@ -89,6 +89,21 @@ export function accountCases(form: () => StoreForm): void {
       expect(await store.keyByHash(key.hash)).toBeNull();
     });
 
+    test("Store.createKey is already_exists where there is one with its prefix, whoever has it", async () => {
+      const { store } = form();
+      const [mine, other] = [await account(store), await account(store)];
+      const key = newKey();
+      await store.createKey(mine, key);
+      for (const owner of [mine, other]) {
+        expect(await codeOf(store.createKey(owner, newKey({ prefix: key.prefix })))).toBe("already_exists");
+        expect(await codeOf(store.createKey(owner, key))).toBe("already_exists");
+      }
+      await store.revokeKey(mine, key.prefix);
+      expect(await codeOf(store.createKey(other, key))).toBe("already_exists");
+      expect(await store.keys(other)).toEqual([]);
+      expect(await store.keyByHash(key.hash)).toBeNull();
+    });
+
     test("Store.keys lists those that are not revoked, newest first, and when they were last used", async () => {
       const { store } = form();
       const mine = await account(store);
