@@ -244,6 +244,22 @@ describe("warren billing invoice and prices", () => {
   });
 });
 
+test("warren billing says where what is not there can be looked up", async () => {
+  const server = new BillingServer();
+  for (const [message, says] of [
+    ["there is no invoice x", "\n  see `warren billing invoice`\n"],
+    ["there is no list x", "\n  see `warren billing prices lists`\n"],
+    ["there is no account x", "\n  see `warren accounts ls`\n"],
+    ["there is no sandbox x", "\n  see `warren ls`\n"],
+    ["there is no plan x", "warren: there is no plan x\n"],
+  ] as const) {
+    server.failing = { usage: new WarrenError("not_found", message) };
+    const { code, err } = await server.run(["usage"]);
+    expect([code, err]).toEqual([2, expect.stringContaining(says)]);
+    expect(err.endsWith(says)).toBe(true);
+  }
+});
+
 describe("warren billing, for operators", () => {
   test("reconcile ends with 1 when there are differences", async () => {
     const server = new BillingServer();

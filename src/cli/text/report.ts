@@ -20,8 +20,20 @@ const ADVICE: Readonly<Partial<Record<WarrenError["code"], string>>> = {
   host_unsupported: "see `warren doctor` for what this host lacks",
   storage_exhausted: "free some space where WARREN_HOME is",
   template_not_found: "see `warren templates ls`",
-  not_found: "see `warren ls`",
 };
+
+/** What lists the things of which there is none by that name. */
+const LISTS: readonly (readonly [RegExp, string])[] = [
+  [/^there is no invoice /, "see `warren billing invoice`"],
+  [/^there is no list /, "see `warren billing prices lists`"],
+  [/^there is no sink /, "see `warren billing sinks ls`"],
+  [/^there is no account /, "see `warren accounts ls`"],
+  [/there is no (plan|entry) /, ""],
+];
+
+function whereListed(message: string): string {
+  return LISTS.find(([pattern]) => pattern.test(message))?.[1] ?? "see `warren ls`";
+}
 
 function isOfPaused({ code, details }: WarrenError): boolean {
   return code === "wrong_state" && details["state"] === "paused";
@@ -35,8 +47,9 @@ export function reportOf(error: unknown, verbose: boolean): string {
     const hint = verbose ? [] : ["  this is a fault of Warren's own; --verbose shows where it came from"];
     return [`warren: ${escapeLine(says)}`, ...stack, ...causes(error), ...hint, ""].join("\n");
   }
-  const advice = ADVICE[error.code] ?? (isOfPaused(error) ? "let it go on with `warren resume`" : undefined);
+  const found = error.code === "not_found" ? whereListed(error.message) : ADVICE[error.code];
+  const advice = found ?? (isOfPaused(error) ? "let it go on with `warren resume`" : undefined);
   // A message that names what to do has said it; the table is for those that cannot know.
-  const then = advice === undefined || error.message.includes("warren ") ? [] : [`  ${advice}`];
+  const then = (advice ?? "") === "" || error.message.includes("warren ") ? [] : [`  ${advice}`];
   return [`warren: ${escapeLine(error.message)}`, ...then, ...(verbose ? causes(error) : []), ""].join("\n");
 }

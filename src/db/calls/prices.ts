@@ -7,21 +7,13 @@ import type { BillingStore } from "../../api/billing.ts";
 import type { PlanInfo, PriceInfo, PriceList } from "../../contract/routes/api/billing.ts";
 import { WarrenError } from "../../errors.ts";
 import { METER_NAMES } from "../../meter/meters.ts";
+import { PRICING_NOTES } from "../../meter/notes.ts";
 import { asJson, type Database } from "../database.ts";
 
 type Calls = Pick<BillingStore, "pricing" | "priceLists" | "setPrices" | "setPlan" | "subscribeTo" | "exhausted">;
 
 const AMOUNT = /^\d{1,12}(\.\d{1,18})?$/;
 const QUANTITY = /^[1-9]\d{0,17}$/;
-
-/** What a price alone does not tell. */
-const NOTES = [
-  "Time is charged by the millisecond: from the first instruction of a sandbox's guest to the end of its virtual machine. Waiting for a place, baking and creates that fail cost nothing.",
-  "A fork's memory is charged at its nominal size once for each child, although pages that nobody has changed are shared.",
-  "Prices hold for days of UTC, and invoices are for months of UTC. A price never changes for a day that has begun.",
-  "Nothing is rounded until an invoice is made: then each line once, half a unit away from zero.",
-  "What no price is named for costs nothing.",
-];
 
 const dayOf = (ms: number) => new Date(ms).toISOString().slice(0, 10);
 
@@ -77,7 +69,7 @@ export function priceCalls(db: Database): Calls {
           !list.prices.some((p) => p.meter === meter && p.fromDay > fromDay && p.fromDay <= today),
       );
       const plan = held[1] === null ? null : await planOf(db, String(held[1]));
-      return { list: list.id, currency: list.currency, prices: inForce, plan, notes: [...NOTES] };
+      return { list: list.id, currency: list.currency, prices: inForce, plan, notes: [...PRICING_NOTES] };
     },
     priceLists: () => lists(null),
     async setPrices({ list, currency, account, fromDay, prices }, nowMs) {

@@ -100,9 +100,8 @@ describe("Billing refuses", () => {
   test.each(REFUSED.map((one) => [...one] as Refused))("%s %s %j by naming %s", async (...refused) => {
     const [method, path, body, field, says] = refused;
     const { status, body: told } = await api.call(method, path, body ?? undefined);
-    expect({ status, code: told["code"], field: told["details"]?.["field"], says: told["error"] }).toEqual({
-      ...{ status: 400, code: "invalid_request", field, says: expect.stringContaining(says) },
-    });
+    expect([status, told["code"], told["details"]?.["field"]] as unknown[]).toEqual([400, "invalid_request", field]);
+    expect(String(told["error"])).toContain(says);
     expect(String(told["error"])).toStartWith(`${field}: `);
   });
 

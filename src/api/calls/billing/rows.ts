@@ -7,7 +7,6 @@ import type { AppParts, RequestContext, RowCalls } from "../../parts.ts";
 import { asCsv, asLines, entriesOf } from "./entries.ts";
 import { groupsOf } from "./groups.ts";
 import { monthMs, rangeOf } from "./moments.ts";
-import { PRICING_NOTES } from "./notes.ts";
 
 type Rows = typeof billingRoutes;
 
@@ -32,10 +31,7 @@ export function billingCalls({ store, clock, settings }: BillingParts): RowCalls
   const invoice = async ({ account }: RequestContext, { id }: { readonly id: string }) =>
     found(await store.invoice(account, id, clock.wallMs()), "invoice", id);
   return {
-    pricing: async ({ account }) => {
-      const { notes, ...pricing } = await store.pricing(account, clock.wallMs());
-      return { ...pricing, notes: [...PRICING_NOTES, ...notes] };
-    },
+    pricing: ({ account }) => store.pricing(account, clock.wallMs()),
     usage: async (context, asked) => {
       const nowMs = clock.wallMs();
       const question = { ...askedRange(context, asked, nowMs), groupBy: groupsOf(asked.groupBy) };

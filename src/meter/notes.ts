@@ -1,4 +1,4 @@
-/** Rules that a price alone does not tell, for the page that shows prices. */
+/** Rules that a price alone does not tell, for the page that shows prices: what is charged, in which state, and how it is rounded. */
 export const PRICING_NOTES: readonly string[] = [
   "A running sandbox is charged for its vCPUs and its memory, at the size that it was made with, by the millisecond: from the resume that first lets its guest run until its VMM ends. Waiting for a place, baking a template and creates that fail cost nothing.",
   "Paused it is charged for its memory alone, at the price of memory; hibernated for its image on disk; stopping, ended and failed for nothing.",
