@@ -81,7 +81,7 @@ const REFUSED: readonly Refused[] = [
   sink({ kind: "stripe", token: "sk_1", customers: { acme: "acme" } }, "customers", "cus_"),
   sink({ kind: "lago", customers: { acme: "s" } }, "token", "an API key"),
   sink({ kind: "openmeter" }, "url", "which is not on the public internet"),
-  sink({ kind: "openmeter", url: "https://u:p@meter.example" }, "url", "a name and password in it"),
+  sink({ kind: "openmeter", url: "https://x:pw@meter.example" }, "url", "a name and password in it"),
   sink({ kind: "openmeter", url: "ftp://meter.example" }, "url", "matching"),
   account({ time_zone: "Mars/Olympus" }, "time_zone", "a name of IANA's, such as Europe/Berlin"),
   account({ time_zone: "+05:30" }, "time_zone", "a name of IANA's"),
