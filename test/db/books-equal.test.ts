@@ -50,7 +50,7 @@ type Course = typeof course extends fc.Arbitrary<infer T> ? T : never;
 
 if (gate("postgres")) {
   describe("PGlite beside PostgreSQL", () => {
-    const forms: (BooksForm & { close(): Promise<void> })[] = [];
+    const forms: (BooksForm & { close(): PromiseLike<void> })[] = [];
     const folder = new Folder();
     let server: PrivatePostgres | null = null;
     beforeAll(async () => {
