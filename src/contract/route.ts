@@ -53,10 +53,17 @@ export interface CallOptions {
   /** Ends the call; for streams, ends what the call started. */
   readonly signal?: AbortSignal;
   /**
-   * Of a create or a fork in this process: told each sandbox's id in the instant that it has its place and begins to be
-   * made. Whoever has to write it down does so while it is restored; aborting `signal` then leaves nothing of it.
+   * Of a create or a fork in this process: told each sandbox's id and size in the instant that it has its place and begins to
+   * be made. Whoever has to write it down does so while it is restored; aborting `signal` then leaves nothing of it.
    */
-  readonly began?: (id: string) => void;
+  readonly began?: (id: string, size: SandboxSize) => void;
+}
+
+/** What a sandbox takes of its account's quota, and what it was made of. */
+export interface SandboxSize {
+  readonly template: string;
+  readonly cpu: number;
+  readonly memoryMb: number;
 }
 
 /** The one interface: the engine implements it, the HTTP client implements it, the API mounts it, a handle holds it. */

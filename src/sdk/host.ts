@@ -1,5 +1,6 @@
 /** `SandboxHost` and `ApiHost` over HTTP: one call for each row of the table, and nothing that the table does not say. */
 import type { CallOptions, Route } from "../contract/route.ts";
+import type { SandboxInfo } from "../contract/routes/sandboxes.ts";
 import type { SandboxHost } from "../contract/routes.ts";
 import { type ApiHost, type RowName, table } from "../contract/table.ts";
 import { namedInContract } from "../contract/wire/fields.ts";
@@ -12,10 +13,10 @@ import { withLargeStdin } from "./stdin.ts";
 
 type Call = (input: Readonly<Record<string, unknown>>, options?: CallOptions) => Promise<unknown>;
 
-function madeBy(name: RowName, value: unknown): string[] {
-  if (name === "create") return [(value as { id: string }).id];
+function madeBy(name: RowName, value: unknown): readonly SandboxInfo[] {
+  if (name === "create") return [value as SandboxInfo];
   if (name !== "fork" && name !== "forkTree") return [];
-  return (value as { children: { id: string }[] }).children.map(({ id }) => id);
+  return (value as { children: SandboxInfo[] }).children;
 }
 
 function callOf(server: Server, name: RowName): Call {
@@ -25,7 +26,7 @@ function callOf(server: Server, name: RowName): Call {
     const request = requestOf(name, input);
     if (isSocket) return dialed(server, request, signal);
     const value = await answered(request, await exchange(server, request, signal), server.clock);
-    if (began !== undefined) for (const id of madeBy(name, value)) began(id); // no earlier than the answer
+    if (began !== undefined) for (const one of madeBy(name, value)) began(one.id, one); // no earlier than the answer
     return value;
   };
   return async (input, options) => {

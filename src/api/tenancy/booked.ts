@@ -4,7 +4,7 @@
  * it may have booked all the same.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { CallOptions } from "../../contract/route.ts";
+import type { CallOptions, SandboxSize } from "../../contract/route.ts";
 import type { SandboxHost } from "../../contract/routes.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
 import type { Admission, Booking, Idempotency, Store } from "../store.ts";
@@ -59,9 +59,9 @@ class Book<T> {
     this.#order = order;
   }
 
-  began(id: string): void {
+  began(id: string, size: SandboxSize): void {
     this.#ids.push(id);
-    if (this.#ids.length === this.#order.count) void this.verdict(this.#ids);
+    if (this.#ids.length === this.#order.count) void this.verdict(this.#ids, size);
   }
 
   /** Null: nothing was asked of the store yet. */
@@ -73,9 +73,10 @@ class Book<T> {
     return this.#ids;
   }
 
-  verdict(ids: readonly string[]): Promise<Admission> {
+  /** `size` is asked for where it is not known. */
+  verdict(ids: readonly string[], size: SandboxSize | null = null): Promise<Admission> {
     if (this.#verdict !== null) return this.#verdict;
-    const verdict = this.#ask(ids);
+    const verdict = this.#ask(ids, size);
     this.#verdict = verdict;
     verdict.then(
       (found) => {
@@ -92,9 +93,9 @@ class Book<T> {
   }
 
   /** All of them have the same size: they are clones of one thing. */
-  async #ask(ids: readonly string[]): Promise<Admission> {
+  async #ask(ids: readonly string[], size: SandboxSize | null): Promise<Admission> {
     const { clock, host, account } = this.#order;
-    const { cpu, memoryMb: memoryMib, template } = await host.get({ id: ids[0] ?? "" });
+    const { cpu, memoryMb: memoryMib, template } = size ?? (await host.get({ id: ids[0] ?? "" }));
     const atMs = clock.wallMs();
     const bookings = ids.map((id) => ({ id, cpu, memoryMib, template, atMs }));
     try {
@@ -127,7 +128,7 @@ export async function booked<T>(order: Order<T>): Promise<Made<T>> {
   const signal = AbortSignal.any([order.signal, book.refused.signal]);
   let value: T;
   try {
-    value = await order.make({ signal, began: (id) => book.began(id) });
+    value = await order.make({ signal, began: (id, size) => book.began(id, size) });
   } catch (cause) {
     return await failed(book, cause);
   }

@@ -210,9 +210,10 @@ export class Creates {
       path: pooled?.path ?? ("none" as const),
       parentId,
     };
-    const live = this.#lifecycle.open(account, spec, newInfo(pooled?.clone.id ?? sandboxId(), spec, at));
+    const info = newInfo(pooled?.clone.id ?? sandboxId(), spec, at);
+    wish.began?.(info.id, info); // before its first move: whoever books it asks first, and others after
+    const live = this.#lifecycle.open(account, spec, info);
     if (spec.ttlSeconds !== null) this.#lifecycle.expireAfter(live, spec.ttlSeconds);
-    wish.began?.(live.id);
     return { live, pooled, ticket, grantedMs: clock.monotonicMs() };
   }
 

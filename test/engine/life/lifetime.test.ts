@@ -1,5 +1,6 @@
 /** How long a sandbox lives, changed while it does; and what is told of its use. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import type { CallOptions } from "../../../src/contract/route.ts";
 import type { SandboxHost } from "../../../src/contract/routes.ts";
 import type { Engine } from "../../../src/engine/engine.ts";
 import { parseGuest } from "../../../src/engine/life/metrics.ts";
@@ -147,10 +148,13 @@ describe("A listing", () => {
 });
 
 describe("A create", () => {
-  test("tells its id when it begins, and leaves nothing when it is refused then", async () => {
+  test("tells its id and size before its first move, and leaves nothing when it is refused then", async () => {
     const told: string[] = [];
-    const { id } = await host.create({}, { began: (each) => told.push(each) });
-    expect(told).toEqual([id]);
+    engine.moves.subscribe(({ sandbox, to }) => told.push(`${sandbox} ${to}`));
+    const began: CallOptions["began"] = (each, { template, cpu, memoryMb }) =>
+      told.push(`${each} ${template} ${cpu} ${memoryMb}`);
+    const { id, template, cpu, memoryMb } = await host.create({}, { began });
+    expect(told.slice(0, 2)).toEqual([`${id} ${template} ${cpu} ${memoryMb}`, `${id} creating`]);
     const stop = new AbortController();
     await expect(
       host.create({}, { signal: stop.signal, began: () => stop.abort(new Error("over quota")) }),
