@@ -47,8 +47,17 @@ export async function send(
       const address = await publicAddress(url, resolve, allowPrivate);
       either.throwIfAborted();
       const trust = ca === undefined ? {} : { ca };
-      const { status, headers, text } = await reply({ url, address, ...request, signal: either, sent, ...trust });
+      const {
+        status,
+        headers,
+        text: said,
+      } = await reply({
+        ...{ url, address, ...request, signal: either, sent },
+        ...trust,
+      });
       const wait = headers.find(([name]) => name === "retry-after")?.[1];
+      // What it says is kept and shown; some repeat what they were sent.
+      const text = sink.token === null ? said : said.replaceAll(sink.token, "…");
       return { kind: "answered", status, text, retryAfterMs: retryAfterMs(wait, clock.wallMs()) };
     });
   } catch (cause) {

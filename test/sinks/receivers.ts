@@ -48,7 +48,8 @@ function text(value: unknown, says: string): string {
 }
 
 function hasKey(headers: Headers): void {
-  need(headers.get("authorization") === `Bearer ${KEY}`, "no such key", 401);
+  const given = headers.get("authorization");
+  need(given === `Bearer ${KEY}`, `no such key: ${given}`, 401); // it repeats what it was sent, as some do
 }
 
 interface CloudEvent {
