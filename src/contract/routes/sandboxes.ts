@@ -92,6 +92,8 @@ export const SandboxInfo = Type.Object({
   /** Milliseconds from admission to the agent's confirmation, and which of the three paths it took. */
   createMs: Type.Number(),
   createPath: Type.Union([Type.Literal("none"), Type.Literal("prepared"), Type.Literal("ready")]),
+  /** It has been brought back from disk since; left out when it has not. */
+  woken: Type.Optional(Type.Literal(true)),
   /** The sandbox that it was forked from. */
   parentId: Type.Union([Type.String(), Type.Null()]),
   /** The snapshot that it, or what it was forked from, was restored from. */

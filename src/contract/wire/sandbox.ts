@@ -54,7 +54,7 @@ function beside(info: SandboxInfo): Record<string, unknown> {
     persistent: info.idle?.action === "hibernate" || info.expiresAt === null,
     guest_ip: ENDED.has(info.state) ? null : GUEST_ADDRESS,
     boot_ms: info.createMs,
-    boot_mode: info.parentId === null ? "restore" : "fork",
+    boot_mode: info.woken === true ? "wake" : info.parentId === null ? "restore" : "fork",
     ttl_seconds: lifeMs === null ? null : lifeMs / 1000,
     node: "local",
     price_per_second_usd: null,

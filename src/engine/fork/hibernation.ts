@@ -170,6 +170,7 @@ export class Hibernation {
       live.created.resolve();
       const verdict = await this.#lifecycle.post(live, "woken", null, body.resumedMs);
       if (verdict.kind !== "move") throw notRunning(live.info);
+      live.info = { ...live.info, woken: true };
       watch(live, body, this.#lifecycle, this.#parts);
       await this.#creates.register(live, body);
     } catch (cause) {
