@@ -19,7 +19,7 @@ import { contextCalls } from "./contexts/calls.ts";
 import { Admission } from "./create/admit.ts";
 import type { SandboxParts } from "./create/clone.ts";
 import { Creates } from "./create/creates.ts";
-import type { EngineOptions } from "./create/options.ts";
+import { type EngineOptions, OPERATOR } from "./create/options.ts";
 import { Pool } from "./create/pool.ts";
 import { borrow } from "./fork/borrowed.ts";
 import { Forks } from "./fork/forks.ts";
@@ -40,7 +40,7 @@ import { portCalls } from "./ports/calls.ts";
 import { explain, notFound, notRunning } from "./reached.ts";
 import type { Registry, SandboxRecord } from "./registry.ts";
 import type { SnapshotStore } from "./snapshots.ts";
-import { loggedSnapshots, loggedVolumes, StorageLog } from "./storage/log.ts";
+import { loggedSnapshots, loggedTemplates, loggedVolumes, StorageLog } from "./storage/log.ts";
 import { templateCalls } from "./template-calls.ts";
 import type { TemplateStore } from "./templates.ts";
 import { volumeCalls } from "./volumes/calls.ts";
@@ -99,6 +99,7 @@ export class Engine implements AsyncDisposable {
       preparedIdleMs: options.preparedIdleMs ?? LIMITS.preparedIdleMs,
       ready: options.ready ?? 0,
       detached: options.detachedPool ?? false,
+      held: (id, mib) => this.storage.append("ready", options.poolAccount ?? OPERATOR, id, mib * 2 ** 20),
     });
     this.#admission.shed = () => this.#pool.shed();
     this.#neighbours = new Neighbours({ ...parts, met: (record, agent) => networks.meet(record, agent) });
@@ -155,7 +156,7 @@ export class Engine implements AsyncDisposable {
       ...guestCalls((id) => this.#reach(account, id), hold),
       ...portCalls((id) => this.#reach(account, id), hold),
       ...contextCalls((id) => this.#reach(account, id), hold, this.#parts.clock),
-      ...templateCalls(this.#parts.templates, hold),
+      ...templateCalls(loggedTemplates(this.#parts.templates, this.storage, account), hold),
       ...snapshotCalls(this.#parts.snapshots, account, hold),
       ...networkCalls(this.#parts.networks, (id, wakes) => this.#found(account, id, wakes), hold),
       ...volumeCalls(this.#volumes, account, (id) => this.#awakeOrMine(account, id), hold),

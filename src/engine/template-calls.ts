@@ -7,7 +7,10 @@ import type { TemplateStore } from "./templates.ts";
 
 type TemplateCalls = Pick<SandboxHost, "templates" | "bake" | "removeTemplate">;
 
-export function templateCalls(store: TemplateStore, hold: Hold): TemplateCalls {
+export function templateCalls(
+  store: Pick<TemplateStore, "list" | "defaults" | "bake" | "remove">,
+  hold: Hold,
+): TemplateCalls {
   return {
     templates: () => store.list(),
     bake: async (input, options = {}) => {

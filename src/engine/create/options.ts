@@ -2,6 +2,9 @@
 import type { SandboxInfo } from "../../contract/routes/sandboxes.ts";
 import type { BakeEvent } from "../../contract/routes/templates.ts";
 
+/** Who keeps clones ready for others: a server's administrator, and root of an embedded home. */
+export const OPERATOR = "admin";
+
 export interface EngineOptions {
   /** Prepared VMM processes kept per template in use; default {@link LIMITS.preparedPerTemplate}. */
   readonly prepared?: number;
@@ -14,6 +17,8 @@ export interface EngineOptions {
    * find nothing prepared.
    */
   readonly detachedPool?: boolean;
+  /** Whose the memory of ready clones is until somebody takes them; default {@link OPERATOR}. */
+  readonly poolAccount?: string;
   /**
    * Asked before a hibernated sandbox is woken, by whatever call: what it throws is what the caller gets, and the sandbox sleeps
    * on.

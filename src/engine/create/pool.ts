@@ -24,6 +24,8 @@ export interface PoolOptions {
   readonly ready: number;
   /** Clones outlive this process by no more than `LIMITS.pooledLifeMs`. */
   readonly detached: boolean;
+  /** From now on a ready clone holds so much memory; 0 when it does no more, or is somebody's. */
+  readonly held?: (id: string, memoryMib: number) => void;
 }
 
 export type Pooled =
@@ -82,6 +84,7 @@ export class Pool {
     const shelf = this.#shelves.get(template.digest);
     for (const clone of shelf?.ready ?? []) {
       shelf?.ready.delete(clone);
+      this.#options.held?.(clone.id, 0);
       return { path: "ready", clone };
     }
     for (const clone of shelf?.prepared ?? []) {
@@ -98,7 +101,7 @@ export class Pool {
     shelf.cancelDecay();
     const decay = () => {
       shelf.hot = false;
-      for (const clone of shelf.prepared) this.#drop(clone);
+      for (const clone of shelf.prepared) this.#drop(clone, "prepared");
       shelf.prepared.clear();
     };
     shelf.cancelDecay = this.#parts.clock.after(this.#options.preparedIdleMs, decay, { background: true });
@@ -138,7 +141,7 @@ export class Pool {
       for (const shelf of this.#shelves.values()) {
         for (const clone of shelf[kind]) {
           shelf[kind].delete(clone as AwakeClone);
-          this.#drop(clone);
+          this.#drop(clone, kind);
           return;
         }
       }
@@ -152,7 +155,7 @@ export class Pool {
     for (const shelf of this.#shelves.values()) {
       shelf.cancelDecay();
       for (const kind of KINDS) {
-        for (const clone of shelf[kind]) this.#drop(clone);
+        for (const clone of shelf[kind]) this.#drop(clone, kind);
         shelf[kind].clear();
       }
     }
@@ -173,7 +176,8 @@ export class Pool {
     return shelf;
   }
 
-  #drop(clone: Clone): void {
+  #drop(clone: Clone, kind: (typeof KINDS)[number]): void {
+    if (kind === "ready") this.#options.held?.(clone.id, 0);
     const undoing = undoAll(clone.undo, this.#parts.log, clone.id).then(() => {
       this.#undoing.delete(undoing);
     });
@@ -265,9 +269,10 @@ export class Pool {
   #keep(shelf: Shelf, kind: (typeof KINDS)[number], clone: Clone): void {
     const place: Set<Clone> = shelf[kind] as Set<Clone>;
     place.add(clone);
+    if (kind === "ready") this.#options.held?.(clone.id, shelf.template.size.memoryMib);
     if (this.#options.detached) this.#renew(clone, () => place.has(clone));
     void clone.vmm.exited.then(() => {
-      if (place.delete(clone)) this.#drop(clone);
+      if (place.delete(clone)) this.#drop(clone, kind);
     });
   }
 }

@@ -3,10 +3,12 @@
  * every change that has succeeded. It keeps the newest rows; whoever needs all of them subscribes.
  */
 import type { Clock } from "../../base/clock.ts";
+import { nonce } from "../../base/id.ts";
 import type { Log } from "../../base/log.ts";
 import type { Stored, StoredKind } from "../../contract/stored.ts";
 import { LIMITS } from "../../limits.ts";
 import type { SnapshotStore } from "../snapshots.ts";
+import type { TemplateStore } from "../templates.ts";
 import type { VolumeStore } from "../volumes/store.ts";
 
 export type StoredListener = (row: Stored) => void;
@@ -87,10 +89,53 @@ export function loggedSnapshots(store: SnapshotStore, log: StorageLog): Snapshot
     find: (account, id) => store.find(account, id),
     list: (account, sandboxId) => store.list(account, sandboxId),
     open: (account, id, signal) => store.open(account, id, signal),
-    promote: (account, id, name) => store.promote(account, id, name),
+    promote: async (account, id, name) => {
+      const { info } = await store.find(account, id);
+      await store.promote(account, id, name);
+      log.append("template", account, name, info.sizeBytes);
+    },
     collect: () => store.collect(),
     findImage: (id) => store.findImage(id),
     listImages: (account) => store.listImages(account),
+  };
+}
+
+/**
+ * The same store for one account's calls; what it builds, for how long, and what it keeps and gives up is logged. What a create has
+ * built because it was missing is nobody's.
+ */
+export function loggedTemplates(
+  store: TemplateStore,
+  log: StorageLog,
+  account: string,
+): Pick<TemplateStore, "list" | "defaults" | "bake" | "remove"> {
+  return {
+    list: () => store.list(),
+    defaults: (name) => store.defaults(name),
+    bake: async (size, force, onStep, signal) => {
+      const build = `${size.name}-${nonce()}`;
+      let building = false; // what is there already is no build
+      try {
+        await store.bake(
+          size,
+          force,
+          (event) => {
+            if (!building) log.append("build", account, build, 1);
+            building = true;
+            onStep(event);
+          },
+          signal,
+        );
+      } finally {
+        if (building) log.append("build", account, build, 0);
+      }
+      const made = building ? (await store.list()).find(({ name }) => name === size.name) : undefined;
+      if (made !== undefined) log.append("template", account, made.name, made.diskBytes);
+    },
+    remove: async (name) => {
+      await store.remove(name);
+      log.append("template", account, name, 0);
+    },
   };
 }
 
