@@ -164,15 +164,17 @@ CREATE FUNCTION billing.bill_to(of_account text) RETURNS jsonb LANGUAGE sql STAB
   FROM accounts WHERE id = of_account
 $$;
 --> statement-breakpoint
--- Issues up to `most` invoices of a month (UTC); how many. Of those that have one already none.
-CREATE FUNCTION billing.issue(of_month date, now_at timestamptz, most integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- Issues invoices of a month (UTC), of those that have none yet, for two seconds and one at least: how many, and whether there are more.
+CREATE FUNCTION billing.issue(of_month date, now_at timestamptz, OUT issued integer, OUT more boolean) LANGUAGE plpgsql AS $$
 DECLARE
+  until_at timestamptz := clock_timestamp() + interval '2 seconds';
   last_day date := (of_month + interval '1 month')::date - 1;
   last_entry bigint := coalesce((SELECT max(id) FROM billing.ledger), 0);
   due record;
   number integer;
-  issued integer := 0;
 BEGIN
+  issued := 0;
+  more := false;
   SELECT coalesce(max(substr(id, 9)::integer), 0) INTO number FROM billing.invoices WHERE month = of_month;
   FOR due IN
     SELECT o.account, o.currency FROM (
@@ -184,8 +186,12 @@ BEGIN
     ) AS o(account, currency)
     WHERE NOT EXISTS (SELECT FROM billing.invoices i
       WHERE i.account = o.account AND i.month = of_month AND i.currency = o.currency)
-    ORDER BY o.account, o.currency LIMIT most
+    ORDER BY o.account, o.currency
   LOOP
+    IF issued > 0 AND clock_timestamp() > until_at THEN
+      more := true;
+      EXIT;
+    END IF;
     number := number + 1;
     issued := issued + 1;
     WITH lines AS MATERIALIZED (
@@ -200,7 +206,6 @@ BEGIN
     INSERT INTO billing.invoice_lines_kept (invoice, line, kind, meter, describes, quantity, price, amount)
     SELECT invoice.id, l.line, l.kind, l.meter, l.describes, l.quantity, l.price, l.amount FROM lines l, invoice;
   END LOOP;
-  RETURN issued;
 END $$;
 --> statement-breakpoint
 -- An invoice comes to the sum of its lines, and no line comes to it later.
@@ -225,7 +230,7 @@ FOR EACH ROW EXECUTE FUNCTION billing.refuse_wrong_total();
 --> statement-breakpoint
 -- A piece of settlement: cuts, charges, rolls up; and when nothing is left to charge, closes days that are over and issues the
 -- invoices of their months before their last day is closed. Any number of servers may ask for it, again and again: each thing is
--- done once. Returns what it did, and `after`: where the next piece goes on; null when there is none.
+-- done once, and a few seconds' work a time. Returns what it did, and `after`: where the next piece goes on; null when there is none.
 -- Intervals commit out of the order of their ids, so each first piece looks again from the watermark on, which only passes
 -- what was recorded an hour ago. One statement of a server takes 12 seconds at most.
 -- Not compiled, whoever asks for it: that took ten times as long as what it was for.
@@ -236,12 +241,16 @@ DECLARE
   open_day date;
   cuts bigint := 0;
   piece record;
+  month record;
+  is_more boolean := false;
+  until_at timestamptz;
   closed integer := 0;
   issued integer := 0;
   high_id bigint;
   young_id bigint;
 BEGIN
   PERFORM billing.lock_books();
+  until_at := clock_timestamp() + interval '3 seconds';
   INSERT INTO billing.settled DEFAULT VALUES ON CONFLICT DO NOTHING;
   SELECT "interval" INTO low_id FROM billing.settled;
   start_id := greatest(low_id, after_id);
@@ -256,18 +265,22 @@ BEGIN
     WHERE id > low_id AND id <= high_id AND recorded_at > now() - interval '1 hour' ORDER BY id LIMIT 1);
   high_id := least(high_id, young_id - 1);
   UPDATE billing.settled SET "interval" = high_id WHERE high_id > "interval";
-  WHILE piece.charged < most AND issued < 25 AND now_at >= (open_day + 1)::timestamp AT TIME ZONE 'UTC' + interval '10 minutes' LOOP
+  WHILE piece.charged < most AND now_at >= (open_day + 1)::timestamp AT TIME ZONE 'UTC' + interval '10 minutes' LOOP
     IF extract(day FROM open_day + 1) = 1 THEN
-      issued := issued + billing.issue(date_trunc('month', open_day)::date, now_at, 25 - issued);
-      EXIT WHEN issued >= 25;
+      SELECT * INTO month FROM billing.issue(date_trunc('month', open_day)::date, now_at);
+      issued := issued + month.issued;
+      is_more := month.more;
+      EXIT WHEN is_more;
     END IF;
     UPDATE billing.windows SET closed_at = now_at WHERE day = open_day;
     open_day := open_day + 1;
     closed := closed + 1;
     INSERT INTO billing.windows (day) VALUES (open_day);
+    is_more := clock_timestamp() > until_at;
+    EXIT WHEN is_more;
   END LOOP;
   RETURN jsonb_build_object('cut', cuts, 'charged', piece.charged, 'closed', closed, 'issued', issued, 'after', CASE
-    WHEN piece.charged >= most THEN piece.last_id WHEN issued >= 25 THEN greatest(start_id, piece.last_id) END);
+    WHEN piece.charged >= most THEN piece.last_id WHEN is_more THEN greatest(start_id, piece.last_id) END);
 END $$;
 --> statement-breakpoint
 -- Takes an entry back, and books another in its place when there is a quantity. Never twice: what was put in its place is an

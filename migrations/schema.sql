@@ -708,17 +708,19 @@ CREATE OR REPLACE FUNCTION billing.instant(ms bigint)
  IMMUTABLE PARALLEL SAFE
 RETURN to_timestamp(((ms)::double precision / (1000)::double precision));
 
-CREATE OR REPLACE FUNCTION billing.issue(of_month date, now_at timestamp with time zone, most integer)
- RETURNS integer
+CREATE OR REPLACE FUNCTION billing.issue(of_month date, now_at timestamp with time zone, OUT issued integer, OUT more boolean)
+ RETURNS record
  LANGUAGE plpgsql
 AS $function$
 DECLARE
+  until_at timestamptz := clock_timestamp() + interval '2 seconds';
   last_day date := (of_month + interval '1 month')::date - 1;
   last_entry bigint := coalesce((SELECT max(id) FROM billing.ledger), 0);
   due record;
   number integer;
-  issued integer := 0;
 BEGIN
+  issued := 0;
+  more := false;
   SELECT coalesce(max(substr(id, 9)::integer), 0) INTO number FROM billing.invoices WHERE month = of_month;
   FOR due IN
     SELECT o.account, o.currency FROM (
@@ -730,8 +732,12 @@ BEGIN
     ) AS o(account, currency)
     WHERE NOT EXISTS (SELECT FROM billing.invoices i
       WHERE i.account = o.account AND i.month = of_month AND i.currency = o.currency)
-    ORDER BY o.account, o.currency LIMIT most
+    ORDER BY o.account, o.currency
   LOOP
+    IF issued > 0 AND clock_timestamp() > until_at THEN
+      more := true;
+      EXIT;
+    END IF;
     number := number + 1;
     issued := issued + 1;
     WITH lines AS MATERIALIZED (
@@ -746,7 +752,6 @@ BEGIN
     INSERT INTO billing.invoice_lines_kept (invoice, line, kind, meter, describes, quantity, price, amount)
     SELECT invoice.id, l.line, l.kind, l.meter, l.describes, l.quantity, l.price, l.amount FROM lines l, invoice;
   END LOOP;
-  RETURN issued;
 END $function$;
 
 CREATE OR REPLACE FUNCTION billing.lines(of_account text, of_month date, of_currency text, up_to bigint)
@@ -1046,12 +1051,16 @@ DECLARE
   open_day date;
   cuts bigint := 0;
   piece record;
+  month record;
+  is_more boolean := false;
+  until_at timestamptz;
   closed integer := 0;
   issued integer := 0;
   high_id bigint;
   young_id bigint;
 BEGIN
   PERFORM billing.lock_books();
+  until_at := clock_timestamp() + interval '3 seconds';
   INSERT INTO billing.settled DEFAULT VALUES ON CONFLICT DO NOTHING;
   SELECT "interval" INTO low_id FROM billing.settled;
   start_id := greatest(low_id, after_id);
@@ -1066,18 +1075,22 @@ BEGIN
     WHERE id > low_id AND id <= high_id AND recorded_at > now() - interval '1 hour' ORDER BY id LIMIT 1);
   high_id := least(high_id, young_id - 1);
   UPDATE billing.settled SET "interval" = high_id WHERE high_id > "interval";
-  WHILE piece.charged < most AND issued < 25 AND now_at >= (open_day + 1)::timestamp AT TIME ZONE 'UTC' + interval '10 minutes' LOOP
+  WHILE piece.charged < most AND now_at >= (open_day + 1)::timestamp AT TIME ZONE 'UTC' + interval '10 minutes' LOOP
     IF extract(day FROM open_day + 1) = 1 THEN
-      issued := issued + billing.issue(date_trunc('month', open_day)::date, now_at, 25 - issued);
-      EXIT WHEN issued >= 25;
+      SELECT * INTO month FROM billing.issue(date_trunc('month', open_day)::date, now_at);
+      issued := issued + month.issued;
+      is_more := month.more;
+      EXIT WHEN is_more;
     END IF;
     UPDATE billing.windows SET closed_at = now_at WHERE day = open_day;
     open_day := open_day + 1;
     closed := closed + 1;
     INSERT INTO billing.windows (day) VALUES (open_day);
+    is_more := clock_timestamp() > until_at;
+    EXIT WHEN is_more;
   END LOOP;
   RETURN jsonb_build_object('cut', cuts, 'charged', piece.charged, 'closed', closed, 'issued', issued, 'after', CASE
-    WHEN piece.charged >= most THEN piece.last_id WHEN issued >= 25 THEN greatest(start_id, piece.last_id) END);
+    WHEN piece.charged >= most THEN piece.last_id WHEN is_more THEN greatest(start_id, piece.last_id) END);
 END $function$;
 
 CREATE OR REPLACE FUNCTION billing.split(from_ms bigint, to_ms bigint)
