@@ -171,6 +171,7 @@ export class TruthWorld {
       },
       runs: async () => [],
       pulse: async (id) => (this.machine(id) === undefined ? null : { cpuUsedMs: null, endsMs: null }),
+      egressBytes: async (id) => this.world.host.networks.get(id)?.usage()?.bytesOut ?? null,
       changed: () => undefined,
     };
   }

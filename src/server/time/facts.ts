@@ -34,6 +34,8 @@ export interface HostFacts {
   runs(): Promise<readonly VmmRun[]>;
   /** Whether its machine lives, looked at after it was called; null when it does not. */
   pulse(sandbox: string): Promise<Pulse | null>;
+  /** What it has sent since its guest began to run; null where it has no network, or nobody counts. Takes 1 ms. */
+  egressBytes(sandbox: string): Promise<number | null>;
   /** Its machine is gone, or its lifetime is another. */
   changed(sandbox: string): void;
 }
@@ -47,6 +49,7 @@ export const NO_FACTS: HostFacts = {
   runs: async () => [],
   forgetEnd: () => undefined,
   pulse: async () => null,
+  egressBytes: async () => null,
   changed: () => undefined,
 };
 

@@ -8,7 +8,7 @@ import type { LinuxHost } from "../../host/linux.ts";
 import { type FoundTime, type HostFacts, knownEnd } from "./facts.ts";
 
 export interface HomeParts {
-  readonly host: Pick<LinuxHost, "registry" | "data" | "bootId">;
+  readonly host: Pick<LinuxHost, "registry" | "data" | "bootId" | "networkOf">;
   readonly snapshots: { findImage(id: string): Promise<SavedSnapshot | null> };
   readonly clock: Clock;
 }
@@ -60,6 +60,10 @@ export function hostFacts({ host, snapshots, clock }: HomeParts): HostFacts {
       if (life === null) return null;
       const cpuUsedMs = cpuBeforeMs === null ? null : Math.max(0, life.cpuMs - cpuBeforeMs);
       return { cpuUsedMs, endsMs: endsMs === null ? null : axisMs + endsMs };
+    },
+    async egressBytes(id) {
+      const known = refs.get(id);
+      return known === undefined ? null : (host.networkOf(known.ref)?.usage()?.bytesOut ?? null);
     },
     changed(id) {
       refs.delete(id);
