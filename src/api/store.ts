@@ -118,7 +118,8 @@ export interface Store extends AsyncDisposable, BillingStore {
   account(id: string): Promise<AccountInfo | null>;
   /**
    * What is left out stays. Null when there is no such account.
-   * @throws {WarrenError} `invalid_request` – a time zone that the database does not know
+   * @throws {WarrenError} `invalid_request` – a time zone that the database does not know, or credit beside a price list in
+   *   another currency than US dollars
    */
   updateAccount(id: string, change: AccountChange): Promise<AccountInfo | null>;
 

@@ -5,6 +5,7 @@ import { admissionCases } from "./store/admission.ts";
 import { edgeCases } from "./store/edge.ts";
 import { endedCases } from "./store/ended.ts";
 import { type MoveSkips, moveCases } from "./store/moves.ts";
+import { priceCases } from "./store/prices.ts";
 import { scopeCases } from "./store/scope.ts";
 import type { StoreForm } from "./store/world.ts";
 
@@ -43,5 +44,6 @@ export function storeSuite(
     endedCases(form, skips);
     edgeCases(form);
     scopeCases(form);
+    priceCases(form, skips);
   });
 }

@@ -76,6 +76,16 @@ async function checkTimeZone(db: Database, timeZone: string): Promise<void> {
   throw new WarrenError("invalid_request", says, { details: { field: "timeZone", timeZone } });
 }
 
+/** What is prepaid is in US dollars, and so is what is taken from it. */
+async function checkCurrency(db: Database, account: string): Promise<void> {
+  const other = await db.value(sql`
+    select l.id || ' is in ' || l.currency from billing.subscriptions s join billing.plans p on p.id = s.plan
+    join billing.price_lists l on l.id = p.list where s.account = ${account} and l.currency <> 'USD' limit 1`);
+  if (other === null) return;
+  const says = `creditUsd: this account cannot be prepaid in USD, since its price list ${other}; allowed is null`;
+  throw new WarrenError("invalid_request", says, { details: { field: "creditUsd", account } });
+}
+
 export function accountCalls(db: Database, changed: () => void): Calls {
   return {
     async createAccount(account) {
@@ -103,6 +113,7 @@ export function accountCalls(db: Database, changed: () => void): Calls {
     },
     async updateAccount(id, { quota, name, ...others }) {
       if (others.timeZone !== undefined) await checkTimeZone(db, others.timeZone);
+      if (others.creditUsd != null) await checkCurrency(db, id);
       const change = {
         name: name ?? sql`${accounts.name}`, // always set: the trigger that tells other servers is on it
         ...others, // what is undefined stays

@@ -133,8 +133,9 @@ async function openRows(db: Database, node: string): Promise<OpenRow[]> {
  * and not beyond its lifetime; with what it was last said to have used.
  */
 function lostMove(row: OpenRow, last: NonNullable<OpenRow["last"]>, end: KnownEnd | null) {
-  const livesMs = row.expiresMs === null ? Number.POSITIVE_INFINITY : row.expiresMs - last.wallMs;
-  const passedMs = Math.max(0, Math.min((end?.endMs ?? row.used.seenMs) - last.monotonicMs, livesMs));
+  // Its lifetime is told by the clock that its axis was set by: not by one that has jumped since.
+  const endMs = Math.min(end?.endMs ?? row.used.seenMs, row.expiresMs ?? Number.POSITIVE_INFINITY);
+  const passedMs = Math.max(0, endMs - last.monotonicMs);
   return {
     ...{ sandbox: row.id, account: row.account, template: row.template, cpu: row.cpu, memory_mib: row.memoryMib },
     ...{ from_state: row.state, to_state: "failed", event: "lost", reason: end?.why ?? UNSEEN },

@@ -15,6 +15,8 @@ export interface MoveSkips {
   readonly meter?: string;
 }
 
+/** The embedded database on a busy host. */
+const SLOW_MS = 60_000;
 const STATES = Object.keys(CHARGED) as SandboxState[];
 const size = fc.record({ cpu: fc.integer({ min: 1, max: 32 }), memoryMib: fc.integer({ min: 128, max: 65_536 }) });
 /** Any sequence of states: what is charged does not depend on which follow each other. */
@@ -80,40 +82,74 @@ export function moveCases(form: () => StoreForm, skips: MoveSkips): void {
       expect(await store.events(mine, "sb_\u0000\ud800", 10)).toBeNull();
     });
 
-    test("Store.record takes thousands of rows, and whatever text is in them", async () => {
-      const { store } = form();
-      const mine = await account(store);
-      const steps = Array.from({ length: 2500 }, (_, i): Step => [i % 2 === 0 ? "paused" : "running", i]);
-      const id = newId();
-      await store.record(movesOf(mine, id, steps, { reason: 'a "reason" \\ with \\u0000 and 🐇' }));
-      const events = await store.events(mine, id, 1000);
-      expect(events?.length).toBe(1000);
-      expect(events?.at(-1)).toMatchObject({ sequence: 2500, reason: 'a "reason" \\ with \\u0000 and 🐇' });
-      await store.record(movesOf(mine, newId(), LIFE, { reason: "cut in \ud83d half, and NUL \u0000" }));
-      await store.record([]);
-    });
+    test(
+      "Store.record takes thousands of rows, and whatever text is in them",
+      async () => {
+        const { store } = form();
+        const mine = await account(store);
+        const steps = Array.from({ length: 2500 }, (_, i): Step => [i % 2 === 0 ? "paused" : "running", i]);
+        const id = newId();
+        await store.record(movesOf(mine, id, steps, { reason: 'a "reason" \\ with \\u0000 and 🐇' }));
+        const events = await store.events(mine, id, 1000);
+        expect(events?.length).toBe(1000);
+        expect(events?.at(-1)).toMatchObject({ sequence: 2500, reason: 'a "reason" \\ with \\u0000 and 🐇' });
+        await store.record(movesOf(mine, newId(), LIFE, { reason: "cut in \ud83d half, and NUL \u0000" }));
+        await store.record([]);
+      },
+      SLOW_MS,
+    );
 
-    metered(`Store.record meters moves as the fold does, in any order and any number of times${because}`, async () => {
-      const { store, second, meter } = form();
-      const cases = fc.array(history, { minLength: 1, maxLength: 3 });
-      await fc.assert(
-        fc.asyncProperty(cases, fc.gen(), async (histories, gen) => {
-          const credit = parseUsd("100000000");
-          const mine = await account(store, { creditUsd: formatUsd(credit) });
-          const all = histories.map(({ size: of, steps }) => movesOf(mine, newId(), steps, of));
-          const batches = gen(shuffled, all.flat());
-          await Promise.all(batches.map((batch, i) => (i % 2 === 0 ? store : (second ?? store)).record(batch)));
-          for (const rows of all) {
-            const kept = await meter?.(rows[0]?.sandbox ?? "");
-            expect(kept?.closed).toEqual(fold(rows));
-            expect(kept?.open ?? null).toEqual(openOf(rows.at(-1)));
-          }
-          const left = less(credit, price(fold(all.flat()), ratesOf()));
-          expect((await store.account(mine))?.creditUsd).toBe(formatUsd(roundUsd(left, 12)));
-        }),
-        { numRuns: 40 },
-      );
-    });
+    metered(
+      `Store.record meters moves as the fold does, in any order and any number of times${because}`,
+      async () => {
+        const { store, second, meter } = form();
+        const cases = fc.array(history, { minLength: 1, maxLength: 3 });
+        await fc.assert(
+          fc.asyncProperty(cases, fc.gen(), async (histories, gen) => {
+            const credit = parseUsd("100000000");
+            const mine = await account(store, { creditUsd: formatUsd(credit) });
+            const all = histories.map(({ size: of, steps }) => movesOf(mine, newId(), steps, of));
+            const batches = gen(shuffled, all.flat());
+            await Promise.all(batches.map((batch, i) => (i % 2 === 0 ? store : (second ?? store)).record(batch)));
+            for (const rows of all) {
+              const kept = await meter?.(rows[0]?.sandbox ?? "");
+              expect(kept?.closed).toEqual(fold(rows));
+              expect(kept?.open ?? null).toEqual(openOf(rows.at(-1)));
+            }
+            const left = less(credit, price(fold(all.flat()), ratesOf()));
+            expect((await store.account(mine))?.creditUsd).toBe(formatUsd(roundUsd(left, 12)));
+          }),
+          { numRuns: 40 },
+        );
+      },
+      SLOW_MS,
+    );
+
+    metered(
+      `Store.record comes to the same with proofs of life and days settled in between, and replayed three times${because}`,
+      async () => {
+        const { store, meter } = form();
+        await fc.assert(
+          fc.asyncProperty(
+            history,
+            fc.array(fc.double({ min: 0, max: 1, noNaN: true })),
+            fc.gen(),
+            async (one, at, gen) => {
+              const mine = await account(store, { creditUsd: "100000000" });
+              const rows = movesOf(mine, newId(), one.steps, one.size);
+              await lived(form(), rows, at);
+              for (let again = 0; again < 3; again++)
+                for (const batch of gen(shuffled, rows)) await store.record(batch);
+              expect((await meter?.(rows[0]?.sandbox ?? ""))?.closed).toEqual(fold(rows));
+              const left = less(parseUsd("100000000"), price(fold(rows), ratesOf()));
+              expect((await store.account(mine))?.creditUsd).toBe(formatUsd(roundUsd(left, 12)));
+            },
+          ),
+          { numRuns: 15 },
+        );
+      },
+      SLOW_MS,
+    );
 
     metered(
       `Store.record takes a stretch's price from prepaid credit, to below nothing, and then nothing is made${because}`,
@@ -168,4 +204,16 @@ function less(a: Usd, b: Usd): Usd {
   const units = scaled(a) - scaled(b);
   if (units < 0n) throw new Error("the case has cost more than there was");
   return { units, decimals };
+}
+
+/** Moves as they happen, each with a proof of life somewhere before the next, up to which days are settled by one of two servers. */
+async function lived({ store, second }: StoreForm, rows: readonly Move[], at: readonly number[]): Promise<void> {
+  for (const [i, move] of rows.entries()) {
+    await store.record([move]);
+    const { sandbox, monotonicMs } = move;
+    const nextMs = rows[i + 1]?.monotonicMs ?? monotonicMs;
+    const seenMs = monotonicMs + (nextMs - monotonicMs) * (at[i % Math.max(1, at.length)] ?? 1);
+    await store.heartbeat([{ sandbox, seenMs, cpuUsedMs: i, egressBytes: i }]);
+    await (i % 2 === 0 ? store : (second ?? store)).settleBooks(seenMs);
+  }
 }
