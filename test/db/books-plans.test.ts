@@ -5,6 +5,7 @@ import { Database } from "../../src/db/database.ts";
 import type { Driver } from "../../src/db/driver.ts";
 import { migrate } from "../../src/db/migrate.ts";
 import { openPostgres } from "../../src/db/postgres.ts";
+import { measure } from "../bench/billing/measure.ts";
 import { makeMonth } from "../bench/billing/month.ts";
 import { dayOf, monthOf } from "../bench/billing/reports.ts";
 import { gate } from "../harness/gates.ts";
@@ -30,9 +31,10 @@ if (gate("postgres")) {
   describe("Plans on PostgreSQL", () => {
     let server: PrivatePostgres | null = null;
     let driver: Driver | null = null;
+    let url = "";
     beforeAll(async () => {
       server = await PrivatePostgres.open();
-      const url = await server.database();
+      url = await server.database();
       driver = openPostgres(url, parts);
       await migrate(driver);
       await makeMonth(server, url, MONTH);
@@ -74,5 +76,20 @@ if (gate("postgres")) {
       // Its ranges are of 128 pages, of which this table has some fifteen.
       expect(readRows).toBeLessThan(MONTH.intervals / 4);
     });
+
+    test(
+      "what is measured of ten million intervals runs on a small month, with exact sums",
+      async () => {
+        if (server === null) throw new Error("not open");
+        const { exact, settled, rollups } = await measure(server, url, {
+          accounts: MONTH.accounts,
+          settle: 10_000,
+          rounds: 1,
+        });
+        expect({ exact, intervals: settled.intervals }).toEqual({ exact: true, intervals: 10_000 });
+        expect(rollups).toBeGreaterThan(MONTH.accounts * 30 * 2);
+      },
+      SLOW_MS,
+    );
   });
 }

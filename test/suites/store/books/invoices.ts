@@ -5,6 +5,8 @@ import { account, codeOf } from "../world.ts";
 import { type BooksForm, DAY_MS, HOUR_MS, newSubject, rows, SECOND_MS, utc, write } from "./world.ts";
 
 const MINUTE_MS = 60 * SECOND_MS;
+/** Not after any day that these prices and plans begin on. */
+const TODAY = utc("2026-11-21");
 /** Months of one case come after those of the cases before it. */
 const first = (month: string) => utc(`${month}-01`);
 const closed = (month: string) => first(month) + 10 * MINUTE_MS;
@@ -96,10 +98,7 @@ export function invoiceCases(form: () => BooksForm): void {
     const { store } = form();
     const list = `list-${newSubject().slice(3)}`.toLowerCase();
     const prices = (vcpu: string, fromDay?: string) =>
-      store.setPrices(
-        { list, currency: undefined, account: undefined, fromDay, prices: { vcpu_ms: vcpu } },
-        utc("2026-11-21"),
-      );
+      store.setPrices({ list, currency: undefined, account: undefined, fromDay, prices: { vcpu_ms: vcpu } }, TODAY);
     await prices("0.001");
     await prices("0.002", "2030-07-16");
     const plan = (id: string, change: object) =>
@@ -110,13 +109,13 @@ export function invoiceCases(form: () => BooksForm): void {
     const accounts = await Promise.all(["free", "least", "most"].map(() => account(store)));
     const [free = "", least = "", most = ""] = accounts;
     for (const [i, id] of ["free", "least", "most"].entries())
-      await store.subscribeTo(accounts[i] ?? "", `${list}-${id}`, "2030-07-01", utc("2026-11-21"));
+      await store.subscribeTo(accounts[i] ?? "", `${list}-${id}`, "2030-07-01", TODAY);
     for (const mine of accounts) {
       await hours(mine, first("2030-07") + 9 * DAY_MS, 10);
       await hours(mine, first("2030-07") + 19 * DAY_MS, 10);
     }
     const idle = await account(store);
-    await store.subscribeTo(idle, `${list}-least`, "2030-07-31", utc("2026-11-21"));
+    await store.subscribeTo(idle, `${list}-least`, "2030-07-31", TODAY);
     await settle(closed("2030-08"));
     const of = async (mine: string) => brief((await inMonth(mine, "2030-07", closed("2030-08"))).lines);
     const usage = [
@@ -148,11 +147,11 @@ export function invoiceCases(form: () => BooksForm): void {
         fromDay: undefined,
         prices: { cpu_used_ms: "0.0015", memory_mib_ms: "0.0005" },
       },
-      utc("2026-11-21"),
+      TODAY,
     );
     await store.setPlan({ id: list, list, minimum: null, cap: null, included: {} });
     const mine = await account(store);
-    await store.subscribeTo(mine, list, "2030-08-01", utc("2026-11-21"));
+    await store.subscribeTo(mine, list, "2030-08-01", TODAY);
     const fromMs = first("2030-08") + DAY_MS;
     const one = { account: mine, subject: newSubject(), fromMs };
     await write(driver, [
@@ -166,6 +165,31 @@ export function invoiceCases(form: () => BooksForm): void {
     expect(brief(invoice.lines)).toEqual([
       ["usage", "cpu_used_ms", "1000.001", "0.0015", "2"],
       ["usage", "memory_mib_ms", "3600", "0.0005", "2"],
+    ]);
+  });
+
+  test("Store.settleBooks of a month with two plans: prices by day, and all that the last day's plan includes", async () => {
+    const { store } = form();
+    const name = `list-${newSubject().slice(3)}`.toLowerCase();
+    for (const [part, price, included] of [
+      ["a", "0.001", {}],
+      ["b", "0.003", { vcpu_ms: String(8 * HOUR_MS) }],
+    ] as const) {
+      const [list, prices] = [`${name}-${part}`, { vcpu_ms: price }];
+      await store.setPrices({ list, currency: undefined, account: undefined, fromDay: undefined, prices }, TODAY);
+      await store.setPlan({ id: list, list, minimum: null, cap: null, included });
+    }
+    const mine = await account(store);
+    await store.subscribeTo(mine, `${name}-a`, "2030-09-01", TODAY);
+    await store.subscribeTo(mine, `${name}-b`, "2030-09-16", TODAY);
+    await hours(mine, first("2030-09") + 14 * DAY_MS, 24 + 10);
+    await settle(closed("2030-10"));
+    const invoice = await inMonth(mine, "2030-09", closed("2030-10"));
+    expect(invoice.plan).toBe(`${name}-b`);
+    expect(brief(invoice.lines)).toEqual([
+      ["usage", "vcpu_ms", "86400", "0.001", "86.40"],
+      ["usage", "vcpu_ms", "36000", "0.003", "108.00"],
+      ["included", "vcpu_ms", "-28800", "0.001", "-28.80"],
     ]);
   });
 

@@ -192,8 +192,10 @@ export function usageCases(form: () => BooksForm): void {
             bounds.slice(1).map((toMs, i) => usage(mine, bounds[i] ?? 0, toMs, { timeZone })),
           );
           const added: Record<string, bigint> = {};
-          for (const [meter, quantity] of parts.flatMap((part) => Object.entries(part.meters)))
+          for (const [meter, quantity] of parts.flatMap((part) => Object.entries(part.meters))) {
+            expect(BigInt(quantity)).toBeGreaterThanOrEqual(0n); // with additivity: a longer range is never less
             added[meter] = (added[meter] ?? 0n) + BigInt(quantity);
+          }
           const positive = Object.entries(added).filter(([, quantity]) => quantity > 0n);
           expect(Object.fromEntries(positive.map(([meter, quantity]) => [meter, String(quantity)]))).toEqual(
             Object.fromEntries(Object.entries(whole.meters).filter(([, quantity]) => quantity !== "0")),
