@@ -63,6 +63,23 @@ describe("warren billing usage", () => {
   });
 });
 
+test("warren billing asks about another account when it is named", async () => {
+  const server = new BillingServer();
+  for (const [line, asked] of [
+    [["usage"], "usage"],
+    [["usage", "sb_1"], "sandboxUsage"],
+    [["report"], "usage"],
+    [["export"], "usageEntries"],
+    [["invoice"], "invoices"],
+    [["invoice", "2026-10-0001"], "invoice"],
+    [["invoice", "2026-10-0001", "--pdf", "i.pdf"], "invoicePdf"],
+    [["prices"], "pricing"],
+  ] as const) {
+    expect([line, (await server.run([...line, "--account", "acme"])).code]).toEqual([line, 0]);
+    expect(server.asked.at(-1)).toEqual([asked, expect.objectContaining({ account: "acme" })]);
+  }
+});
+
 describe("warren billing report", () => {
   test("is a table, with bars when they are asked for or on a terminal, safe to look at", async () => {
     const server = new BillingServer();

@@ -31,6 +31,7 @@ describe("warren", () => {
       "me",
       "keys",
       "accounts",
+      "billing",
       "preview",
       "events",
       "logs",

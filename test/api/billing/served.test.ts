@@ -160,6 +160,27 @@ function servedTests(name: string, open: () => Promise<{ store: Store; close(): 
       expect(await codeOf(other.settleBooks({}))).toMatchObject({ code: "forbidden" });
     });
 
+    test("an administrator sees what is another account's when it is named, and nobody else does", async () => {
+      const admin = served.admin.host;
+      const [, { id = "" } = {}] = (await acme.invoices({})).items;
+      expect(await admin.invoices({ account: "acme" })).toEqual(await acme.invoices({}));
+      expect(await admin.invoice({ id, account: "acme" })).toEqual(await acme.invoice({ id }));
+      expect(await admin.usage({ ...RANGE, account: "acme" })).toEqual(await acme.usage(RANGE));
+      expect((await admin.usage({ from: "2031-11-01", to: "2031-11-02", account: "acme" })).timeZone).toStartWith("Am");
+      expect((await admin.sandboxUsage({ id: "sb_long", account: "acme" })).sandbox).toBe("sb_long");
+      expect(await codeOf(admin.invoice({ id }))).toEqual({ code: "not_found", field: "id" });
+      expect(await codeOf(admin.pricing({ account: "nobody" }))).toEqual({ code: "not_found", field: "account" });
+      for (const job of [
+        () => other.usage({ account: "acme" }),
+        () => other.invoices({ account: "acme" }),
+        () => other.invoicePdf({ id, account: "acme" }),
+        () => other.usageEntries({ account: "nobody" }),
+        () => other.pricing({ account: "nobody" }),
+      ])
+        expect(await codeOf(job())).toEqual({ code: "forbidden", field: "account" });
+      expect((await other.pricing({ account: "other" })).list).toBe("default");
+    });
+
     test("the books agree with the moves, and a settled entry can be taken back, once", async () => {
       const books = served.admin.host;
       const month = { from: "2031-10-31", to: "2031-12-01" };

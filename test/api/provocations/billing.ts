@@ -22,12 +22,19 @@ const found =
     return scene.ask(name, name === "setPrices" ? PRICES : name === "createSink" ? SINK : {});
   };
 
+const ofNobody = (name: BillingRow): Ways<"not_found"> => ({
+  not_found: (scene) => scene.ask(name, { account: "nobody" }),
+});
+
 export const billing: { readonly [K in BillingRow]: Row<K> } = {
-  pricing: {},
-  usage: { invalid_request: (scene) => scene.ask("usage", { group_by: "week" }) },
-  usageEntries: { invalid_request: (scene) => scene.ask("usageEntries", { from: "2026-02-30" }) },
+  pricing: ofNobody("pricing"),
+  usage: { invalid_request: (scene) => scene.ask("usage", { group_by: "week" }), ...ofNobody("usage") },
+  usageEntries: {
+    invalid_request: (scene) => scene.ask("usageEntries", { from: "2026-02-30" }),
+    ...ofNobody("usageEntries"),
+  },
   sandboxUsage: { not_found: (scene) => scene.ask("sandboxUsage", { id: "sb_none" }) },
-  invoices: {},
+  invoices: ofNobody("invoices"),
   invoice: { not_found: (scene) => scene.ask("invoice", { id: "2026-01-0001" }) },
   invoicePdf: { not_found: (scene) => scene.ask("invoicePdf", { id: "2026-01-0001" }) },
   priceLists: {},

@@ -6,6 +6,7 @@ import type { Define, Verb } from "../../verb.ts";
 type Command = ReturnType<Parameters<Define>[0]["command"]>;
 
 export interface RangeFlags {
+  readonly account?: string;
   readonly from?: string;
   readonly to?: string;
   readonly json?: boolean;
@@ -15,8 +16,12 @@ export interface RangeFlags {
 export function rangeOptions(command: Command): Command {
   return command
     .option("--from <when>", "a day, or an instant as 2026-11-21T10:00:00Z; default the beginning of this month")
-    .option("--to <when>", "its end, which is not in it; default now");
+    .option("--to <when>", "its end, which is not in it; default now")
+    .option(...ACCOUNT);
 }
+
+/** Of whatever may be asked about another account. */
+export const ACCOUNT = ["--account <id>", "another account's, with an administrator's key"] as const;
 
 const OPTIONS: Readonly<Record<string, string>> = {
   groupBy: "--group-by",
@@ -25,6 +30,7 @@ const OPTIONS: Readonly<Record<string, string>> = {
   to: "--to",
   timeZone: "--time-zone",
   quantity: "--quantity",
+  account: "--account",
 };
 
 /** An error about a field is about the option that it was given by. */

@@ -37,14 +37,14 @@ export const defineExport: Define = (billing, verb) => {
     });
 };
 
-async function exported(verb: Verb, format: Format, { from, to, out }: Options): Promise<void> {
+async function exported(verb: Verb, format: Format, { from, to, account, out }: Options): Promise<void> {
   const { io } = verb;
   const { given } = await import("../../arguments.ts");
   const { asking } = await import("./ask.ts");
   const { deliver } = await import("./deliver.ts");
   const form = format === "csv" ? "csv" : "jsonl";
   await asking(verb, async (api, options) => {
-    const body = await api.usageEntries({ format: form, ...given({ from, to }) }, options);
+    const body = await api.usageEntries({ format: form, ...given({ from, to, account }) }, options);
     await deliver(io, out, format === "parquet" ? parquetOf(body) : body, format === "parquet");
   });
 }

@@ -1,7 +1,8 @@
 /** `warren billing prices`: what things cost this account; and price lists and plans, for administrators. */
 import type { PriceInfo, PriceList, Pricing } from "../../../contract/routes/api/billing.ts";
-import { pairs } from "../../arguments.ts";
+import { given, pairs } from "../../arguments.ts";
 import type { Define, Verb } from "../../verb.ts";
+import { ACCOUNT } from "./ask.ts";
 
 interface Json {
   readonly json?: boolean;
@@ -35,9 +36,10 @@ export const definePrices: Define = (billing, verb) => {
     .command("prices")
     .summary("what things cost; price lists and plans, for administrators")
     .description("Show what things cost this account, now and from announced days on, with the rules.")
+    .option(...ACCOUNT)
     .option("--json", "as JSON, exact")
     .addHelpText("after", EXAMPLES)
-    .action((options: Json) => show(verb, options.json === true));
+    .action((options: Json & { account?: string }) => show(verb, options));
   prices
     .command("lists")
     .description("List all price lists, with all that was and will be. For administrators.")
@@ -97,14 +99,14 @@ function planRows({ plan: of, currency }: Pricing): string[][] {
   return [["plan", [of.id, ...bounds, ...included].join(", ")]];
 }
 
-async function show(verb: Verb, isJson: boolean): Promise<void> {
+async function show(verb: Verb, { account, json }: Json & { account?: string }): Promise<void> {
   const { io } = verb;
   const { printJson } = await import("../../ground/io.ts");
   const { table } = await import("../../text/format.ts");
   const { escapeLine } = await import("../../../base/escape.ts");
   const { asking } = await import("./ask.ts");
-  const pricing = await asking(verb, (api, options) => api.pricing({}, options));
-  if (isJson) return printJson(io, pricing);
+  const pricing = await asking(verb, (api, options) => api.pricing(given({ account }), options));
+  if (json === true) return printJson(io, pricing);
   const safe = (rows: readonly (readonly string[])[]) => table(rows.map((row) => row.map(escapeLine)));
   const head = ["METER", "PRICE", "FOR", "FROM", "WHAT"];
   const rows = pricing.prices.map((price) => priceRow(price, pricing.currency));
@@ -164,7 +166,6 @@ async function fromFile(path: string): Promise<Record<string, string>> {
 }
 
 async function set(verb: Verb, id: string, texts: readonly string[], options: SetOptions): Promise<void> {
-  const { given } = await import("../../arguments.ts");
   const { printJson } = await import("../../ground/io.ts");
   const { asking } = await import("./ask.ts");
   const { currency, account, fromDay, json } = options;
@@ -175,7 +176,6 @@ async function set(verb: Verb, id: string, texts: readonly string[], options: Se
 }
 
 async function plan(verb: Verb, id: string, options: PlanOptions): Promise<void> {
-  const { given } = await import("../../arguments.ts");
   const { print, printJson } = await import("../../ground/io.ts");
   const { asking } = await import("./ask.ts");
   const { list, minimum, cap, include, json } = options;
@@ -185,7 +185,6 @@ async function plan(verb: Verb, id: string, options: PlanOptions): Promise<void>
 }
 
 async function subscribe(verb: Verb, account: string, id: string, fromDay: string | undefined): Promise<void> {
-  const { given } = await import("../../arguments.ts");
   const { print } = await import("../../ground/io.ts");
   const { asking } = await import("./ask.ts");
   await asking(verb, (api, call) => api.subscribe({ account, plan: id, ...given({ fromDay }) }, call));

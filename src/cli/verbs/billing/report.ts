@@ -43,12 +43,12 @@ export const defineReport: Define = (billing, verb) => {
     });
 };
 
-async function report(verb: Verb, format: Format, { from, to, groupBy, out, chart }: Options): Promise<void> {
+async function report(verb: Verb, format: Format, { from, to, account, groupBy, out, chart }: Options): Promise<void> {
   const { io } = verb;
   const { given } = await import("../../arguments.ts");
   const { asking } = await import("./ask.ts");
   const { deliver, textPieces } = await import("./deliver.ts");
-  const told = await asking(verb, (api, options) => api.usage({ groupBy, ...given({ from, to }) }, options));
+  const told = await asking(verb, (api, options) => api.usage({ groupBy, ...given({ from, to, account }) }, options));
   if (format === "parquet") return deliver(io, out, parquetOf(told), true);
   const isShown = out === undefined && io.out.isTty;
   const columns = isShown ? io.out.columns : 100;

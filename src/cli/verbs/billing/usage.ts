@@ -25,7 +25,7 @@ export const defineUsage: Define = (billing, verb) => {
       if (id === undefined) return usage(verb, options);
       if (options.from !== undefined || options.to !== undefined)
         of.error("error: a sandbox's usage is of its whole life: leave out --from and --to, or the sandbox");
-      return ofSandbox(verb, id, options.json === true);
+      return ofSandbox(verb, id, options);
     });
 };
 
@@ -56,20 +56,20 @@ function costOf({ total, currency }: UsageReport): string {
   return `${total} ${currency}, before plans and credit`;
 }
 
-async function usage(verb: Verb, { from, to, json }: RangeFlags): Promise<void> {
+async function usage(verb: Verb, { from, to, account, json }: RangeFlags): Promise<void> {
   const { io } = verb;
   const { given } = await import("../../arguments.ts");
   const { printJson } = await import("../../ground/io.ts");
   const { table } = await import("../../text/format.ts");
   const { escapeLine } = await import("../../../base/escape.ts");
   const { asking } = await import("./ask.ts");
-  const report = await asking(verb, (api, options) => api.usage(given({ from, to }), options));
+  const report = await asking(verb, (api, options) => api.usage(given({ from, to, account }), options));
   if (json === true) return printJson(io, report);
-  const me = await meOf(verb);
+  const me = account === undefined ? await meOf(verb) : null; // that is of the key's own account
   const now = me === null ? [] : [["now", nowOf(me)]];
   const credit = me?.account.creditUsd === null || me === null ? [] : [["credit", `${me.account.creditUsd} USD left`]];
   const rows = [
-    ...(me === null ? [] : [["account", me.account.id]]),
+    ...(me === null && account === undefined ? [] : [["account", account ?? me?.account.id ?? ""]]),
     ["from", `${report.from} (days of ${report.timeZone})`],
     ["to", report.to],
     ["seen until", report.seenUntil],
@@ -85,14 +85,16 @@ function nowOf({ usage: { sandboxes, vcpus, memoryMb } }: Me): string {
   return `${sandboxes} sandboxes, ${vcpus} vCPUs, ${memoryMb} MiB`;
 }
 
-async function ofSandbox(verb: Verb, id: string, isJson: boolean): Promise<void> {
+async function ofSandbox(verb: Verb, id: string, { account, json }: RangeFlags): Promise<void> {
   const { io } = verb;
   const { printJson } = await import("../../ground/io.ts");
   const { table } = await import("../../text/format.ts");
   const { escapeLine } = await import("../../../base/escape.ts");
+  const { given } = await import("../../arguments.ts");
   const { asking } = await import("./ask.ts");
-  const used: SandboxUsage = await asking(verb, (api, options) => api.sandboxUsage({ id }, options));
-  if (isJson) return printJson(io, used);
+  const asked = { id, ...given({ account }) };
+  const used: SandboxUsage = await asking(verb, (api, options) => api.sandboxUsage(asked, options));
+  if (json === true) return printJson(io, used);
   const rows = [
     ["sandbox", used.sandbox],
     ["from", used.from ?? "it has not run"],

@@ -15,7 +15,13 @@ export const Day = Type.String({ pattern: "^\\d{4}-\\d{2}-\\d{2}$" });
 export const Moment = Type.String({ minLength: 10, maxLength: 40 });
 export const Name = Type.String({ pattern: "^[a-z0-9][a-z0-9_-]{0,62}$" });
 export const Nothing = Type.Object({}, { additionalProperties: false });
-const InvoiceId = Type.Object({ id: Type.String({ pattern: "^[a-z0-9-]{1,32}$" }) }, { additionalProperties: false });
+/** Another one than the key's, for administrators. */
+const Whose = Type.Optional(Name);
+const OfAccount = Type.Object({ account: Whose }, { additionalProperties: false });
+const InvoiceId = Type.Object(
+  { id: Type.String({ pattern: "^[a-z0-9-]{1,32}$" }), account: Whose },
+  { additionalProperties: false },
+);
 
 /** Meter → how much, in the meter's own unit: whole numbers. */
 export const Quantities = Type.Record(Type.String(), Type.String());
@@ -202,9 +208,9 @@ export const billingRoutes = {
     path: "/v1/pricing",
     scope: "billing:read",
     says: "What things cost this account, now and from announced days on",
-    input: Nothing,
+    input: OfAccount,
     returns: Pricing,
-    errors: [],
+    errors: ["not_found"],
   },
   usage: {
     method: "GET",
@@ -219,11 +225,12 @@ export const billingRoutes = {
         to: Type.Optional(Moment),
         /** Some of `day`, `sandbox`, `template`, `metadata.<key>`, with commas between them. Default: one row. */
         groupBy: Type.Optional(Type.String({ minLength: 1, maxLength: 512 })),
+        account: Whose,
       },
       { additionalProperties: false },
     ),
     returns: UsageReport,
-    errors: ["invalid_request"],
+    errors: ["invalid_request", "not_found"],
   },
   usageEntries: {
     method: "GET",
@@ -238,18 +245,22 @@ export const billingRoutes = {
         to: Type.Optional(Moment),
         /** `jsonl`: one JSON object a line. */
         format: Type.Optional(Type.Union([Type.Literal("jsonl"), Type.Literal("csv")])),
+        account: Whose,
       },
       { additionalProperties: false },
     ),
     returns: "bytes",
-    errors: ["invalid_request"],
+    errors: ["invalid_request", "not_found"],
   },
   sandboxUsage: {
     method: "GET",
     path: "/v1/sandboxes/:id/usage",
     scope: "billing:read",
     says: "What one sandbox has used, also after its end",
-    input: Type.Object({ id: Type.String({ minLength: 1, maxLength: 64 }) }, { additionalProperties: false }),
+    input: Type.Object(
+      { id: Type.String({ minLength: 1, maxLength: 64 }), account: Whose },
+      { additionalProperties: false },
+    ),
     returns: SandboxUsage,
     errors: ["not_found"],
   },
@@ -258,9 +269,9 @@ export const billingRoutes = {
     path: "/v1/invoices",
     scope: "billing:read",
     says: "Invoices, newest first; the month that is not over is a draft",
-    input: Nothing,
+    input: OfAccount,
     returns: Type.Object({ items: Type.Array(InvoiceInfo) }),
-    errors: [],
+    errors: ["not_found"],
   },
   invoice: {
     method: "GET",
