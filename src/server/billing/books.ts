@@ -23,7 +23,8 @@ export async function settleAlways(
   while (!signal.aborted) {
     const startMs = clock.monotonicMs();
     try {
-      const done = await store.settleBooks(clock.wallMs());
+      const done = await untilEnd(store.settleBooks(clock.wallMs()), clock, signal);
+      if (done === null) return; // whoever settles next finds what is left
       const ms = clock.monotonicMs() - startMs;
       figures.settled(ms);
       if (failures > 0) log.info("the books are settled again", { afterFailures: failures });
@@ -36,5 +37,23 @@ export async function settleAlways(
       health.note("books", `the books could not be settled ${failures} times; see the log`);
     }
     await clock.sleep(LIMITS.settleMs, signal).catch(() => undefined); // ends with the server
+  }
+}
+
+/** What the job comes to; null when the server ends and it still takes {@link LIMITS.drainRowsMs}: much may have to be settled. */
+async function untilEnd<T>(job: Promise<T>, clock: Clock, signal: AbortSignal): Promise<T | null> {
+  const over = Promise.withResolvers<null>();
+  let cancel = (): void => undefined;
+  const end = (): void => {
+    cancel = clock.after(LIMITS.drainRowsMs, () => over.resolve(null));
+  };
+  if (signal.aborted) end();
+  signal.addEventListener("abort", end, { once: true });
+  try {
+    return await Promise.race([job, over.promise]);
+  } finally {
+    signal.removeEventListener("abort", end);
+    cancel();
+    job.catch(() => undefined); // nobody waits for it any more: it fails with the store, which closes
   }
 }

@@ -71,6 +71,26 @@ describe("settleAlways", () => {
   });
 });
 
+describe("settleAlways at a server's end", () => {
+  test("waits a while for what is under way, and no longer", async () => {
+    const it = world();
+    const never = Promise.withResolvers<{ cut: number; charged: number; closed: number; issued: number }>();
+    let isOver = false;
+    const done = settleAlways({ ...it, store: { settleBooks: () => never.promise } }, it.over.signal).then(() => {
+      isOver = true;
+    });
+    await it.clock.advance(10 * LIMITS.settleMs);
+    it.over.abort();
+    await it.clock.advance(LIMITS.drainRowsMs - 1);
+    expect(isOver).toBe(false);
+    await it.clock.advance(1);
+    await done;
+    never.reject(new Error("the store is closed"));
+    await it.clock.advance(0);
+    expect(it.clock.waiting).toBe(0);
+  });
+});
+
 describe("sendUsage", () => {
   async function sending() {
     const it = world();
