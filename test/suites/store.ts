@@ -4,6 +4,7 @@ import { accountCases } from "./store/accounts.ts";
 import { admissionCases } from "./store/admission.ts";
 import { edgeCases } from "./store/edge.ts";
 import { endedCases } from "./store/ended.ts";
+import { keptCases } from "./store/kept.ts";
 import { type MoveSkips, moveCases } from "./store/moves.ts";
 import { priceCases } from "./store/prices.ts";
 import { scopeCases } from "./store/scope.ts";
@@ -45,5 +46,6 @@ export function storeSuite(
     edgeCases(form);
     scopeCases(form);
     priceCases(form, skips);
+    keptCases(form, skips);
   });
 }

@@ -20,7 +20,11 @@ export interface StoreForm {
   /** Another server on the same database; null: there can be none. */
   readonly second: Store | null;
   /** What is kept of a sandbox's use; null: it keeps none. */
-  readonly meter: ((sandbox: string) => Promise<{ closed: Usage; open: OpenMeter | null } | null>) | null;
+  readonly meter:
+    | ((
+        sandbox: string,
+      ) => Promise<{ closed: Usage & Readonly<Record<string, bigint>>; open: OpenMeter | null } | null>)
+    | null;
 }
 
 export const T0 = Date.UTC(2030, 0, 1);
