@@ -17,7 +17,7 @@ Examples:
   $ warren billing export --format parquet --out month.parquet
   $ warren billing export --json | jq -r .amount
 
-One row for each stretch of time of each sandbox, snapshot, volume and so on, by meter, cut at the ends of the range:
+One row for each stretch of time of each sandbox, snapshot, volume and so on, by meter, within a day of UTC and the range:
 amounts add up to the report's total, exactly. What goes on is in it as far as it was seen alive (\`open\`).`;
 
 export const defineExport: Define = (billing, verb) => {

@@ -51,7 +51,7 @@ export const UsageReport = Type.Object({
 });
 export type UsageReport = Static<typeof UsageReport>;
 
-/** What a report sums up: one stretch of one thing by one meter, cut at the ends of what was asked for. */
+/** What a report sums up: one stretch of one thing by one meter, within a day of UTC and what was asked for. */
 export const UsageEntry = Type.Object({
   /** A sandbox's id, or `kind/account/name` of what else is charged. */
   subject: Type.String(),
