@@ -60,6 +60,11 @@ const ENDED: ReadonlySet<SandboxState> = new Set(["deleted", "failed"]);
 /** A machine is there. */
 const LIVING: ReadonlySet<SandboxState> = new Set(["running", "paused"]);
 
+/** Charges are of whole milliseconds, and instants rounded down to them: what begins to run does so at the next, not before it did. */
+export function chargedFrom(to: SandboxState, atMs: number): number {
+  return to === "running" ? Math.ceil(atMs) : atMs;
+}
+
 function tell<T>(listeners: ReadonlySet<Listener<T>>, row: T, log: Log): void {
   for (const listener of listeners) {
     try {
@@ -168,7 +173,7 @@ export class ServerMoves implements Disposable {
     this.#inherited.delete(id); // the engine speaks for it from here on
     const base = before?.base ?? 0;
     const sequence = base + move.sequence;
-    const monotonicMs = Math.max(move.monotonicMs + axisMs, before?.atMs ?? 0);
+    const monotonicMs = chargedFrom(to, Math.max(move.monotonicMs + axisMs, before?.atMs ?? 0));
     if (ENDED.has(to)) this.#places.delete(id);
     else this.#places.set(id, { axisMs, base, sequence, atMs: monotonicMs, endsMs: null, state: to });
     if (event === "woken") this.#parts.facts.forgetEnd(id); // that was of its last machine
@@ -241,7 +246,7 @@ export class ServerMoves implements Disposable {
     if (one === undefined || place === undefined) return;
     const { account, info } = one;
     const size = { template: info.template, cpu: info.cpu, memoryMib: info.memoryMb };
-    const monotonicMs = Math.max(by.atMs, place.atMs);
+    const monotonicMs = chargedFrom(to, Math.max(by.atMs, place.atMs));
     const { clock, facts, log } = this.#parts;
     const wallMs = clock.wallMs() - (clock.monotonicMs() + place.axisMs - monotonicMs);
     const sequence = place.sequence + 1;

@@ -24,6 +24,8 @@ export interface ServerAsk {
   readonly env?: Readonly<Record<string, string>>;
   /** What starts it, for instance a limit on its memory. */
   readonly under?: readonly string[];
+  /** A module that it imports first, for instance one that notes what it does. */
+  readonly preload?: string;
   /** Templates may have to be baked first. */
   readonly readyMs?: number;
 }
@@ -33,7 +35,16 @@ export async function startServerProcess(ask: ServerAsk): Promise<ServerProcess>
   const port = freePort();
   const url = `http://127.0.0.1:${port}`;
   const main = join(ROOT, "src/cli/main.ts");
-  const argv = [...(ask.under ?? []), process.execPath, main, "serve", "--allow-emulation", ...(ask.args ?? [])];
+  const preload = ask.preload === undefined ? [] : ["--preload", ask.preload];
+  const argv = [
+    ...(ask.under ?? []),
+    process.execPath,
+    ...preload,
+    main,
+    "serve",
+    "--allow-emulation",
+    ...(ask.args ?? []),
+  ];
   const child = Bun.spawn(argv, {
     cwd: ROOT,
     stdin: "ignore",

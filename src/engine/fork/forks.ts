@@ -104,8 +104,9 @@ export class Forks {
     return this.alone(live, async () => {
       if (live.info.state === "paused") return;
       const body = bodyOf(live, "running");
+      const askedMs = this.#parts.clock.monotonicMs(); // it stands still somewhere between here and the answer
       await body.vmm.pause();
-      await this.#moved(live, body, "paused");
+      await this.#moved(live, body, "paused", askedMs);
     });
   }
 
@@ -114,16 +115,16 @@ export class Forks {
       if (live.info.state === "running") return;
       const body = bodyOf(live, "paused");
       await body.vmm.resume();
-      await this.#moved(live, body, "resumed");
+      await this.#moved(live, body, "resumed", this.#parts.clock.monotonicMs());
     });
   }
 
   /** Its own engine logs the move; what another process made has only its record changed. */
-  async #moved(live: Live, body: AwakeClone, event: "paused" | "resumed"): Promise<void> {
+  async #moved(live: Live, body: AwakeClone, event: "paused" | "resumed", atMs: number): Promise<void> {
     if (live.borrowed) {
       live.info = { ...live.info, state: event === "paused" ? "paused" : "running" };
-      live.movedMs = this.#parts.clock.monotonicMs();
-    } else await this.#lifecycle.post(live, event, null);
+      live.movedMs = atMs;
+    } else await this.#lifecycle.post(live, event, null, atMs);
     if (live.spec.detached) await this.#creates.register(live, body);
   }
 

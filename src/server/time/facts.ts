@@ -70,7 +70,7 @@ export function missedMove(
 ): Move | null {
   const { axisMs, resumedMs } = time;
   if (resumedMs === null || (last !== null && !STILL.has(last.state))) return null;
-  const atMs = axisMs + resumedMs;
+  const atMs = Math.ceil(axisMs + resumedMs); // as every move to it
   if (last !== null && last.atMs > atMs) return null; // it is of a run before that
   return {
     ...{ sandbox: id, account, template: info.template, cpu: info.cpu, memoryMib: info.memoryMb },

@@ -145,6 +145,13 @@ export class PrivatePostgres implements AsyncDisposable {
     this.#server = null;
   }
 
+  /** Ends it without a word or a checkpoint: what was committed is found again in its log at the next start. */
+  async crash(): Promise<void> {
+    this.#server?.kill("SIGQUIT");
+    await this.#server?.exited;
+    this.#server = null;
+  }
+
   /** Stands still, with its connections open, until it goes on. */
   async freeze(): Promise<() => void> {
     const pids = await this.#processes();
