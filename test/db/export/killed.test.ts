@@ -1,17 +1,17 @@
 /** Usage arrives although whoever sends it is killed again and again: nothing is missing, and what came twice can be told. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { systemClock } from "../../src/base/clock.ts";
-import { nonce } from "../../src/base/id.ts";
-import type { SinkInfo } from "../../src/contract/routes/api/billing.ts";
-import { gate } from "../harness/gates.ts";
-import { PrivatePostgres } from "../harness/stores/postgres.ts";
-import { until } from "../harness/until.ts";
-import { sinkTo } from "../sinks/outbox.ts";
-import { TestReceiver } from "../sinks/receivers.ts";
-import { addInterval } from "../suites/store/sinks.ts";
-import { account, T0 } from "../suites/store/world.ts";
-import { postgresForm } from "./world.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import { nonce } from "../../../src/base/id.ts";
+import type { SinkInfo } from "../../../src/contract/routes/api/billing.ts";
+import { gate } from "../../harness/gates.ts";
+import { PrivatePostgres } from "../../harness/stores/postgres.ts";
+import { until } from "../../harness/until.ts";
+import { sinkTo } from "../../sinks/outbox.ts";
+import { TestReceiver } from "../../sinks/receivers.ts";
+import { addInterval } from "../../suites/store/sinks.ts";
+import { account, T0 } from "../../suites/store/world.ts";
+import { postgresForm } from "../world.ts";
 
 const KINDS: readonly SinkInfo["kind"][] = ["webhook", "openmeter", "lago", "stripe"];
 const KILLS = 12;
@@ -38,7 +38,7 @@ if (gate("postgres")) {
       await store.createSink({ ...(await sinkTo(receiver)), customers }, systemClock.wallMs());
     }
     const start = () =>
-      Bun.spawn([process.execPath, join(import.meta.dir, "export-child.ts"), url, String(aheadMs)], {
+      Bun.spawn([process.execPath, join(import.meta.dir, "child.ts"), url, String(aheadMs)], {
         stdout: "ignore",
         stderr: "inherit",
       });

@@ -1,8 +1,8 @@
 /** A process that sends usage until it is killed: the database's URL, and how far its wall clock is ahead. */
-import { systemClock } from "../../src/base/clock.ts";
-import { createLog } from "../../src/base/log.ts";
-import { openStore } from "../../src/db/store.ts";
-import { SinkSender } from "../../src/sinks/sender.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import { createLog } from "../../../src/base/log.ts";
+import { openStore } from "../../../src/db/store.ts";
+import { SinkSender } from "../../../src/sinks/sender.ts";
 
 const [url = "", ahead = "0"] = process.argv.slice(2);
 const clock = { ...systemClock, wallMs: () => systemClock.wallMs() + Number(ahead) };

@@ -3,23 +3,23 @@
  * that down, over a network that fails: nothing is missing, nothing counts twice, and each receiver's sums are the ledger's.
  */
 import { expect, test } from "bun:test";
-import type { EventOutcome, Sink } from "../../src/api/billing.ts";
-import type { Store } from "../../src/api/store.ts";
-import { nonce } from "../../src/base/id.ts";
-import { createLog } from "../../src/base/log.ts";
-import type { Driver } from "../../src/db/driver.ts";
-import { LIMITS } from "../../src/limits.ts";
-import { SinkSender } from "../../src/sinks/sender.ts";
-import { FakeClock } from "../harness/clock.ts";
-import { gate } from "../harness/gates.ts";
-import { newDatabase } from "../harness/pglite.ts";
-import { PrivatePostgres } from "../harness/stores/postgres.ts";
-import { until } from "../harness/until.ts";
-import type { Fault } from "../sinks/faults.ts";
-import { KEY, TestReceiver, TOKEN } from "../sinks/receivers.ts";
-import { fillAll } from "../suites/store/sinks.ts";
-import { account, T0 } from "../suites/store/world.ts";
-import { Folder, pgliteForm, postgresForm } from "./world.ts";
+import type { EventOutcome, Sink } from "../../../src/api/billing.ts";
+import type { Store } from "../../../src/api/store.ts";
+import { nonce } from "../../../src/base/id.ts";
+import { createLog } from "../../../src/base/log.ts";
+import type { Driver } from "../../../src/db/driver.ts";
+import { LIMITS } from "../../../src/limits.ts";
+import { SinkSender } from "../../../src/sinks/sender.ts";
+import { FakeClock } from "../../harness/clock.ts";
+import { gate } from "../../harness/gates.ts";
+import { newDatabase } from "../../harness/pglite.ts";
+import { PrivatePostgres } from "../../harness/stores/postgres.ts";
+import { until } from "../../harness/until.ts";
+import type { Fault } from "../../sinks/faults.ts";
+import { KEY, TestReceiver, TOKEN } from "../../sinks/receivers.ts";
+import { fillAll } from "../../suites/store/sinks.ts";
+import { account, T0 } from "../../suites/store/world.ts";
+import { Folder, pgliteForm, postgresForm } from "../world.ts";
 
 const METERS = ["vcpu_ms", "memory_mib_ms", "hibernated_mib_s", "egress_bytes", "creates"] as const;
 const COUNTS: ReadonlySet<string> = new Set(["egress_bytes", "creates"]);

@@ -1,13 +1,13 @@
 /** The sinks suite, over both engines; and that no interval is passed over when transactions end in another order than they began. */
 import { expect, test } from "bun:test";
 import postgres from "postgres";
-import { nonce } from "../../src/base/id.ts";
-import { gate } from "../harness/gates.ts";
-import { newDatabase } from "../harness/pglite.ts";
-import { PrivatePostgres } from "../harness/stores/postgres.ts";
-import { fillAll, newSink, sinksSuite } from "../suites/store/sinks.ts";
-import { account, T0 } from "../suites/store/world.ts";
-import { Folder, pgliteForm, postgresForm } from "./world.ts";
+import { nonce } from "../../../src/base/id.ts";
+import { gate } from "../../harness/gates.ts";
+import { newDatabase } from "../../harness/pglite.ts";
+import { PrivatePostgres } from "../../harness/stores/postgres.ts";
+import { fillAll, newSink, sinksSuite } from "../../suites/store/sinks.ts";
+import { account, T0 } from "../../suites/store/world.ts";
+import { Folder, pgliteForm, postgresForm } from "../world.ts";
 
 sinksSuite("PGlite", async () => {
   const folder = new Folder();
