@@ -13,8 +13,8 @@ export interface Month {
 }
 
 /**
- * The constraint against overlaps and the foreign keys' triggers are off meanwhile: what is measured afterwards reads, and rows
- * of this many subjects cannot overlap. @returns seconds
+ * The constraint against overlaps and the foreign keys' triggers are off, and stay off: what is measured afterwards reads, and settles. Two
+ * indexes are made at the end, as that is faster. @returns seconds
  */
 export async function makeMonth(server: PrivatePostgres, url: string, { intervals, accounts }: Month): Promise<number> {
   const begin = performance.now();
@@ -24,6 +24,11 @@ export async function makeMonth(server: PrivatePostgres, url: string, { interval
     url,
   );
   await server.run("alter table billing.intervals drop constraint intervals_once", url);
+  const indexes = await server.run(
+    "select indexname, indexdef from pg_indexes where schemaname = 'billing' and indexname in ('intervals_account', 'intervals_subject')",
+    url,
+  );
+  for (const { indexname } of indexes) await server.run(`drop index billing.${String(indexname)}`, url);
   const each = Math.ceil(intervals / DAYS / 2);
   for (let day = 0; day < DAYS; day++) {
     // Hashes are of the row's number: no state, and no order that the planner could change.
@@ -40,6 +45,7 @@ export async function makeMonth(server: PrivatePostgres, url: string, { interval
       url,
     );
   }
+  for (const { indexdef } of indexes) await server.run(`set maintenance_work_mem = '512MB'; ${String(indexdef)}`, url);
   await server.run("vacuum (analyze) billing.intervals", url);
   await server.run("analyze accounts", url);
   return (performance.now() - begin) / 1000;

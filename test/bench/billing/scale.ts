@@ -22,8 +22,8 @@ Usage: bun test/bench/billing/scale.ts [options]
   --settle N      intervals that are settled, one piece after another (default 200000)
   --rounds N      samples of each report (default 5)
   --record        append the line to test/bench/results.ndjson`;
-/** Of the server; whatever else is PostgreSQL's default, but that it does not wait for the disk. */
-const SETTINGS = ["shared_buffers=1GB", "work_mem=64MB", "max_wal_size=4GB"];
+/** Of the server; whatever else is PostgreSQL's default, but that it does not wait for the disk. Without JIT, as a server's connections are. */
+const SETTINGS = ["shared_buffers=1GB", "work_mem=64MB", "max_wal_size=4GB", "jit=off"];
 /** Of 10 million intervals. */
 const PROMISED_MS = { rawMs: 4_000, rolledUpMs: 30, accountMonthMs: 200 } as const;
 
