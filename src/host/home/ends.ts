@@ -37,37 +37,52 @@ export function keepEnds(home: string): void {
   mkdirSync(folder(home), { recursive: true, mode: 0o700 });
 }
 
-/** To be called when nothing of it runs any more, before its run directory is removed. */
-export function keepEnd({ home, run }: Pick<Folders, "home" | "run">, id: string): void {
-  const dir = join(run, id);
-  if (!existsSync(join(dir, RECORD)) || !existsSync(folder(home))) return;
-  const record = JSON.parse(readFileSync(join(dir, RECORD), "utf8")) as SandboxRecord;
-  const { account, info, ref, time } = record;
-  if (time === undefined) return;
-  const end = ref.startMs === undefined ? null : readVmmEnd(join(dir, EXITS), ref.startMs);
-  const ended: EndedRun = { id, account, info, hostBootId: ref.hostBootId, time, end };
-  const partial = join(folder(home), `.${id}-${nonce()}`);
-  writeFileSync(partial, JSON.stringify(ended), { mode: 0o600 });
-  renameSync(partial, join(folder(home), `${id}.json`));
-}
-
-/** Null when none is kept of it. */
-export function endOf(home: string, id: string): EndedRun | null {
+/** Only root can write these, and whole; but a power failure may have emptied one, which then says nothing. */
+function parsed<T>(path: string): T | null {
   try {
-    // Only root can write here, and a file appears whole: its shape is trusted.
-    return JSON.parse(readFileSync(join(folder(home), `${id}.json`), "utf8")) as EndedRun;
+    return JSON.parse(readFileSync(path, "utf8")) as T;
   } catch (error) {
-    if (hasCode(error, "ENOENT", "ENOTDIR")) return null;
+    if (error instanceof SyntaxError || hasCode(error, "ENOENT", "ENOTDIR")) return null;
     throw error;
   }
 }
 
+/**
+ * To be called when nothing of it runs any more, before its run directory is removed. Where the disk is full nothing is kept:
+ * its last proof of life has to do, and what it leaves has to go.
+ */
+export function keepEnd({ home, run }: Pick<Folders, "home" | "run">, id: string): void {
+  if (!existsSync(folder(home))) return;
+  const dir = join(run, id);
+  const record = parsed<SandboxRecord>(join(dir, RECORD));
+  if (record?.time === undefined) return;
+  const { account, info, ref, time } = record;
+  const end = ref.startMs === undefined ? null : readVmmEnd(join(dir, EXITS), ref.startMs);
+  const ended: EndedRun = { id, account, info, hostBootId: ref.hostBootId, time, end };
+  const partial = join(folder(home), `.${id}-${nonce()}`);
+  try {
+    writeFileSync(partial, JSON.stringify(ended), { mode: 0o600 });
+    renameSync(partial, join(folder(home), `${id}.json`));
+  } catch (error) {
+    rmSync(partial, { force: true });
+    if (!hasCode(error, "ENOSPC", "EDQUOT", "EROFS", "EIO")) throw error;
+  }
+}
+
+/** Null when none is kept of it. */
+export function endOf(home: string, id: string): EndedRun | null {
+  return parsed<EndedRun>(join(folder(home), `${id}.json`));
+}
+
+/** What a crash left half-written, or a power failure empty, is removed on the way. */
 export function allEnds(home: string): EndedRun[] {
-  const names = existsSync(folder(home)) ? readdirSync(folder(home)) : [];
-  return names
-    .filter((name) => !name.startsWith("."))
-    .map((name) => endOf(home, name.slice(0, -".json".length)))
-    .filter((end) => end !== null);
+  const found: EndedRun[] = [];
+  for (const name of existsSync(folder(home)) ? readdirSync(folder(home)) : []) {
+    const end = name.startsWith(".") ? null : endOf(home, name.slice(0, -".json".length));
+    if (end !== null) found.push(end);
+    else rmSync(join(folder(home), name), { force: true });
+  }
+  return found;
 }
 
 /** Unknown ones are fine. */
