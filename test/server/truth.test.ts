@@ -241,3 +241,18 @@ test("Whose end is asked for has no proof of life after that, and has one again 
   await world.clock.advance(2 * LIMITS.heartbeatMs);
   expect(world.books.calls.get("heartbeat")).toBeGreaterThan(0);
 });
+
+test("One that is put to sleep counts until that was asked for, though its machine ends before its image is written", async () => {
+  const world = new TruthWorld({ accounts: true });
+  await world.start();
+  const { id } = await world.host.create({ detached: true });
+  await world.clock.advance(1000);
+  const written = Promise.withResolvers<void>();
+  world.world.snapshots.saving = () => written.promise;
+  const sleeping = world.host.hibernate({ id });
+  await world.clock.advance(700);
+  written.resolve();
+  await sleeping;
+  await world.clock.advance(1000);
+  expect(world.billedMs(id)).toBeCloseTo(1000, 0);
+});

@@ -50,16 +50,21 @@ export class Hibernation {
       if (live.info.state === "hibernated") return;
       const running = live.info.state === "running";
       const body = bodyOf(live, "running", "paused");
+      // It stands still from somewhere after this on, and its machine may end before its image is written.
+      const askedMs = this.#parts.clock.monotonicMs();
       const point = await takeCheckpoint(this.#parts, live, body, { staysPaused: true });
       try {
-        await this.#parts.snapshots.saveImage(point.origin, this.#meta(live, body, point.pauseMs));
+        await this.#parts.snapshots.saveImage(
+          point.origin,
+          this.#meta(live, body, { pauseMs: point.pauseMs, askedMs }),
+        );
       } catch (cause) {
         if (running) await body.vmm.resume();
         throw cause;
       } finally {
         point.release();
       }
-      await this.#leave(live, body);
+      await this.#leave(live, body, askedMs);
     });
   }
 
@@ -135,13 +140,13 @@ export class Hibernation {
   }
 
   /** From here on the image is what there is of it. */
-  async #leave(live: Live, body: AwakeClone): Promise<void> {
+  async #leave(live: Live, body: AwakeClone, askedMs: number): Promise<void> {
     if (live.borrowed) {
       await body.vmm.kill(); // its maker, when there still is one, sees it closed by another process
       await this.#parts.registry.remove(live.id);
       return;
     }
-    const verdict = await this.#lifecycle.post(live, "hibernated", null);
+    const verdict = await this.#lifecycle.post(live, "hibernated", null, askedMs);
     if (verdict.kind !== "move") {
       await this.#parts.snapshots.removeImage(live.id); // it was ended while it was being written
       throw notRunning(live.info);
@@ -182,12 +187,16 @@ export class Hibernation {
     }
   }
 
-  #meta(live: Live, { vmm }: AwakeClone, pauseMs: number): SnapshotMeta {
+  #meta(
+    live: Live,
+    { vmm }: AwakeClone,
+    { pauseMs, askedMs }: { readonly pauseMs: number; readonly askedMs: number },
+  ): SnapshotMeta {
     const { id, account, spec, axisMs } = live;
     const { clock } = this.#parts;
     const { hostBootId } = vmm.ref;
     return {
-      axis: { axisMs, hostBootId, atMs: axisMs + clock.monotonicMs() },
+      axis: { axisMs, hostBootId, atMs: axisMs + askedMs },
       id,
       account,
       name: null,
