@@ -1,6 +1,7 @@
 /**
  * A month of many accounts' use, made in the database from a seed: the same rows whenever it is made. Each sandbox is two
- * intervals (vCPUs, memory) of up to twenty minutes within one day of UTC, written in the order of time.
+ * intervals (vCPUs, memory) of up to twenty minutes within one day of UTC, written in the order of time. An account has one template:
+ * a day of it is two rows of the rollups.
  */
 import type { PrivatePostgres } from "../../harness/stores/postgres.ts";
 
@@ -35,10 +36,11 @@ export async function makeMonth(server: PrivatePostgres, url: string, { interval
     await server.run(
       `set session_replication_role = replica;
        insert into billing.intervals (account, subject, template, meter, units, during, recorded_at)
-       select 'acc-' || lpad((1 + abs(hashint8(n + 7)::bigint) % ${accounts})::text, 4, '0'), 'sb_' || to_hex(n) || '00000000',
-         case n % 3 when 0 then 'base' when 1 then 'code-interpreter' else 'node' end, m.meter, m.units,
+       select 'acc-' || lpad(owner::text, 4, '0'), 'sb_' || to_hex(n) || '00000000',
+         case owner % 3 when 0 then 'base' when 1 then 'code-interpreter' else 'node' end, m.meter, m.units,
          tstzrange(at, least(at + make_interval(secs => (1000 + abs(hashint8(n)::bigint) % 1199000) / 1000.0), day + interval '1 day')), at
        from generate_series(${day * each}::bigint, ${(day + 1) * each - 1}::bigint) as n,
+         lateral (select 1 + abs(hashint8(n + 7)::bigint) % ${accounts}) as a(owner),
          lateral (select timestamptz '${FIRST_DAY} 00:00:00+00' + interval '${day} days') as d(day),
          lateral (select day + make_interval(secs => floor((n - ${day * each}) * 86399000.0 / ${each}) / 1000.0)) as t(at),
          lateral (values ('vcpu_ms', 1 + n % 4), ('memory_mib_ms', 512 * (1 + n % 4))) as m(meter, units)`,
