@@ -266,12 +266,19 @@ BEGIN
   WITH rates AS MATERIALIZED (
     SELECT meter, from_day, until_day, price * factor AS costs FROM billing.rates WHERE account = of_account AND currency = 'USD'
   ), used AS (
-    SELECT o.meter, part.day, sum(billing.quantity(o.meter, o.units, part.from_at, part.to_at)) AS quantity
+    SELECT c.meter, DATE '1970-01-01' + d::integer AS day,
+      sum(c.units * (least(o.to_ms, (d + 1) * 86400000) - greatest(o.from_ms, d * 86400000))) AS quantity
     FROM (
-      SELECT meter, units, floor(extract(epoch FROM since) * 1000)::bigint AS from_ms,
-        floor(extract(epoch FROM least(billing.instant(now_ms), seen + interval '1 minute')) * 1000)::bigint AS to_ms
-      FROM billing.open_time WHERE account = of_account
-    ) AS o, LATERAL billing.split(o.from_ms, o.to_ms) AS part GROUP BY 1, 2
+      SELECT state, cpu, memory_mib, open_since_ms AS from_ms, least(now_ms, seen_ms + 60000) AS to_ms
+      FROM sandboxes WHERE account = of_account AND ended_at IS NULL AND open_since_ms IS NOT NULL
+    ) AS o, LATERAL generate_series(o.from_ms / 86400000, (o.to_ms - 1) / 86400000) AS d,
+      LATERAL billing.charged(o.state, o.cpu, o.memory_mib) AS c
+    WHERE o.from_ms < o.to_ms GROUP BY 1, 2
+    UNION ALL
+    SELECT billing.stored_meter(n.kind), part.day,
+      sum(billing.quantity(billing.stored_meter(n.kind), billing.stored_units(n.kind, n.size_bytes), part.from_at, part.to_at))
+    FROM stored_now n, LATERAL billing.split(n.since_ms, now_ms) AS part
+    WHERE n.account = of_account AND n.since_ms IS NOT NULL AND n.kind NOT IN ('ready', 'build') GROUP BY 1, 2
     UNION ALL
     SELECT c.meter, (billing.instant(s.seen_ms) AT TIME ZONE 'UTC')::date, sum(c.units)
     FROM sandboxes s, LATERAL (VALUES ('cpu_used_ms', s.open_cpu_used_ms), ('egress_bytes', s.open_egress_bytes)) AS c(meter, units)

@@ -48,25 +48,33 @@ describe("PGlite", () => {
     folder[Symbol.dispose]();
   });
 
-  test("migrate comes to migrations/schema.sql, and does nothing the second time", async () => {
-    if (driver === null) throw new Error("not open");
-    expect(await migrate(driver)).toBe(MIGRATIONS.length);
-    expect(await migrate(driver)).toBe(0);
-    const sum = await dumpSchema(driver);
-    if (process.env["RENEW"] === "schema") await Bun.write(SUM, sum);
-    expect(sum).toBe(await Bun.file(SUM).text());
-  });
+  test(
+    "migrate comes to migrations/schema.sql, and does nothing the second time",
+    async () => {
+      if (driver === null) throw new Error("not open");
+      expect(await migrate(driver)).toBe(MIGRATIONS.length);
+      expect(await migrate(driver)).toBe(0);
+      const sum = await dumpSchema(driver);
+      if (process.env["RENEW"] === "schema") await Bun.write(SUM, sum);
+      expect(sum).toBe(await Bun.file(SUM).text());
+    },
+    SLOW_MS,
+  );
 
-  test("migrate applies all that is missing or nothing, and refuses a database of the future", async () => {
-    if (driver === null) throw new Error("not open");
-    const madeMs = (MIGRATIONS.at(-1)?.madeMs ?? 0) + 1;
-    const good = { tag: "good", madeMs, text: "create table later (id text)" };
-    const bad = { tag: "bad", madeMs: madeMs + 1, text: "create table accounts (id text)" };
-    expect(await codeOf(migrate(driver, [...MIGRATIONS, good, bad]))).toBe("internal");
-    expect(await dumpSchema(driver)).toBe(await Bun.file(SUM).text());
-    expect(await migrate(driver, [...MIGRATIONS, good])).toBe(1);
-    expect(await codeOf(migrate(driver))).toBe("wrong_state");
-  });
+  test(
+    "migrate applies all that is missing or nothing, and refuses a database of the future",
+    async () => {
+      if (driver === null) throw new Error("not open");
+      const madeMs = (MIGRATIONS.at(-1)?.madeMs ?? 0) + 1;
+      const good = { tag: "good", madeMs, text: "create table later (id text)" };
+      const bad = { tag: "bad", madeMs: madeMs + 1, text: "create table accounts (id text)" };
+      expect(await codeOf(migrate(driver, [...MIGRATIONS, good, bad]))).toBe("internal");
+      expect(await dumpSchema(driver)).toBe(await Bun.file(SUM).text());
+      expect(await migrate(driver, [...MIGRATIONS, good])).toBe(1);
+      expect(await codeOf(migrate(driver))).toBe("wrong_state");
+    },
+    SLOW_MS,
+  );
 });
 
 if (gate("postgres")) {
