@@ -67,11 +67,13 @@ export async function sitting({ from, rounds, told, stopped }: Sitting): Promise
   }
 }
 
-/** What lives in the home, of a run that was cut short for instance, is nobody's. */
+/** What lives in the home, of a run that was cut short for instance, is nobody's; nor is what is kept of it for a database that is gone. */
 async function endAll(): Promise<void> {
   await using warren = await openTestWarren();
   for (const { account, id } of await warren.host.registry.list()) await warren.engine.as(account).close({ id });
   for (const { meta } of await warren.snapshots.listImages(ADMIN)) await warren.snapshots.removeImage(meta.id);
+  for (const kept of ["moves.ndjson", "ended"])
+    rmSync(join(TEST_HOME, "server", kept), { recursive: true, force: true });
 }
 
 async function main(): Promise<void> {
