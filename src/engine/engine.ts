@@ -46,6 +46,7 @@ import type { TemplateStore } from "./templates.ts";
 import { volumeCalls } from "./volumes/calls.ts";
 import type { VolumeStore } from "./volumes/store.ts";
 import { runningBody, Volumes } from "./volumes/volumes.ts";
+import { endSeen } from "./watch.ts";
 
 /** What an engine stands on. */
 export interface EngineParts {
@@ -227,6 +228,8 @@ export class Engine implements AsyncDisposable {
   /** What it wrote to its volumes is put on disk first. */
   async #end(live: Live, reason: string): Promise<void> {
     const askedMs = this.#parts.clock.monotonicMs();
+    const seen = endSeen(live, this.#parts);
+    if (seen !== null) await seen;
     await this.#volumes.flush(live.info, () => Promise.resolve(runningBody(live)));
     await this.#lifecycle.end(live, reason, askedMs);
   }

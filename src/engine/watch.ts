@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { VmExit } from "../driver/driver.ts";
 import type { WarrenError } from "../errors.ts";
+import type { Host } from "../host/host.ts";
 import { LIMITS } from "../limits.ts";
 import { type AwakeClone, describeExit } from "./create/clone.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -38,6 +39,14 @@ function endOf(live: Live, exit: VmExit): readonly ["expire" | "close" | "exited
 
 function lossOf(error: WarrenError): string {
   return error.code === "sandbox_lost" ? "its agent hung up" : error.message;
+}
+
+/** When the end of its machine is noticed, if it has ended already: that is earlier than what is asked for now. Else null. */
+export function endSeen(
+  { body }: Live,
+  { host, clock }: { readonly host: Pick<Host, "lives">; readonly clock: Clock },
+): Promise<void> | null {
+  return body === null || host.lives(body.vmm.ref) ? null : soon(body.vmm.exited, clock);
 }
 
 /** Resolves with the promise, or after {@link LIMITS.lostGraceMs}. */

@@ -117,6 +117,13 @@ export class FakeHost implements Host {
     return this.networks.get(id) ?? null;
   }
 
+  /** Of machines whose end nobody has noticed yet. */
+  readonly over = new Set<string>();
+
+  lives({ id }: VmRef): boolean {
+    return !this.over.has(id);
+  }
+
   close(fd: number): void {
     this.openFiles.delete(fd);
   }

@@ -116,6 +116,8 @@ export interface Host {
   readonly networkDegraded: string | null;
   /** Proportional and resident memory of the VMM whose jail's first process this is; null where nobody tells. */
   processMemory(pid: number): { readonly pssBytes: number; readonly rssBytes: number } | null;
+  /** Whether the VMM itself lives, before anybody may have noticed its end. */
+  lives(ref: VmRef): boolean;
   /** Closes what this port opened. */
   close(fd: number): void;
   /** Writes a disk's pages out, so that taking it later stops its guest for less. */

@@ -11,6 +11,7 @@ import { checkpoint, diskOf } from "./checkpoint.ts";
 import { type Data, openData } from "./home/data.ts";
 import { FileRegistry } from "./home/registry.ts";
 import type { Capacity, Host, Lease, LeaseAsk } from "./host.ts";
+import { vmmLives } from "./jail/pulse.ts";
 import { mergeLayers } from "./layers.ts";
 import { Networks, type NetworksOptions, type Probed } from "./net/networks.ts";
 import { processMemory } from "./process-memory.ts";
@@ -87,6 +88,7 @@ export async function openLinuxHost(options: LinuxHostOptions): Promise<LinuxHos
     probeNetwork: () => networks.probe(),
     release: () => networks.release(),
     processMemory,
+    lives: vmmLives,
     close: closeFd,
     flushDisk: (diskFd) => promisify(fdatasync)(diskFd),
     bootId: hostBootId(),

@@ -142,6 +142,7 @@ export class World {
       },
       networkOf: (ref) => this.host.networkOf(ref),
       diskOf: () => this.host.diskOf(),
+      lives: (ref) => this.host.lives(ref),
       close: (fd) => this.host.close(fd),
       flushDisk: () => this.host.flushDisk(),
       lease: async (ask) => {

@@ -256,3 +256,19 @@ test("One that is put to sleep counts until that was asked for, though its machi
   await world.clock.advance(1000);
   expect(world.billedMs(id)).toBeCloseTo(1000, 0);
 });
+
+test("A close that comes after its machine's end, which nobody has noticed yet, ends nothing later than that", async () => {
+  const world = new TruthWorld({ accounts: true });
+  await world.start();
+  const { id } = await world.host.create({ detached: true });
+  await world.clock.advance(1000);
+  const endMs = world.clock.monotonicMs();
+  world.world.host.over.add(id);
+  await world.clock.advance(30);
+  const closing = world.host.close({ id });
+  await world.clock.advance(10);
+  world.machine(id)?.die({ end: { atMs: endMs, cpuMs: 0 } });
+  await world.clock.advance(1000);
+  await closing;
+  expect(world.billedMs(id)).toBeCloseTo(1000, 0);
+});

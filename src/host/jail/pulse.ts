@@ -40,6 +40,11 @@ interface Found {
   readonly jail: Pick<VmRef, "pid" | "startTicks">;
 }
 
+/** Whether the VMM itself lives, looked at now: its jail and whoever waits for it notice its end a little later. */
+export function vmmLives(ref: VmRef): boolean {
+  return new Pulses().look(ref) !== null;
+}
+
 export class Pulses {
   readonly #bootId = hostBootId();
   readonly #found = new Map<string, Found>();
