@@ -43,6 +43,8 @@ export async function sitting({ from, rounds, told, stopped }: Sitting): Promise
       told?.(`round ${seed}: ${JSON.stringify(ground.kills)}, ${watch.machines.length} machines`);
     }
     const { verdicts, done, events } = await all.finish();
+    if (verdicts.length < seed - from)
+      throw new Error(`only ${verdicts.length} sandboxes ran: ${JSON.stringify(done)}`);
     const { blind, ...kills } = ground.kills;
     const most = (of: (verdict: (typeof verdicts)[number]) => number) => Math.max(0, ...verdicts.map(of));
     const late = verdicts.filter(({ underMs, crashes }) => crashes > 0 && underMs > LIMITS.heartbeatMs);
