@@ -646,7 +646,7 @@ BEGIN
   ELSIF EXISTS (SELECT FROM billing.ledger WHERE corrects = of_entry) THEN
     RETURN jsonb_build_object('kind', 'corrected');
   END IF;
-  open_day := billing.open_window(now_at);
+  open_day := billing.open_window(least(now_at, billing.latest()));
   costs := old.price * (SELECT factor FROM billing.meters WHERE meter = old.meter);
   WITH written AS (
     INSERT INTO billing.ledger (account, kind, "interval", corrects, "window", day, meter, template, quantity, list, price, amount, currency, reason)
@@ -708,6 +708,28 @@ CREATE OR REPLACE FUNCTION billing.instant(ms bigint)
  IMMUTABLE PARALLEL SAFE
 RETURN to_timestamp(((ms)::double precision / (1000)::double precision));
 
+CREATE OR REPLACE FUNCTION billing.invoiced(of_account text, of_month date, of_currency text, up_to bigint)
+ RETURNS TABLE(month date, kind text, amount numeric, before bigint)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  WITH before AS (
+    SELECT (i.month + interval '1 month')::date AS ends, i.up_to_entry FROM billing.invoices i
+    WHERE i.account = of_account AND i.currency = of_currency AND i.month < of_month ORDER BY i.month DESC LIMIT 1
+  ), late_days AS (
+    -- Rollups say of which days: the ledger has no index of when entries were booked.
+    SELECT DISTINCT r.day FROM billing.rollups r, before
+    WHERE r.account = of_account AND r.day < before.ends AND r."window" >= before.ends - 1
+  )
+  SELECT date_trunc('month', l.day)::date, l.kind, l.amount, 0 FROM billing.ledger l
+  WHERE l.account = of_account AND l.currency = of_currency AND l.id <= up_to AND l.price > 0
+    AND l.day >= coalesce((SELECT ends FROM before), '-infinity') AND l.day < (of_month + interval '1 month')::date
+  UNION ALL
+  SELECT date_trunc('month', l.day)::date, l.kind, l.amount, before.up_to_entry
+  FROM late_days JOIN billing.ledger l ON l.account = of_account AND l.day = late_days.day, before
+  WHERE l.currency = of_currency AND l.id > before.up_to_entry AND l.id <= up_to AND l.price > 0
+$function$;
+
 CREATE OR REPLACE FUNCTION billing.issue(of_month date, now_at timestamp with time zone, OUT issued integer, OUT more boolean)
  RETURNS record
  LANGUAGE plpgsql
@@ -725,7 +747,7 @@ BEGIN
   FOR due IN
     SELECT o.account, o.currency FROM (
       SELECT account, currency::text FROM billing.rollups
-      WHERE amount <> 0 AND day <= last_day AND (day >= of_month OR "window" >= of_month)
+      WHERE amount <> 0 AND day <= last_day AND (day >= of_month OR "window" >= of_month - 1)
       UNION
       SELECT a.id, t.currency FROM accounts a, LATERAL billing.terms(a.id, last_day) AS t
       JOIN billing.plans p ON p.id = t.plan WHERE p.minimum > 0
@@ -751,73 +773,51 @@ BEGIN
     )
     INSERT INTO billing.invoice_lines_kept (invoice, line, kind, meter, describes, quantity, price, amount)
     SELECT invoice.id, l.line, l.kind, l.meter, l.describes, l.quantity, l.price, l.amount FROM lines l, invoice;
+    -- Credit fell by prices alone: what the plan includes, or caps, comes back to it.
+    UPDATE accounts SET credit_usd = credit_usd + greatest(0, u.amount - t.amount)
+    FROM (SELECT coalesce(sum(amount), 0) FROM billing.invoiced(due.account, of_month, due.currency, last_entry)) AS u(amount),
+      (SELECT coalesce(sum(l.amount), 0) FROM billing.invoices i JOIN billing.invoice_lines_kept l ON l.invoice = i.id
+        WHERE i.account = due.account AND i.month = of_month AND i.currency = due.currency AND l.kind <> 'credit') AS t(amount)
+    WHERE accounts.id = due.account AND credit_usd IS NOT NULL AND due.currency = 'USD' AND u.amount > t.amount;
   END LOOP;
 END $function$;
+
+CREATE OR REPLACE FUNCTION billing.latest()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+AS $function$ SELECT now() + interval '5 minutes' $function$;
 
 CREATE OR REPLACE FUNCTION billing.lines(of_account text, of_month date, of_currency text, up_to bigint)
  RETURNS TABLE(line integer, kind text, meter text, describes text, quantity numeric, unit text, price numeric, amount numeric)
  LANGUAGE sql
  STABLE
 AS $function$
-  WITH span AS (
-    SELECT (of_month + interval '1 month')::date AS ends
-  ), before AS (
-    SELECT (i.month + interval '1 month')::date AS ends, i.up_to_entry FROM billing.invoices i
-    WHERE i.account = of_account AND i.currency = of_currency AND i.month < of_month ORDER BY i.month DESC LIMIT 1
-  ), late_days AS (
-    -- Rollups say of which days: the ledger has no index of when entries were booked.
-    SELECT DISTINCT r.day FROM billing.rollups r, before
-    WHERE r.account = of_account AND r.day < before.ends AND r."window" >= before.ends - 1
-  ), entries AS MATERIALIZED (
-    SELECT l.kind, l.meter, l.day, l.price, l.quantity, l.amount, date_trunc('month', l.day)::date AS month
-    FROM billing.ledger l, span
-    WHERE l.account = of_account AND l.currency = of_currency AND l.id <= up_to AND l.price > 0
-      AND l.day >= coalesce((SELECT ends FROM before), '-infinity') AND l.day < span.ends
-    UNION ALL
-    SELECT l.kind, l.meter, l.day, l.price, l.quantity, l.amount, date_trunc('month', l.day)::date
-    FROM late_days JOIN billing.ledger l ON l.account = of_account AND l.day = late_days.day, before
-    WHERE l.currency = of_currency AND l.id > before.up_to_entry AND l.id <= up_to AND l.price > 0
-  ), plan AS (
-    SELECT p.id, p.minimum, p.cap FROM span, LATERAL billing.terms(of_account, span.ends - 1) AS t JOIN billing.plans p ON p.id = t.plan
-    WHERE t.currency = of_currency
-  ), used AS (
-    SELECT e.meter, e.day, e.price, sum(e.quantity) AS quantity,
-      coalesce(sum(sum(e.quantity)) OVER (PARTITION BY e.meter ORDER BY e.day, e.price
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS earlier
-    FROM entries e WHERE e.month = of_month GROUP BY e.meter, e.day, e.price
-  ), free AS (
-    SELECT u.meter, u.price, sum(greatest(0, least(u.quantity, i.quantity - u.earlier))) AS quantity
-    FROM used u JOIN billing.plan_included i ON i.meter = u.meter JOIN plan ON plan.id = i.plan GROUP BY u.meter, u.price
-  ), sums AS (
-    SELECT CASE WHEN e.kind <> 'charge' THEN 'correction' WHEN e.month = of_month THEN 'usage' ELSE 'late' END AS kind,
-      e.meter, e.month, e.price, sum(e.quantity) AS quantity, sum(e.amount) AS amount
-    FROM entries e GROUP BY 1, 2, 3, 4
-    UNION ALL
-    SELECT 'included', f.meter, of_month, f.price, -f.quantity, -f.quantity * m.factor * f.price
-    FROM free f JOIN billing.meters m ON m.meter = f.meter WHERE f.quantity > 0
+  WITH entries AS MATERIALIZED (
+    SELECT * FROM billing.invoiced(of_account, of_month, of_currency, up_to)
+  ), earlier AS (
+    SELECT e.month, CASE WHEN bool_or(e.kind <> 'charge') THEN 'correction' ELSE 'late' END AS kind, max(e.before) AS before
+    FROM entries e WHERE e.month < of_month GROUP BY e.month
   ), lines AS (
-    SELECT s.kind, s.meter, s.month, s.price, s.quantity * m.factor AS quantity, m.unit, billing.rounded(s.amount, of_currency) AS amount,
-      CASE s.kind WHEN 'included' THEN 'Included in the plan: ' WHEN 'correction' THEN 'Correction: ' ELSE '' END || m.describes
-        || CASE WHEN s.month <> of_month THEN ', of ' || to_char(s.month, 'YYYY-MM') ELSE '' END AS describes
-    FROM sums s JOIN billing.meters m ON m.meter = s.meter
-  ), totals AS (
-    SELECT coalesce(sum(l.amount) FILTER (WHERE l.month = of_month), 0) AS own,
-      coalesce(sum(l.amount) FILTER (WHERE l.kind = 'late'), 0) AS late
-    FROM lines l
-  ), bounds AS (
-    SELECT plan.id AS plan, greatest(totals.own, billing.rounded(plan.minimum, of_currency)) - totals.own AS lacks,
-      greatest(totals.own, billing.rounded(plan.minimum, of_currency)) + totals.late - billing.rounded(plan.cap, of_currency) AS above
-    FROM plan, totals
+    SELECT array_position(ARRAY['usage', 'included', 'correction', 'minimum', 'cap'], l.kind) AS place, of_month AS month, l.*
+    FROM billing.month_lines(of_account, of_month, of_currency, up_to) AS l
+    UNION ALL
+    SELECT 6, e.month, e.kind, NULL, CASE e.kind WHEN 'late' THEN 'Told of late: used in ' ELSE 'Correction of ' END
+      || to_char(e.month, 'YYYY-MM'), NULL, NULL, NULL,
+      (SELECT coalesce(sum(l.amount), 0) FROM billing.month_lines(of_account, e.month, of_currency, up_to) AS l)
+      - (SELECT coalesce(sum(l.amount), 0) FROM billing.month_lines(of_account, e.month, of_currency, e.before) AS l WHERE e.before > 0)
+    FROM earlier e
+  ), paid AS (
+    SELECT least((SELECT coalesce(sum(l.amount), 0) FROM lines l),
+      billing.rounded((SELECT coalesce(sum(e.amount), 0) FROM entries e), of_currency)) AS amount
+    FROM accounts a WHERE a.id = of_account AND a.credit_usd IS NOT NULL AND of_currency = 'USD'
   ), of_all AS (
-    SELECT l.kind, l.meter, l.month, l.price, l.quantity, l.unit, l.amount, l.describes FROM lines l
+    SELECT * FROM lines
     UNION ALL
-    SELECT 'minimum', NULL, of_month, NULL, NULL, NULL, lacks, 'Up to the minimum of the plan ' || plan FROM bounds WHERE lacks > 0
-    UNION ALL
-    SELECT 'cap', NULL, of_month, NULL, NULL, NULL, -above, 'Above the cap of the plan ' || plan FROM bounds WHERE above > 0
+    SELECT 7, of_month, 'credit', NULL, 'Paid from prepaid credit', NULL, NULL, NULL, -paid.amount FROM paid WHERE paid.amount <> 0
   )
-  SELECT row_number() OVER (ORDER BY array_position(ARRAY['usage', 'included', 'minimum', 'late', 'cap', 'correction'], a.kind),
-      a.month, a.meter, a.price)::integer,
-    a.kind, a.meter, a.describes, trim_scale(a.quantity), a.unit, trim_scale(a.price), a.amount
+  SELECT row_number() OVER (ORDER BY a.place, a.month, a.meter, a.price)::integer,
+    a.kind, a.meter, a.describes, a.quantity, a.unit, a.price, a.amount
   FROM of_all a
 $function$;
 
@@ -825,6 +825,51 @@ CREATE OR REPLACE FUNCTION billing.lock_books()
  RETURNS void
  LANGUAGE sql
 AS $function$ SELECT pg_advisory_xact_lock(7287036222) $function$;
+
+CREATE OR REPLACE FUNCTION billing.month_lines(of_account text, of_month date, of_currency text, up_to bigint)
+ RETURNS TABLE(kind text, meter text, describes text, quantity numeric, unit text, price numeric, amount numeric)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  WITH entries AS MATERIALIZED (
+    SELECT l.kind = 'charge' AS is_charge, l.meter, l.day, l.price, l.quantity, l.amount FROM billing.ledger l
+    WHERE l.account = of_account AND l.currency = of_currency AND l.id <= up_to AND l.price > 0
+      AND l.day >= of_month AND l.day < (of_month + interval '1 month')::date
+  ), plan AS (
+    SELECT p.id, p.minimum, p.cap
+    FROM billing.terms(of_account, (of_month + interval '1 month')::date - 1) AS t JOIN billing.plans p ON p.id = t.plan
+    WHERE t.currency = of_currency
+  ), used AS (
+    SELECT e.meter, e.day, e.price, sum(e.quantity) AS quantity,
+      coalesce(sum(sum(e.quantity)) OVER (PARTITION BY e.meter ORDER BY e.day, e.price
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS earlier
+    FROM entries e GROUP BY e.meter, e.day, e.price
+  ), sums AS (
+    SELECT CASE WHEN e.is_charge THEN 'usage' ELSE 'correction' END AS kind, e.meter, e.price, sum(e.quantity) AS quantity,
+      sum(e.amount) AS amount
+    FROM entries e GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT 'included', u.meter, u.price, -sum(least(u.quantity, i.quantity - u.earlier)),
+      -sum(least(u.quantity, i.quantity - u.earlier)) * m.factor * u.price
+    FROM used u JOIN plan ON true JOIN billing.plan_included i ON i.plan = plan.id AND i.meter = u.meter
+      JOIN billing.meters m ON m.meter = u.meter
+    WHERE least(u.quantity, i.quantity - u.earlier) > 0 GROUP BY u.meter, u.price, m.factor
+  ), lines AS (
+    SELECT s.kind, s.meter, CASE s.kind WHEN 'included' THEN 'Included in the plan: ' WHEN 'correction' THEN 'Correction: ' ELSE '' END
+      || m.describes AS describes, trim_scale(s.quantity * m.factor) AS quantity, m.unit, trim_scale(s.price) AS price,
+      billing.rounded(s.amount, of_currency) AS amount
+    FROM sums s JOIN billing.meters m ON m.meter = s.meter
+  ), total AS (
+    SELECT coalesce(sum(l.amount), 0) AS own FROM lines l
+  )
+  SELECT l.kind, l.meter, l.describes, l.quantity, l.unit, l.price, l.amount FROM lines l
+  UNION ALL
+  SELECT 'minimum', NULL, 'Up to the minimum of the plan ' || plan.id, NULL, NULL, NULL, billing.rounded(plan.minimum, of_currency) - own
+  FROM plan, total WHERE own < billing.rounded(plan.minimum, of_currency)
+  UNION ALL
+  SELECT 'cap', NULL, 'Above the cap of the plan ' || plan.id, NULL, NULL, NULL, billing.rounded(plan.cap, of_currency) - own
+  FROM plan, total WHERE own > billing.rounded(plan.cap, of_currency)
+$function$;
 
 CREATE OR REPLACE FUNCTION billing.open_cost(of_account text, now_ms bigint)
  RETURNS numeric
@@ -1068,6 +1113,7 @@ DECLARE
 BEGIN
   PERFORM billing.lock_books();
   until_at := clock_timestamp() + interval '3 seconds';
+  now_at := least(now_at, billing.latest());
   INSERT INTO billing.settled DEFAULT VALUES ON CONFLICT DO NOTHING;
   SELECT "interval" INTO low_id FROM billing.settled;
   start_id := greatest(low_id, after_id);

@@ -127,7 +127,9 @@ export type Pricing = Static<typeof Pricing>;
 
 export const InvoiceLine = Type.Object({
   kind: Type.Union(
-    (["usage", "included", "minimum", "cap", "late", "correction"] as const).map((kind) => Type.Literal(kind)),
+    (["usage", "included", "correction", "minimum", "cap", "late", "credit"] as const).map((kind) =>
+      Type.Literal(kind),
+    ),
   ),
   meter: OrNull(Type.String()),
   describes: Type.String(),

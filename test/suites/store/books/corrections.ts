@@ -43,13 +43,14 @@ export function correctionCases(form: () => BooksForm): void {
     expect(draft?.map(({ kind, amount }) => [kind, amount])).toEqual([
       ["usage", "0.36"],
       ["correction", "-0.29"],
+      ["credit", "-0.07"],
     ]);
     expect(await store.correct(corrected, again, JULY + 2 * DAY_MS)).toHaveLength(1);
     expect(await credit()).toBe("10");
     expect((await store.settleBooks(JULY + 2 * DAY_MS)).charged).toBe(0);
   });
 
-  test("Store.correct of a month that was invoiced is on the next invoice, on top of its cap and minimum", async () => {
+  test("Store.correct of a month that was invoiced is on the next invoice, as much as the month comes to less with its minimum", async () => {
     const { store } = form();
     const list = `list-${newSubject().slice(3)}`.toLowerCase();
     const prices = { list, currency: undefined, account: undefined, fromDay: undefined, prices: { vcpu_ms: "0.001" } };
@@ -67,10 +68,10 @@ export function correctionCases(form: () => BooksForm): void {
         return await store.invoice(mine, info?.id ?? "", utc("2031-09-02"));
       }),
     );
-    expect([july?.total, august?.total]).toEqual(["18.00", "-13.00"]);
+    expect([july?.total, august?.total]).toEqual(["18.00", "-8.00"]);
     expect(august?.lines.map(({ kind, amount }) => [kind, amount])).toEqual([
       ["minimum", "5.00"],
-      ["correction", "-18.00"],
+      ["correction", "-13.00"],
     ]);
   });
 

@@ -84,7 +84,7 @@ export function invoiceCases(form: () => BooksForm): void {
     const may = await inMonth(mine, "2030-05", closed("2030-06"));
     expect(brief(may.lines)).toEqual([
       ["usage", "vcpu_ms", "36000", "0.00001", "0.36"],
-      ["late", "vcpu_ms", "360000", "0.00001", "3.60"],
+      ["late", null, null, null, "3.60"],
     ]);
     expect(may.lines[1]?.describes).toContain("2030-04");
     await hours(mine, first("2030-06") + DAY_MS, 1);
@@ -191,6 +191,76 @@ export function invoiceCases(form: () => BooksForm): void {
       ["usage", "vcpu_ms", "36000", "0.003", "108.00"],
       ["included", "vcpu_ms", "-28800", "0.001", "-28.80"],
     ]);
+  });
+
+  test("Store.settleBooks bills of what came late, or was corrected, what its month comes to with its own plan, less what it was invoiced with", async () => {
+    const { store, driver } = form();
+    const list = `list-${newSubject().slice(3)}`.toLowerCase();
+    const prices = { list, currency: undefined, account: undefined, fromDay: undefined, prices: { vcpu_ms: "0.001" } };
+    await store.setPrices(prices, TODAY);
+    const plans = {
+      included: { minimum: null, cap: null, included: { vcpu_ms: String(1000 * HOUR_MS) } },
+      capped: { minimum: null, cap: "30", included: {} },
+      least: { minimum: "50", cap: null, included: {} },
+    };
+    const accounts: Record<string, string> = {};
+    for (const [name, plan] of Object.entries(plans)) {
+      await store.setPlan({ id: `${list}-${name}`, list, ...plan });
+      const mine = await account(store);
+      accounts[name] = mine;
+      await store.subscribeTo(mine, `${list}-${name}`, "2030-10-01", TODAY);
+      await hours(mine, first("2030-10") + DAY_MS, name === "least" ? 1 : 10);
+    }
+    await settle(closed("2030-11"));
+    const [included = "", capped = "", least = ""] = Object.values(accounts);
+    const totals = (month: string, nowMs: number) =>
+      Promise.all([included, capped, least].map(async (mine) => (await inMonth(mine, month, nowMs)).total));
+    expect(await totals("2030-10", closed("2030-11"))).toEqual(["0.00", "30.00", "50.00"]);
+    const [charge] = await rows(driver, "select id::text from billing.ledger where account = $1", included);
+    await store.correct(String(charge?.[0]), { quantity: null, reason: "wrong" }, first("2030-11") + DAY_MS);
+    await hours(capped, first("2030-10") + 3 * DAY_MS, 10);
+    await hours(least, first("2030-10") + 3 * DAY_MS, 2);
+    await settle(closed("2030-12"));
+    expect((await totals("2030-11", closed("2030-12"))).map(Number)).toEqual([0, 0, 50]);
+    const november = await Promise.all([included, capped].map((mine) => inMonth(mine, "2030-11", closed("2030-12"))));
+    expect(november.map(({ lines }) => brief(lines))).toEqual([
+      [["correction", null, null, null, "0.00"]],
+      [["late", null, null, null, "0.00"]],
+    ]);
+    await hours(least, first("2030-10") + 5 * DAY_MS, 20);
+    await settle(closed("2030-12") + DAY_MS);
+    await settle(closed("2031-01"));
+    const december = brief((await inMonth(least, "2030-12", closed("2031-01"))).lines);
+    expect(december).toEqual([
+      ["minimum", null, null, null, "50.00"],
+      ["late", null, null, null, "32.80"], // 23 hours come to 82.80, of which 50.00 were invoiced as the minimum
+    ]);
+  });
+
+  test("Store.settleBooks asks for nothing that prepaid credit has paid, and gives back to it what the plan includes", async () => {
+    const { store } = form();
+    const list = `list-${newSubject().slice(3)}`.toLowerCase();
+    const prices = { list, currency: undefined, account: undefined, fromDay: undefined, prices: { vcpu_ms: "0.001" } };
+    await store.setPrices(prices, TODAY);
+    const included = { vcpu_ms: String(4 * HOUR_MS) };
+    await store.setPlan({ id: list, list, minimum: null, cap: null, included });
+    const [plain, planned] = [await account(store, { creditUsd: "100" }), await account(store, { creditUsd: "100" })];
+    await store.subscribeTo(planned, list, "2031-01-01", TODAY);
+    for (const mine of [plain, planned]) await hours(mine, first("2031-01") + DAY_MS, 10);
+    const credit = async (mine: string) => (await store.account(mine))?.creditUsd;
+    expect([await credit(plain), await credit(planned)]).toEqual(["99.64", "64"]);
+    await settle(closed("2031-02"));
+    const of = async (mine: string) => brief((await inMonth(mine, "2031-01", closed("2031-02"))).lines);
+    expect(await of(plain)).toEqual([
+      ["usage", "vcpu_ms", "36000", "0.00001", "0.36"],
+      ["credit", null, null, null, "-0.36"],
+    ]);
+    expect(await of(planned)).toEqual([
+      ["usage", "vcpu_ms", "36000", "0.001", "36.00"],
+      ["included", "vcpu_ms", "-14400", "0.001", "-14.40"],
+      ["credit", null, null, null, "-21.60"],
+    ]);
+    expect([await credit(plain), await credit(planned)]).toEqual(["99.64", "78.4"]);
   });
 
   test("billing.rounded takes halves away from zero, to the currency's smallest unit", async () => {

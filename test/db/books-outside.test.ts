@@ -1,5 +1,6 @@
-/** A database of somebody who may not make roles: it is brought up to date all the same, without the one for BI. */
+/** Databases as they are outside: of somebody who may not make roles, and with a clock of their own. */
 import { expect, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
 import { openStore } from "../../src/db/store.ts";
 import { gate } from "../harness/gates.ts";
 import { PrivatePostgres } from "../harness/stores/postgres.ts";
@@ -20,5 +21,13 @@ if (gate("postgres")) {
     expect(await roles()).toBe(1);
     await using third = await openStore({ ...parts, url: await server.database(), dir: "/nonexistent" });
     expect([other.kind, third.kind]).toEqual(["postgres", "postgres"]);
+  }, 120_000);
+
+  test("Store.settleBooks by a server whose clock is weeks ahead of the database's closes no day and issues nothing", async () => {
+    await using server = await PrivatePostgres.open();
+    await using store = await openStore({ ...parts, url: await server.database(), dir: "/nonexistent" });
+    const nowMs = systemClock.wallMs();
+    await store.settleBooks(nowMs);
+    expect(await store.settleBooks(nowMs + 40 * 86_400_000)).toEqual({ cut: 0, charged: 0, closed: 0, issued: 0 });
   }, 120_000);
 }
