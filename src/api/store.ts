@@ -156,12 +156,15 @@ export interface Store extends AsyncDisposable, BillingStore {
   recordStored(rows: readonly Stored[]): Promise<void>;
   /** The last of a sandbox's moves, oldest first; null when the account never had it. */
   events(account: string, sandbox: string, tail: number): Promise<SandboxEventInfo[] | null>;
+  /** To when it is known to have lived, on its axis: the later of its last move and its last proof of life; null: no such row. */
+  provenMs(account: string, sandbox: string): Promise<number | null>;
   /** One that has ended, as last described; null when the account never had it. */
   endedSandbox(account: string, sandbox: string): Promise<SandboxInfo | null>;
   /**
    * Bookings and open rows of this server's that are not among `live`: closed at a start. One of `ended` is charged to its
    * end, any other to its last proof of life (the latest of its moves and its heartbeats), never to `atMs`, which is when
-   * they are closed; and none beyond its lifetime. The Idempotency-Key of one that never ran makes another when it comes
+   * they are closed: neither is beyond its lifetime, which the host sees to. What ends with its process, a clone kept ready or a
+   * build, is charged to `servedMs`, when the last server here is known to have lived. The Idempotency-Key of one that never ran makes another when it comes
    * again.
    */
   reconcile(
@@ -169,6 +172,8 @@ export interface Store extends AsyncDisposable, BillingStore {
     ended: ReadonlyMap<string, KnownEnd>,
     /** Milliseconds since the Unix epoch. */
     atMs: number,
+    /** On the axis of what is stored; null: not known, and nothing of it is charged. */
+    servedMs?: number | null,
   ): Promise<number>;
   /**
    * Forgets events, idempotency keys and audit rows from before `beforeMs`, and of sandboxes that ended before it all but

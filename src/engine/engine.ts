@@ -28,6 +28,7 @@ import { Idle } from "./fork/idle.ts";
 import { snapshotCalls, takeSnapshot } from "./fork/snapshots.ts";
 import { Hold } from "./hold.ts";
 import { lifeCalls } from "./life/calls.ts";
+import { endSeen } from "./life/ends.ts";
 import { selected } from "./life/listing.ts";
 import { isTerminal, Lifecycle } from "./lifecycle.ts";
 import type { Live } from "./live.ts";
@@ -46,7 +47,6 @@ import type { TemplateStore } from "./templates.ts";
 import { volumeCalls } from "./volumes/calls.ts";
 import type { VolumeStore } from "./volumes/store.ts";
 import { runningBody, Volumes } from "./volumes/volumes.ts";
-import { endSeen } from "./watch.ts";
 
 /** What an engine stands on. */
 export interface EngineParts {
@@ -90,7 +90,7 @@ export class Engine implements AsyncDisposable {
     this.#parts = clones;
     this.#hold = new Hold(clock);
     this.moves = new MoveLog(log);
-    this.#lifecycle = new Lifecycle(clock, log, this.moves);
+    this.#lifecycle = new Lifecycle(clock, log, this.moves, host);
     this.#admission = new Admission(() => host.capacity(), clock, {
       vcpusPerCore: options.vcpusPerCore ?? LIMITS.vcpusPerCore,
       queue: options.queue ?? LIMITS.createQueue,
@@ -231,7 +231,7 @@ export class Engine implements AsyncDisposable {
     const seen = endSeen(live, this.#parts);
     if (seen !== null) await seen;
     await this.#volumes.flush(live.info, () => Promise.resolve(runningBody(live)));
-    await this.#lifecycle.end(live, reason, askedMs);
+    await this.#lifecycle.end(live, reason, seen === null ? askedMs : live.movedMs);
   }
 
   /** What was asked for when nobody uses it. Another process may use a detached one: that says so in the register. */

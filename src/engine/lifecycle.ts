@@ -8,8 +8,10 @@ import { Mailbox } from "../base/mailbox.ts";
 import type { Move } from "../contract/move.ts";
 import type { SandboxInfo, SandboxState } from "../contract/routes/sandboxes.ts";
 import { WarrenError } from "../errors.ts";
+import type { Host } from "../host/host.ts";
 import { LIMITS } from "../limits.ts";
 import { undoAll } from "./create/clone.ts";
+import { endSeen } from "./life/ends.ts";
 import { Live, type Posted } from "./live.ts";
 import type { MoveLog } from "./log.ts";
 import type { SandboxSpec } from "./plan.ts";
@@ -22,9 +24,11 @@ export class Lifecycle {
   readonly #mailbox = new Mailbox<string>();
   readonly #lives = new Map<string, Live>();
   readonly #ended = new Set<string>();
+  readonly #host: Pick<Host, "lives">;
 
-  constructor(clock: Clock, log: Log, moves: MoveLog) {
+  constructor(clock: Clock, log: Log, moves: MoveLog, host: Pick<Host, "lives">) {
     this.#clock = clock;
+    this.#host = host;
     this.#log = log;
     this.#moves = moves;
   }
@@ -64,8 +68,15 @@ export class Lifecycle {
     live.cancelExpiry = () => undefined;
     live.endsMs = seconds === null ? null : this.#clock.monotonicMs() + Math.max(0, seconds * 1000);
     if (seconds === null) return;
-    const expire = () => void this.post(live, "expire", reason);
+    const expire = () => void this.#expire(live, reason);
     live.cancelExpiry = this.#clock.after(Math.max(0, seconds * 1000), expire, { background: true });
+  }
+
+  /** One whose machine ended before, unnoticed, did not live until now. */
+  async #expire(live: Live, reason: string): Promise<void> {
+    const seen = endSeen(live, { host: this.#host, clock: this.#clock });
+    if (seen !== null) await seen;
+    await this.post(live, "expire", reason, seen === null ? null : live.movedMs);
   }
 
   /** Another process has it now: nothing is done to it from here any more. */

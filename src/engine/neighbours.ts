@@ -10,9 +10,9 @@ import { GuestAgent } from "../guest/agent.ts";
 import { LIMITS } from "../limits.ts";
 import type { Reached } from "./calls.ts";
 import { undoAll } from "./create/clone.ts";
+import { soon } from "./life/ends.ts";
 import { notRunning } from "./reached.ts";
 import type { PortClaim, Registry, SandboxRecord } from "./registry.ts";
-import { soon } from "./watch.ts";
 
 export interface NeighbourParts {
   readonly driver: Driver;

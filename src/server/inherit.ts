@@ -58,10 +58,10 @@ async function inherit({ store, as, moves, facts }: InheritParts, account: strin
   }
 }
 
-/** Its last move that the database has; null when there is none. */
+/** Its last move that the database has, and to when it lived by that; null when there is none. */
 async function knownOf(store: Store, account: string, id: string): Promise<Known | null> {
   const last = (await store.events(account, id, 1))?.at(-1);
   const state = STATES.find((one) => one === last?.to);
   if (last === undefined || state === undefined) return null;
-  return { sequence: last.sequence, state, atMs: Date.parse(last.at) };
+  return { sequence: last.sequence, state, atMs: (await store.provenMs(account, id)) ?? 0 };
 }

@@ -22,7 +22,7 @@ export interface Source<T> {
 export interface Known {
   readonly sequence: number;
   readonly state: SandboxState;
-  /** Milliseconds since the Unix epoch. */
+  /** Of its last move or proof of life, the later one; on its axis. */
   readonly atMs: number;
 }
 
@@ -135,7 +135,14 @@ export class ServerMoves implements Disposable {
     const state = known?.state ?? info.state;
     // Where nobody noted it, it ran from now on: what is not known is not billed.
     const sinceMs = time?.sinceMs ?? axisMs + clock.monotonicMs();
-    this.#places.set(info.id, { axisMs, base: sequence, sequence, atMs: 0, endsMs: time?.endsMs ?? null, state });
+    this.#places.set(info.id, {
+      axisMs,
+      base: sequence,
+      sequence,
+      atMs: known?.atMs ?? 0,
+      endsMs: time?.endsMs ?? null,
+      state,
+    });
     this.#inherited.set(info.id, { account, info, state });
     if (known === null) this.#found(info.id, null, info.state, { event: "found", reason: null, atMs: sinceMs });
     else if (known.state !== info.state) {
@@ -146,7 +153,21 @@ export class ServerMoves implements Disposable {
 
   /** Somebody asks for what may end its time; that is looked at afterwards. */
   asked(id: string): void {
-    if (this.#places.has(id)) this.#asked.set(id, this.#parts.clock.monotonicMs());
+    const place = this.#places.get(id);
+    if (place === undefined) return;
+    const askedMs = this.#parts.clock.monotonicMs();
+    this.#asked.set(id, askedMs);
+    if (this.#inherited.has(id) && LIVING.has(place.state)) void this.#askedInVain(id, askedMs, place);
+  }
+
+  /** What had ended before it was asked for lived to its last proof of life, as far as is known. */
+  async #askedInVain(id: string, askedMs: number, { atMs, axisMs }: Place): Promise<void> {
+    try {
+      if ((await this.#parts.facts.pulse(id)) !== null || this.#asked.get(id) !== askedMs) return;
+      this.#asked.set(id, Math.min(askedMs, atMs - axisMs));
+    } catch (cause) {
+      this.#parts.log.warn("a sandbox could not be looked at", { id, cause: String(cause) });
+    }
   }
 
   /** Looks at once at one that may have been changed or ended just now. */

@@ -170,7 +170,10 @@ export class TruthWorld {
         if (machine !== undefined && this.#died.has(machine)) this.#forgotten.add(machine);
       },
       runs: async () => [],
-      pulse: async (id) => (this.machine(id) === undefined ? null : { cpuUsedMs: null, endsMs: null }),
+      pulse: async (id) => {
+        const isOver = this.machine(id) === undefined || this.world.host.over.has(id);
+        return isOver ? null : { cpuUsedMs: null, endsMs: null };
+      },
       egressBytes: async (id) => this.world.host.networks.get(id)?.usage()?.bytesOut ?? null,
       changed: () => undefined,
     };

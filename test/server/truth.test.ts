@@ -272,3 +272,55 @@ test("A close that comes after its machine's end, which nobody has noticed yet, 
   await closing;
   expect(world.billedMs(id)).toBeCloseTo(1000, 0);
 });
+
+test("One that is found dead by a server before that saw it live counts to what earlier ones knew, not to nothing", async () => {
+  for (const accounts of [true, false]) {
+    const world = new TruthWorld({ accounts });
+    await world.start();
+    const { id } = await world.host.create({ detached: true });
+    await world.clock.advance(HOUR_MS);
+    world.kill();
+    await world.start();
+    await world.clock.advance(1000);
+    world.machine(id)?.die({ end: null });
+    await world.clock.advance(20_000);
+    expect(world.billedMs(id)).toBeLessThanOrEqual(HOUR_MS + 1000);
+    expect(world.billedMs(id)).toBeGreaterThanOrEqual(HOUR_MS - LIMITS.heartbeatMs);
+  }
+});
+
+test("What ended by itself, noticed late and without the kernel's word, counts to its last proof of life", async () => {
+  for (const does of ["exit", "expire", "close", "lost"] as const) {
+    const world = new TruthWorld({ accounts: false });
+    await world.start();
+    const { id } = await world.host.create({ detached: true, ...(does === "expire" && { ttlSeconds: 9 }) });
+    await world.clock.advance(LIMITS.heartbeatMs + 1000);
+    const machine = world.machine(id);
+    world.world.host.over.add(id);
+    machine?.setDeadline(null);
+    await world.clock.advance(1500);
+    if (does === "close") void world.host.close({ id });
+    if (does === "lost") machine?.guest.stop();
+    if (does !== "exit") await world.clock.advance(LIMITS.lostGraceMs + 2000);
+    machine?.die({ end: null });
+    await world.clock.advance(1000);
+    expect([does, (await world.books.inUse(ACCOUNT)).sandboxes]).toEqual([does, 0]);
+    expect([does, world.billedMs(id)]).toEqual([does, LIMITS.heartbeatMs]);
+  }
+});
+
+test("One that is inherited and closed after its end, of which the kernel has no word, counts to its last proof of life", async () => {
+  const world = new TruthWorld({ accounts: false });
+  await world.start();
+  const { id } = await world.host.create({ detached: true });
+  await world.clock.advance(1000);
+  world.kill();
+  await world.start();
+  await world.clock.advance(LIMITS.heartbeatMs + 100);
+  const provenMs = LIMITS.heartbeatMs + 1000;
+  world.machine(id)?.die({ end: null });
+  await world.clock.advance(400);
+  await world.host.close({ id }).catch(() => undefined); // it may be found to have ended
+  await world.clock.advance(3 * LIMITS.inheritedLookMs);
+  expect(world.billedMs(id)).toBe(provenMs);
+});

@@ -2,11 +2,12 @@
  * The log of moves and of storage, written in batches: `warren_record` makes intervals of stretches that are over, each once, in
  * the transaction that inserts their moves. And proofs of life, by which what has no known end is closed.
  */
-import { and, eq, isNull, sql } from "drizzle-orm";
+import { and, eq, inArray, isNotNull, isNull, sql } from "drizzle-orm";
 import type { Beat } from "../../api/billing.ts";
 import type { KnownEnd, Store } from "../../api/store.ts";
 import type { Log } from "../../base/log.ts";
 import type { Move } from "../../contract/move.ts";
+import type { Stored } from "../../contract/stored.ts";
 import { asJson, type Database, equalsAny } from "../database.ts";
 import { idempotencyKeys, moves, sandboxes } from "../schema/sandboxes.ts";
 import { storedNow } from "../schema/storage.ts";
@@ -31,23 +32,24 @@ export function moveCalls({ db, log, node }: Parts): Calls {
         log.warn("moves of sandboxes of unknown accounts, or long forgotten, were not kept", { refused });
     }
   };
+  const recordStored = async (rows: readonly Stored[]): Promise<void> => {
+    for (let at = 0; at < rows.length; at += ROWS) {
+      const part = rows.slice(at, at + ROWS).map(({ kind, id, account, sizeBytes, monotonicMs, wallMs }) => ({
+        ...{ kind, id, account, size_bytes: sizeBytes, monotonic_ms: monotonicMs, at: iso(wallMs) },
+      }));
+      await db.rows(sql`select warren_record_stored(${asJson(part)}::text::jsonb, ${node})`);
+    }
+  };
   return {
     async record(given) {
       await write(given.map(toRow));
     },
-    async recordStored(rows) {
-      for (let at = 0; at < rows.length; at += ROWS) {
-        const part = rows.slice(at, at + ROWS).map(({ kind, id, account, sizeBytes, monotonicMs, wallMs }) => ({
-          ...{ kind, id, account, size_bytes: sizeBytes, monotonic_ms: monotonicMs, at: iso(wallMs) },
-        }));
-        await db.rows(sql`select warren_record_stored(${asJson(part)}::text::jsonb, ${node})`);
-      }
-    },
+    recordStored,
     async heartbeat(beats) {
       if (beats.length === 0) return;
       await db.rows(heartbeatStatement(asJson(beats.map(toBeat))));
     },
-    async reconcile(live, ended, atMs) {
+    async reconcile(live, ended, atMs, servedMs = null) {
       const open = await openRows(db, node);
       const gone = open.filter(({ id }) => !live.has(id));
       // First: once they are closed, nobody looks at them again.
@@ -61,10 +63,7 @@ export function moveCalls({ db, log, node }: Parts): Calls {
       await db.rows(sql`
         update ${sandboxes} set state = 'failed', reason = ${UNSEEN}, ended_at = ${iso(atMs)}::timestamptz
         where id ${unmoved} and ended_at is null and last_sequence = 0`);
-      // What ends with its process, when that has ended without a word.
-      await db.rows(sql`
-        update ${storedNow} set size_bytes = 0, since_ms = null
-        where node = ${node} and kind in ('ready', 'build') and "at" < ${iso(atMs)}::timestamptz and since_ms is not null`);
+      await recordStored(await leftOf(db, node, atMs, servedMs ?? 0));
       return gone.length;
     },
   };
@@ -102,8 +101,6 @@ interface OpenRow {
   readonly cpu: number;
   readonly memoryMib: number;
   readonly state: string;
-  /** Of its lifetime, as last told of; null: none, or it is not known. */
-  readonly expiresMs: number | null;
   /** Of the time that is open, as last told of. */
   readonly used: { readonly seenMs: number; readonly cpuUsedMs: number; readonly egressBytes: number };
   readonly last: { readonly sequence: number; readonly monotonicMs: number; readonly wallMs: number } | null;
@@ -117,9 +114,8 @@ async function openRows(db: Database, node: string): Promise<OpenRow[]> {
       .leftJoin(moves, and(eq(moves.sandbox, sandboxes.id), eq(moves.sequence, sandboxes.lastSequence)))
       .where(and(eq(sandboxes.node, node), isNull(sandboxes.endedAt))),
   );
-  return rows.map(({ sandbox: { id, account, template, cpu, memoryMib, state, info, ...open }, move }) => ({
+  return rows.map(({ sandbox: { id, account, template, cpu, memoryMib, state, ...open }, move }) => ({
     ...{ id, account, template, cpu, memoryMib, state },
-    expiresMs: typeof info?.expiresAt === "string" ? Date.parse(info.expiresAt) : null,
     used: {
       seenMs: Number(open.seenMs ?? 0n),
       ...{ cpuUsedMs: Number(open.openCpuUsedMs), egressBytes: Number(open.openEgressBytes) },
@@ -128,13 +124,30 @@ async function openRows(db: Database, node: string): Promise<OpenRow[]> {
   }));
 }
 
+/** The last rows of what ended with its process, when that ended without a word: at the last instant at which it is known to have lived. */
+async function leftOf(db: Database, node: string, atMs: number, servedMs: number): Promise<Stored[]> {
+  const rows = await db.ask((orm) =>
+    orm
+      .select()
+      .from(storedNow)
+      .where(and(eq(storedNow.node, node), inArray(storedNow.kind, ENDS_WITH_PROCESS), isNotNull(storedNow.sinceMs))),
+  );
+  const left = rows.filter(({ at }) => at < atMs);
+  return left.map(({ account, kind, id, sinceMs }) => ({
+    ...{ account, kind: kind as Stored["kind"], id, sizeBytes: 0 },
+    ...{ monotonicMs: Math.max(Number(sinceMs ?? 0n), servedMs), wallMs: atMs },
+  }));
+}
+
+const ENDS_WITH_PROCESS: Stored["kind"][] = ["ready", "build"];
+
 /**
- * The last row of a sandbox whose end nobody has seen: at its end as the host tells of it, else at its last proof of life,
- * and not beyond its lifetime; with what it was last said to have used.
+ * The last row of a sandbox whose end nobody has seen: at its end as the host tells of it, else at its last proof of life;
+ * with what it was last said to have used. Neither is beyond its lifetime: the host sees to that, on the sandbox's own axis. What
+ * its description says of it was told by a wall clock, which may have jumped since.
  */
 function lostMove(row: OpenRow, last: NonNullable<OpenRow["last"]>, end: KnownEnd | null) {
-  // Its lifetime is told by the clock that its axis was set by: not by one that has jumped since.
-  const endMs = Math.min(end?.endMs ?? row.used.seenMs, row.expiresMs ?? Number.POSITIVE_INFINITY);
+  const endMs = end?.endMs ?? row.used.seenMs;
   const passedMs = Math.max(0, endMs - last.monotonicMs);
   return {
     ...{ sandbox: row.id, account: row.account, template: row.template, cpu: row.cpu, memory_mib: row.memoryMib },

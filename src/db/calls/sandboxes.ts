@@ -8,7 +8,7 @@ import { idempotencyKeys, moves, sandboxes } from "../schema/sandboxes.ts";
 import { storedNow } from "../schema/storage.ts";
 import { RULES } from "./rules.ts";
 
-type Calls = Pick<Store, "admit" | "cancel" | "describe" | "inUse" | "events" | "endedSandbox">;
+type Calls = Pick<Store, "admit" | "cancel" | "describe" | "inUse" | "events" | "provenMs" | "endedSandbox">;
 
 const iso = (ms: number) => new Date(ms).toISOString();
 
@@ -72,6 +72,12 @@ export function sandboxCalls(db: Database, node: string): Calls {
       return rows.reverse().map(({ sequence, at, event, fromState, toState, reason }) => ({
         ...{ sequence, at: iso(at), type: event, from: fromState, to: toState, reason },
       }));
+    },
+    async provenMs(account, sandbox) {
+      const [row] = await db.rows(sql`
+        select greatest(seen_ms, (select monotonic_ms from ${moves} as m where m.sandbox = ${sandbox} order by sequence desc limit 1))
+        from ${sandboxes} where ${owned(sandboxes, account, eq(sandboxes.id, sandbox))}`);
+      return row === undefined ? null : Number(row[0] ?? 0);
     },
     async endedSandbox(account, sandbox) {
       const [row] = await db.ask((orm) =>

@@ -5,8 +5,8 @@
 
 import type { VmExit, Vmm } from "../../driver/driver.ts";
 import { isWarrenError, WarrenError } from "../../errors.ts";
+import { soon } from "../life/ends.ts";
 import type { OpenTemplate } from "../templates.ts";
-import { soon } from "../watch.ts";
 import {
   type AwakeClone,
   type Clone,

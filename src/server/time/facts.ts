@@ -71,7 +71,7 @@ export function missedMove(
   const { axisMs, resumedMs } = time;
   if (resumedMs === null || (last !== null && !STILL.has(last.state))) return null;
   const atMs = Math.ceil(axisMs + resumedMs); // as every move to it
-  if (last !== null && last.atMs > atMs) return null; // it is of a run before that
+  if (last !== null && last.atMs > atMs) return null; // on the same axis: it is of a run before that
   return {
     ...{ sandbox: id, account, template: info.template, cpu: info.cpu, memoryMib: info.memoryMb },
     ...{ sequence: (last?.sequence ?? 0) + 1, from: last?.state ?? null, to: "running", event: "found", reason: null },

@@ -257,6 +257,12 @@ export class MemoryStore extends MemoryBilling implements Store {
     return rows.eventsOf(row, tail);
   }
 
+  async provenMs(account: string, sandbox: string): Promise<number | null> {
+    this.called("provenMs");
+    const row = this.#rows.get(sandbox);
+    return row?.account === account ? (rows.seenMs(row) ?? 0) : null;
+  }
+
   async endedSandbox(account: string, sandbox: string): Promise<SandboxInfo | null> {
     this.called("endedSandbox");
     const row = this.#rows.get(sandbox);

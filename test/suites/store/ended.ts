@@ -96,21 +96,30 @@ export function endedCases(form: () => StoreForm, skips: { readonly meter?: stri
       },
     );
 
-    metered(`Store.reconcile charges nothing beyond the end of a sandbox's lifetime${because}`, async () => {
+    metered(`Store.reconcile charges what was seen, whatever a wall clock said of the lifetime${because}`, async () => {
       const { store, meter } = form();
       const mine = await account(store);
-      const [past, later] = [newId(), newId()];
-      for (const [id, endsMs] of [
-        [past, 5040],
-        [later, 90_040],
-      ] as const) {
-        await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
-        await store.describe(mine, [sandboxInfo(id, { expiresAt: new Date(T0 + endsMs).toISOString() })]);
-        await store.heartbeat([{ sandbox: id, seenMs: T0 + 60_040, cpuUsedMs: null, egressBytes: null }]);
-      }
-      await store.reconcile(new Set(), new Map(), T0 + 60_040);
-      expect((await meter?.(past))?.closed.vcpu_ms).toBe(5000n);
-      expect((await meter?.(later))?.closed.vcpu_ms).toBe(60_000n);
+      const id = newId();
+      await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
+      // Told by a clock that had been set back by an hour, when its lifetime was changed.
+      const expiresAt = new Date(T0 - 3_600_000 + 90_040).toISOString();
+      await store.describe(mine, [sandboxInfo(id, { expiresAt })]);
+      await store.heartbeat([{ sandbox: id, seenMs: T0 + 60_040, cpuUsedMs: null, egressBytes: null }]);
+      await store.reconcile(new Set(), new Map(), T0 + 61_000);
+      expect((await meter?.(id))?.closed.vcpu_ms).toBe(60_000n);
+    });
+
+    test("Store.provenMs is of the last move, or of the proof of life after it, whatever the wall clock says", async () => {
+      const { store } = form();
+      const mine = await account(store);
+      const id = newId();
+      expect(await store.provenMs(mine, id)).toBeNull();
+      const moves = movesOf(mine, id, LIFE.slice(0, 2)).map((move) => ({ ...move, wallMs: move.wallMs + 3_600_000 }));
+      await store.record(moves);
+      expect(await store.provenMs(mine, id)).toBe(T0 + 40);
+      await store.heartbeat([{ sandbox: id, seenMs: T0 + 5040, cpuUsedMs: null, egressBytes: null }]);
+      expect(await store.provenMs(mine, id)).toBe(T0 + 5040);
+      expect(await store.provenMs(await account(store), id)).toBeNull();
     });
 
     test("Store.reconcile lets the key of what never ran make another, and keeps that of what ran", async () => {

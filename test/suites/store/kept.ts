@@ -96,6 +96,24 @@ export function keptCases(form: () => StoreForm, skips: { readonly meter?: strin
         expect((await meter?.(`snapshot/${mine}/v`))?.open).toMatchObject({ charged: { snapshot_mib_s: 1 } });
       },
     );
+
+    metered(
+      `Store.reconcile charges what ended with its server up to when that is known to have lived${because}`,
+      async () => {
+        const { store, meter } = form();
+        const mine = await account(store);
+        const [before, after] = ["before", "after"];
+        await store.recordStored([row(mine, MIB, 0, { kind: "ready", id: before })]);
+        await store.recordStored([row(mine, MIB, 40_000, { kind: "ready", id: after })]);
+        for (let again = 0; again < 2; again++) {
+          await store.reconcile(new Set(), new Map(), T0 + 99_000 + again, T0 + 30_000.5);
+          const used = async (id: string) => await meter?.(`ready/${mine}/${id}`);
+          expect(await used(before)).toMatchObject({ open: null, closed: { ready_memory_mib_ms: 30_000n } });
+          expect((await used(after))?.open).toBeNull();
+          expect((await used(after))?.closed["ready_memory_mib_ms"]).toBeUndefined();
+        }
+      },
+    );
   });
 }
 

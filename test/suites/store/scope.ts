@@ -41,6 +41,7 @@ const ATTEMPTS = {
     return vcpus < 32 && storageMib === 0 ? null : { vcpus, storageMib };
   },
   events: (store, other, { sandbox }) => store.events(other, sandbox, 10),
+  provenMs: (store, other, { sandbox }) => store.provenMs(other, sandbox),
   endedSandbox: (store, other, { ended }) => store.endedSandbox(other, ended),
   labelPort: (store, other, { sandbox }) => store.labelPort(other, sandbox, 80, "taken"),
   unlabelPort: (store, other, { sandbox }) => store.unlabelPort(other, sandbox, 443),
