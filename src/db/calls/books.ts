@@ -11,6 +11,9 @@ type Calls = Pick<BillingStore, "settleBooks" | "correct" | "invoices" | "invoic
 /** Intervals that one statement charges: a fraction of a second of a server's, a few of the embedded database's. */
 const PIECE = 5_000;
 
+/** Of the database's `bigint`. */
+const ENTRY_MAX = 2n ** 63n - 1n;
+
 const iso = (ms: number) => new Date(ms).toISOString();
 
 export function bookCalls(db: Database): Calls {
@@ -30,6 +33,7 @@ export function bookCalls(db: Database): Calls {
       return sum;
     },
     async correct(entry, { quantity, reason }, nowMs) {
+      if (BigInt(entry) > ENTRY_MAX) throw unknownEntry(entry);
       const told = await db.value(sql`
         select billing.correct(${entry}::bigint, ${quantity}::bigint, ${reason}, ${iso(nowMs)}::timestamptz)::text`);
       const { kind, entries } = JSON.parse(String(told)) as {
@@ -38,7 +42,7 @@ export function bookCalls(db: Database): Calls {
       };
       if (entries !== undefined) return entries;
       const details = { field: "entry" };
-      if (kind === "not-found") throw new WarrenError("not_found", `entry: there is no entry ${entry}`, { details });
+      if (kind === "not-found") throw unknownEntry(entry);
       if (kind === "corrected")
         throw new WarrenError(
           "already_exists",
@@ -50,4 +54,8 @@ export function bookCalls(db: Database): Calls {
       });
     },
   };
+}
+
+function unknownEntry(entry: string): WarrenError {
+  return new WarrenError("not_found", `entry: there is no entry ${entry}`, { details: { field: "entry" } });
 }

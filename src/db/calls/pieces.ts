@@ -14,6 +14,8 @@ export interface Asked {
   readonly nowMs: number;
   /** Of this one alone. */
   readonly subject?: string;
+  /** Of intervals only so many, after this one in the order of (since, subject, meter). */
+  readonly page?: { readonly since: string; readonly subject: string; readonly meter: string; readonly limit: number };
 }
 
 /** Beyond every clock that is read here: years 1970 and 9999. */
@@ -27,19 +29,26 @@ const PARTS_MAX = "4";
  * `rates` (meter, from_day, until_day, costs, currency). `part` counts from 1. No interval is longer than a day of UTC, by which the
  * index of an account's intervals finds all that reach into the question.
  */
-export function piecesOf({ account, boundsMs, nowMs, subject }: Asked): SQL {
+export function piecesOf({ account, boundsMs, nowMs, subject, page }: Asked): SQL {
   const [from, to] = [iso(boundsMs[0] ?? 0), iso(boundsMs.at(-1) ?? 0)];
   const only = (column: SQL) => (subject === undefined ? sql`` : sql`and ${column} = ${subject}`);
+  // Those that began before the question are on its first page, as all that begins with it.
+  const rest =
+    page === undefined || Date.parse(page.since) <= Date.parse(from)
+      ? sql``
+      : sql`and lower(during) >= ${page.since}::timestamptz
+          and (lower(during), subject, meter) > (${page.since}::timestamptz, ${page.subject}::text, ${page.meter}::text)
+          order by lower(during), subject, meter limit ${page.limit}`;
   return sql`
     bounds as materialized (
       select array_agg(b::timestamptz order by b::timestamptz) as at
       from jsonb_array_elements_text(${asJson(boundsMs.map(iso))}::text::jsonb) as b
     ), used as (
-      select subject, template, meter, units, quantity, lower(during) as since, upper(during) as until, false as open
+      (select subject, template, meter, units, quantity, lower(during) as since, upper(during) as until, false as open
       from billing.intervals
       where account = ${account} ${only(sql`subject`)}
         and lower(during) >= ${from}::timestamptz - interval '1 day' and lower(during) < ${to}::timestamptz
-        and (upper(during) > ${from}::timestamptz or lower(during) >= ${from}::timestamptz)
+        and (upper(during) > ${from}::timestamptz or lower(during) >= ${from}::timestamptz) ${rest})
       union all
       select o.subject, o.template, o.meter, o.units, null, part.from_at, part.to_at, true
       from billing.open_time as o, lateral billing.split(

@@ -18,7 +18,8 @@ export function reconcileCalls(db: Database): Calls {
       let sandboxes = 0;
       for (let after = "", last: number = PIECE; last === PIECE; sandboxes += last) {
         const ids = (await db.rows(pageStatement(after, fromMs, toMs))).map(([id]) => String(id));
-        differences.push(...(await db.rows(movesStatement(ids, fromMs, toMs))).map(differenceOf));
+        for (const statement of [gapsStatement(ids), movesStatement(ids, fromMs, toMs)])
+          differences.push(...(await db.rows(statement)).map(differenceOf));
         after = ids.at(-1) ?? "";
         last = ids.length;
       }
@@ -47,6 +48,15 @@ function pageStatement(after: string, fromMs: number, toMs: number): SQL {
     where id > ${after} and not forgotten and last_sequence > 0 and created_at < ${iso(toMs + DAY_MS)}::timestamptz
       and (ended_at is null or ended_at >= ${iso(Math.max(0, fromMs - DAY_MS))}::timestamptz)
     order by id limit ${PIECE}`;
+}
+
+/** Moves that never came: what lies between those around them is not charged. */
+function gapsStatement(ids: readonly string[]): SQL {
+  return sql`
+    select s.account, s.id, 'moves', 'moves', count(m.sequence)::text, s.last_sequence::text, 'moves are missing'
+    from sandboxes as s left join moves as m on m.sandbox = s.id
+    where s.id in (select jsonb_array_elements_text(${asJson(ids)}::text::jsonb))
+    group by s.account, s.id, s.last_sequence having count(m.sequence) <> s.last_sequence order by 1, 2`;
 }
 
 /** The fold of \`meter/fold.ts\` in SQL. What is open is not in intervals: it ends where it is cut. */

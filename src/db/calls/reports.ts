@@ -6,9 +6,12 @@ import { daysWithin } from "../../base/days.ts";
 import type { UsageEntry, UsageRow } from "../../contract/routes/api/billing.ts";
 import { WarrenError } from "../../errors.ts";
 import type { Database } from "../database.ts";
-import { ALWAYS, PRICED, piecesOf } from "./pieces.ts";
+import { ALWAYS, type Asked, PRICED, piecesOf } from "./pieces.ts";
 
 type Calls = Pick<BillingStore, "usage" | "usageEntries" | "sandboxUsage">;
+
+/** Of a report, which is made in memory: a thousand sandboxes on each day of a month. */
+export const ROWS_MAX = 50_000;
 
 const iso = (ms: number) => new Date(ms).toISOString();
 const nameOf = (group: Grouping) => (group.kind === "metadata" ? `metadata.${group.key}` : group.kind);
@@ -19,6 +22,10 @@ export function reportCalls(db: Database, clock: Clock): Calls {
       const { fromMs, toMs, timeZone, groupBy } = question;
       const days = daysOf(question);
       const rows = fromMs < toMs ? await db.rows(usageStatement(account, question, nowMs)) : [];
+      if (rows.length > ROWS_MAX) {
+        const says = `groupBy: more than ${ROWS_MAX} rows; ask for less time, group by less, or read /v1/usage/entries`;
+        throw new WarrenError("invalid_request", says, { details: { field: "groupBy" } });
+      }
       const currency = await currencyOf(db, account, Math.min(toMs, nowMs), rows.at(0)?.slice(-2));
       const told = rows.map((row): UsageRow => {
         const values = row.slice(0, groupBy.length).map((value) => (value === null ? null : String(value)));
@@ -57,22 +64,27 @@ export function reportCalls(db: Database, clock: Clock): Calls {
       // Its image, if it sleeps, is there until now; what runs, until it was seen last.
       const nowMs = Math.max(clock.wallMs(), Number(known[0]));
       const [row] = await db.rows(sql`
-        with ${piecesOf({ account, boundsMs: ALWAYS, nowMs, subject: sandbox })}, sums as (
-          select p.meter, sum(p.quantity) as quantity, sum(p.quantity * coalesce(r.costs, 0)) as amount,
-            min(p.since) as since, max(p.until) as until, bool_or(p.open) as open, min(r.currency) as low, max(r.currency) as high
-          from pieces as p ${PRICED} group by p.meter
+        with ${piecesOf({ account, boundsMs: ALWAYS, nowMs, subject: sandbox })}, priced as (
+          select p.*, r.costs, r.currency from pieces as p ${PRICED}
+        ), last as (
+          -- Of a sandbox that lived through a change of currency, what it cost since.
+          select currency from priced where currency is not null order by utc_day desc limit 1
+        ), sums as (
+          select meter, sum(quantity) as quantity, min(since) as since, max(until) as until, bool_or(open) as open,
+            coalesce(sum(quantity * costs) filter (where currency = (select currency from last)), 0) as amount
+          from priced group by meter
         )
         select coalesce(jsonb_object_agg(meter, quantity::text), '{}')::text, coalesce(trim_scale(sum(amount)), 0)::text,
           floor(extract(epoch from min(since)) * 1000)::bigint::text, ceil(extract(epoch from max(until)) * 1000)::bigint::text,
-          coalesce(bool_or(open), false), min(low), max(high)
+          coalesce(bool_or(open), false), (select currency from last)
         from sums`);
-      const [meters, amount, fromMs, toMs, open, ...currencies] = row ?? [];
+      const [meters, amount, fromMs, toMs, open, currency] = row ?? [];
       return {
         sandbox,
         from: fromMs == null ? null : iso(Number(fromMs)),
         to: toMs == null ? null : iso(Number(toMs)),
         open: open === true,
-        currency: await currencyOf(db, account, Number(toMs ?? 0), currencies),
+        currency: await currencyOf(db, account, Number(toMs ?? nowMs), [currency, currency]),
         meters: JSON.parse(String(meters)),
         amount: String(amount),
       };
@@ -115,7 +127,7 @@ export function usageStatement(account: string, question: UsageQuestion, nowMs: 
             names.map((name) => sql`${name} nulls last`),
             sql`, `,
           )}`
-    }`;
+    } limit ${ROWS_MAX + 1}`;
 }
 
 function columnOf(by: Grouping): SQL {
@@ -133,14 +145,15 @@ function daysOf({
   return groupBy.some(({ kind }) => kind === "day") ? daysWithin(fromMs, toMs, timeZone) : [];
 }
 
-function entriesStatement(asked: Parameters<typeof piecesOf>[0], after: string | null, limit: number): SQL {
-  const [since, subject, meter] = after === null ? [] : (JSON.parse(after) as string[]);
+function entriesStatement(asked: Asked, after: string | null, limit: number): SQL {
+  const [since = "", subject = "", meter = ""] = after === null ? [] : (JSON.parse(after) as string[]);
   const later =
     after === null
       ? sql``
       : sql`where (since, subject, meter) > (${since}::timestamptz, ${subject}::text, ${meter}::text)`;
+  const page = after === null ? undefined : { since, subject, meter, limit };
   return sql`
-    with ${piecesOf(asked)}, page as (
+    with ${piecesOf({ ...asked, ...(page !== undefined && { page }) })}, page as (
       select * from pieces ${later} order by since, subject, meter limit ${limit}
     )
     select p.subject, p.template, p.meter, floor(extract(epoch from p.since) * 1000)::bigint::text,

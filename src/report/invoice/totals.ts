@@ -29,6 +29,7 @@ const KINDS = {
   minimum: "Up to the plan's minimum",
   cap: "Above the plan's cap",
   correction: "Corrections",
+  credit: "Paid from prepaid credit",
 } as const satisfies Record<InvoiceLine["kind"], string>;
 
 const TOTAL = { bold: true, size: 11 };
@@ -67,12 +68,12 @@ export function totals({ lines, total, currency, id }: Invoice): [string, string
   });
 }
 
-function notes(sheet: Sheet, { issuedAt }: Invoice, { seller }: Terms): string[] {
+function notes(sheet: Sheet, { issuedAt, total }: Invoice, { seller }: Terms): string[] {
   const codes = [...sheet.type.missing];
   const more = codes.length > NAMED ? ` and ${codes.length - NAMED} more` : "";
   const missing = `No font here has these characters, which are shown by their codes: ${codes.slice(0, NAMED).join(", ")}${more}.`;
-  // Nobody is asked to pay a draft.
-  const payment = issuedAt === null ? [] : (seller.payment ?? []);
+  // Nobody is asked to pay a draft, nor what is paid already.
+  const payment = issuedAt === null || Number(total) <= 0 ? [] : (seller.payment ?? []);
   return [...payment, ...(codes.length === 0 ? [] : [missing])];
 }
 

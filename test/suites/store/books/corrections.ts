@@ -35,7 +35,8 @@ export function correctionCases(form: () => BooksForm): void {
     const again = { quantity: null, reason: "again" };
     expect(await codeOf(store.correct(wrong, again, JULY + 2 * DAY_MS))).toBe("already_exists");
     expect(await codeOf(store.correct(reversal, again, JULY + 2 * DAY_MS))).toBe("invalid_request");
-    expect(await codeOf(store.correct("999999999999", again, JULY + 2 * DAY_MS))).toBe("not_found");
+    for (const entry of ["999999999999", "9999999999999999999"])
+      expect(await codeOf(store.correct(entry, again, JULY + 2 * DAY_MS))).toBe("not_found");
     const told = [["2031-07-02", "vcpu_ms", String(2 * HOUR_MS), "0.072"]] as never;
     expect(await sums(driver, "ledger", mine)).toEqual(told);
     expect(await sums(driver, "rollups", mine)).toEqual(told);
@@ -104,6 +105,7 @@ export function correctionCases(form: () => BooksForm): void {
       sorted([
         ["volume/x", "volume_mib_s", "ledger", "5", "0"],
         [more, "vcpu_ms", "moves", "61000", "60000"],
+        [bare, "moves", "moves", "2", "4"],
         [bare, "vcpu_ms", "moves", "60000", "0"],
         [bare, "memory_mib_ms", "moves", String(512 * 60_000), "0"],
       ]),

@@ -215,7 +215,7 @@ export function usageCases(form: () => BooksForm): void {
     );
   }, 60_000);
 
-  test("Store.usage over a change of currency is refused, and says so", async () => {
+  test("Store.usage over a change of currency is refused, and says so; of a sandbox it is what it cost since", async () => {
     const { store, driver } = form();
     const list = `list-${newSubject().slice(3)}`.toLowerCase();
     const of = { list, currency: "EUR", account: undefined, fromDay: undefined, prices: { vcpu_ms: "1" } };
@@ -224,10 +224,15 @@ export function usageCases(form: () => BooksForm): void {
     const mine = await account(store);
     await store.subscribeTo(mine, list, "2031-07-02", utc("2026-11-21"));
     const change = utc("2031-07-02");
-    await write(driver, [vcpu(mine, change - HOUR_MS, change + HOUR_MS)]);
+    const lived = vcpu(mine, change - HOUR_MS, change + HOUR_MS);
+    await store.describe(mine, [sandboxInfo(lived.subject)]);
+    await write(driver, [lived]);
     expect(await codeOf(usage(mine, change - DAY_MS, change + DAY_MS))).toBe("invalid_request");
     expect(await usage(mine, change, change + DAY_MS)).toMatchObject({ currency: "EUR", total: "3600" });
     expect(await usage(mine, change - DAY_MS, change)).toMatchObject({ currency: "USD", total: "0.036" });
+    expect(await store.sandboxUsage(mine, lived.subject)).toMatchObject({
+      ...{ currency: "EUR", amount: "3600", meters: { vcpu_ms: String(2 * HOUR_MS) } },
+    });
   });
 }
 
