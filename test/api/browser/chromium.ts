@@ -39,14 +39,16 @@ class Wire {
   private constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.onmessage = ({ data }) => this.#take(JSON.parse(String(data)));
-    socket.onclose = () => {
-      for (const { reject } of this.#waiting.values()) reject(new Error("the browser is gone"));
+    socket.onclose = ({ code, reason }) => {
+      const why = `the browser is gone: ${code} ${reason}`;
+      for (const { reject } of this.#waiting.values()) reject(new Error(why));
       this.#waiting.clear();
     };
   }
 
   static async open(url: string): Promise<Wire> {
-    const socket = new WebSocket(url);
+    // Compressed frames of Chromium's come out of the runtime broken now and then.
+    const socket = new WebSocket(url, { perMessageDeflate: false } as never);
     await new Promise((resolve, reject) => {
       socket.onopen = resolve;
       socket.onerror = reject;
@@ -91,6 +93,7 @@ export class Page {
   readonly requested: string[] = [];
   /** What its console was told as an error, and what was thrown and not caught. */
   readonly errors: string[] = [];
+  #loaded: () => void = () => undefined;
 
   constructor(wire: Wire, session: string) {
     this.#wire = wire;
@@ -99,6 +102,7 @@ export class Page {
   }
 
   #hear(method: string, params: Fields): void {
+    if (method === "Page.loadEventFired") this.#loaded();
     if (method === "Network.requestWillBeSent") {
       const { url } = params["request"] as { url: string };
       if (!/^(data|blob):/.test(url)) this.requested.push(url);
@@ -111,11 +115,15 @@ export class Page {
     }
   }
 
-  /** Opens a URL; what it does after that is awaited by what it shows. */
+  /** Opens a URL and waits until it is loaded; what it does after that is awaited by what it shows. */
   async open(url: string): Promise<void> {
     for (const domain of ["Network", "Runtime", "Log", "Page"]) await this.#call(`${domain}.enable`);
+    const loaded = new Promise<void>((resolve) => {
+      this.#loaded = resolve;
+    });
     const { errorText } = await this.#call("Page.navigate", { url });
     if (errorText !== undefined) throw new Error(`${url}: ${errorText}`);
+    await loaded;
   }
 
   /** The value of an expression in the page, awaited. @throws what it throws there */

@@ -1,6 +1,7 @@
 /** The published client in a browser, on a page of another origin: let in where the server says so, and by default not. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { gate } from "../../harness/gates.ts";
+import { until } from "../../harness/until.ts";
 import { dialTcp } from "../../sandbox/http/tcp.ts";
 import { Api } from "../subject.ts";
 import { Browser } from "./chromium.ts";
@@ -8,21 +9,18 @@ import { type Elsewhere, elsewhere, useSandbox } from "./elsewhere.ts";
 
 if (gate("chromium")) {
   describe("Client in a browser", () => {
-    let browser: Browser;
     let other: Elsewhere;
 
     beforeAll(async () => {
-      [browser, other] = await Promise.all([Browser.launch(), elsewhere()]);
+      other = await elsewhere();
     }, 120_000);
-    afterAll(async () => {
-      await browser?.[Symbol.asyncDispose]();
-      await other?.[Symbol.asyncDispose]();
-    });
+    afterAll(() => other?.[Symbol.asyncDispose]());
 
     test("creates, streams, writes, reads and closes, where the server allows its origin", async () => {
       const { origin } = other;
-      const page = await browser.page(origin);
       await using api = await Api.start({ settings: { corsOrigins: [origin] } });
+      await using browser = await Browser.launch();
+      const page = await browser.page(origin);
       expect(await useSandbox(page, api.url, await api.key())).toEqual({
         ...{ kinds: ["started", "stdout", "exit"], out: "one\n", left: "started" },
         ...{ read: [0, 255, 10, 13], piecewise: 200_000, missing: true, account: "acme", listed: 0 },
@@ -31,9 +29,10 @@ if (gate("chromium")) {
 
     test("reaches a port of a sandbox", async () => {
       const { origin } = other;
-      const page = await browser.page(origin);
       const settings = { corsOrigins: [origin] };
       await using api = await Api.start({ settings, around: (host) => ({ ...host, dial: dialTcp }) });
+      await using browser = await Browser.launch();
+      const page = await browser.page(origin);
       const program = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: async (asked) => new Response(asked.body) });
       const said = await page.evaluate(`(async () => {
         const { connect } = await import("/client.js");
@@ -54,10 +53,11 @@ if (gate("chromium")) {
     ])(
       "is refused %s, before anything is done",
       async (_, corsOrigins) => {
-        const page = await browser.page(other.origin);
         await using api = await Api.start({ settings: { corsOrigins } });
+        await using browser = await Browser.launch(); // ends before its server does
+        const page = await browser.page(other.origin);
         await expect(useSandbox(page, api.url, api.admin)).rejects.toThrow(`cannot reach ${api.url}`);
-        expect(page.errors.join()).toContain("CORS policy");
+        await until("its console says why", () => page.errors.join().includes("CORS policy"));
         expect(await api.engine.as("admin").list({})).toEqual([]);
         expect(api.store.calls.get("keyByHash")).toBeUndefined(); // the key was never sent
       },

@@ -1,5 +1,5 @@
 /** The page under /docs as a browser shows it: whole without the internet, and a way to try the API with a key. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { openapi } from "../../../src/contract/openapi.ts";
 import { gate } from "../../harness/gates.ts";
 import { until } from "../../harness/until.ts";
@@ -46,14 +46,9 @@ async function authorize(page: Page, key: string): Promise<void> {
 
 if (gate("chromium")) {
   describe("Docs in a browser", () => {
-    let browser: Browser;
-    beforeAll(async () => {
-      browser = await Browser.launch();
-    }, 120_000);
-    afterAll(() => browser?.[Symbol.asyncDispose]());
-
     test("show every operation, and ask nobody but their own server", async () => {
       await using api = await Api.start();
+      await using browser = await Browser.launch();
       const page = await opened(browser, api);
       const paths = Object.values(openapi({ version: "0" })["paths"] as Record<string, object>);
       const count = paths.reduce((sum, path) => sum + Object.keys(path).length, 0);
@@ -65,6 +60,7 @@ if (gate("chromium")) {
     }, 60_000);
 
     test("are watched in a way that would tell who asks elsewhere", async () => {
+      await using browser = await Browser.launch();
       const page = await browser.page("about:blank");
       await page.evaluate("fetch('http://elsewhere.example/').then(() => 1, () => 0)");
       expect(page.requested).toContain("http://elsewhere.example/");
@@ -72,6 +68,7 @@ if (gate("chromium")) {
 
     test("send requests with the key that they were given, and forget it", async () => {
       await using api = await Api.start();
+      await using browser = await Browser.launch();
       const page = await opened(browser, api);
       expect(await tried(page, "Accounts-me")).toContain("unauthorized");
       await authorize(page, api.admin);
