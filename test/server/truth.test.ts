@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { WarrenError } from "../../src/errors.ts";
 import { LIMITS } from "../../src/limits.ts";
+import { BEAT_MS } from "../../src/server/time/heartbeat.ts";
 import { ACCOUNT, TruthWorld } from "./truth-world.ts";
 
 const HOUR_MS = 3_600_000;
@@ -196,12 +197,12 @@ test("A close counts from when it was asked for, and no proof of life is of late
   await world.start();
   const { id } = await world.host.create({ detached: true });
   const began = world.clock.monotonicMs();
-  await world.clock.advance(LIMITS.heartbeatMs - 500);
+  await world.clock.advance(BEAT_MS - 500);
   world.world.host.hooks = { give: () => world.clock.sleep(4 * LIMITS.heartbeatMs) };
   const closing = world.host.close({ id });
   await world.clock.advance(6 * LIMITS.heartbeatMs);
   await closing;
-  expect(world.billedMs(id)).toBeCloseTo(LIMITS.heartbeatMs - 500, 3);
+  expect(world.billedMs(id)).toBeCloseTo(BEAT_MS - 500, 3);
   expect(world.books.calls.get("heartbeat") ?? 0).toBe(0);
   expect(world.clock.monotonicMs() - began).toBeGreaterThan(LIMITS.heartbeatMs);
 });
@@ -305,7 +306,7 @@ test("What ended by itself, noticed late and without the kernel's word, counts t
     machine?.die({ end: null });
     await world.clock.advance(1000);
     expect([does, (await world.books.inUse(ACCOUNT)).sandboxes]).toEqual([does, 0]);
-    expect([does, world.billedMs(id)]).toEqual([does, LIMITS.heartbeatMs]);
+    expect([does, world.billedMs(id)]).toEqual([does, BEAT_MS]);
   }
 });
 
@@ -317,10 +318,29 @@ test("One that is inherited and closed after its end, of which the kernel has no
   world.kill();
   await world.start();
   await world.clock.advance(LIMITS.heartbeatMs + 100);
-  const provenMs = LIMITS.heartbeatMs + 1000;
+  const provenMs = BEAT_MS + 1000;
   world.machine(id)?.die({ end: null });
   await world.clock.advance(400);
   await world.host.close({ id }).catch(() => undefined); // it may be found to have ended
   await world.clock.advance(3 * LIMITS.inheritedLookMs);
   expect(world.billedMs(id)).toBe(provenMs);
+});
+
+test("What is inherited is proven to live at once, and less than a tick apart from then on", async () => {
+  const world = new TruthWorld({ accounts: false });
+  await world.start();
+  const { id } = await world.host.create({ detached: true });
+  for (const servedMs of [LIMITS.heartbeatMs - 500, LIMITS.heartbeatMs - 500]) {
+    await world.clock.advance(servedMs);
+    world.kill();
+    await world.clock.advance(LIMITS.heartbeatMs);
+    await world.start();
+    await world.clock.advance(2 * LIMITS.writeBehindCalmMs);
+  }
+  world.kill();
+  world.machine(id)?.die({ end: null });
+  await world.clock.advance(1000);
+  await world.start();
+  await world.clock.advance(3 * LIMITS.inheritedLookMs);
+  expect(world.billedMs(id)).toBeGreaterThanOrEqual(4 * LIMITS.heartbeatMs - 2 * 500);
 });

@@ -18,7 +18,7 @@ export interface Kills {
   vmm: number;
   connection: number;
   database: number;
-  /** Of the groups: those of which the kernel's word was lost, too. */
+  /** VMMs of them of whose end the kernel's word was lost, too. */
   blind: number;
 }
 
@@ -86,23 +86,18 @@ export class Ground {
     this.server = null;
     while (living.some(({ jail, startTicks }) => startTicksOf(jail) === startTicks)) await systemClock.sleep(1);
     if (!blind) return;
-    this.kills.blind += 1;
-    for (const { id, socketDir } of living) {
-      this.watch.blind.add(id);
-      rmSync(join(socketDir, EXITS), { force: true });
-    }
+    for (const machine of living) this.#forget(machine);
   }
 
-  killVmm(machine: Machine, random: Random): boolean {
+  killVmm(machine: Machine, random: Random, blind: boolean): boolean {
     if (machine.vmm === null || machine.goneMs !== null) return false;
-    this.#crashed();
     this.kills.vmm += 1;
+    if (blind) this.#forget(machine);
     kill(random.once(3) ? machine.jail : machine.vmm);
     return true;
   }
 
   async cutConnections(): Promise<void> {
-    this.#crashed();
     this.kills.connection += 1;
     await this.ledger.postgres.run(
       "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'",
@@ -111,11 +106,17 @@ export class Ground {
 
   /** Gone at once, and back after a while. */
   async crashDatabase(awayMs: number): Promise<void> {
-    this.#crashed();
     this.kills.database += 1;
     await this.ledger.postgres.crash();
     await systemClock.sleep(awayMs);
     await this.ledger.postgres.start();
+  }
+
+  /** What the kernel writes down of its end is lost. */
+  #forget({ id, socketDir }: Machine): void {
+    this.kills.blind += 1;
+    this.watch.blind.add(id);
+    rmSync(join(socketDir, EXITS), { force: true });
   }
 
   #crashed(): void {

@@ -15,7 +15,7 @@ export interface Verdict {
   readonly overMs: number;
   /** Run for certain, and not charged. */
   readonly underMs: number;
-  /** Kills in its time. */
+  /** Servers that were killed in its time. */
   readonly crashes: number;
   readonly isRight: boolean;
 }

@@ -47,7 +47,7 @@ export class Rounds {
     // Whose database is away just now is killed once it is back, or a little before.
     if (!random.once(2)) await killing[1];
     if (random.below(5) < 3) await ground.killServer();
-    else await ground.killGroup(random, random.once(3));
+    else await ground.killGroup(random, random.once(2));
     over.abort();
     await Promise.all([...users, ...killing, settling]);
     await systemClock.sleep(random.below(random.once(15) ? AWAY_MS.seldom : AWAY_MS.often));
@@ -112,7 +112,7 @@ export class Rounds {
       await systemClock.sleep(random.below((2 * lifeMs) / KILLS_EACH));
       const living = watch.living().filter(({ vmm }) => vmm !== null);
       if (over.aborted) return;
-      if (living.length > 0 && this.#ground.killVmm(random.pick(living), random)) left -= 1;
+      if (living.length > 0 && this.#ground.killVmm(random.pick(living), random, random.once(4))) left -= 1;
     }
   }
 

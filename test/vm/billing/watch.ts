@@ -39,7 +39,7 @@ export class Watch implements AsyncDisposable {
   readonly slept = new Set<string>();
   /** Of these, the kernel's word on an end was lost. */
   readonly blind = new Set<string>();
-  /** When something was killed. */
+  /** When a server was killed, alone or with all that it made. */
   readonly crashes: number[] = [];
   readonly #fd: number;
   readonly #byJail = new Map<string, Machine>();
