@@ -40,7 +40,7 @@ export async function inheritAll(parts: InheritParts): Promise<void> {
     const end = knownEnd(run);
     if (end !== null) ended.set(run.id, end);
   }
-  const closed = await store.reconcile(live, ended, clock.wallMs());
+  const closed = await store.reconcile(live, ended, clock.wallMs(), facts.axis?.servedMs ?? null);
   for (const { id } of runs) facts.forgetEnd(id);
   if (live.size > 0 || closed > 0) log.info("sandboxes of an earlier server", { live: live.size, closed });
 }

@@ -91,8 +91,8 @@ export class ServerMoves implements Disposable {
 
   constructor(parts: MovesParts) {
     this.#parts = parts;
-    const { clock, moves, storage, log } = parts;
-    const times = new StoredTimes(clock);
+    const { clock, moves, storage, facts, log } = parts;
+    const times = new StoredTimes(clock, facts.axis);
     this.#ends = [
       moves.subscribe((move) => this.#moved(move)),
       storage.subscribe((row) => tell(this.#storedListeners, times.placed(row), log)),

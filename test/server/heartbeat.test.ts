@@ -17,6 +17,7 @@ function ground(count: number, pulse: (id: string) => Pulse | null = () => ({ cp
       proven: (id: string, atMs: number) => void proven.set(id, atMs),
     },
     facts: {
+      axis: null,
       pulse: async (id: string) => pulse(id),
       egressBytes: async (id: string) => {
         counted.push(id);

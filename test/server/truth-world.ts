@@ -12,6 +12,7 @@ import type { SandboxRecord } from "../../src/engine/registry.ts";
 import { axisNow } from "../../src/engine/snapshots.ts";
 import { isWarrenError } from "../../src/errors.ts";
 import type { EndedRun } from "../../src/host/home/ends.ts";
+import type { ServedAxis } from "../../src/host/home/served-axis.ts";
 import { hostsOf } from "../../src/server/hosts.ts";
 import { inheritAll } from "../../src/server/inherit.ts";
 import { ServerMoves } from "../../src/server/moves.ts";
@@ -28,6 +29,13 @@ export const ACCOUNT = "acme";
 /** Keeps every move that it is told, each once. */
 class Books extends MemoryStore {
   readonly moves = new Map<string, Move>();
+  /** When the server before each start was last known to have lived. */
+  readonly served: (number | null)[] = [];
+
+  override async reconcile(...given: Parameters<MemoryStore["reconcile"]>): Promise<number> {
+    this.served.push(given[3] ?? null);
+    return await super.reconcile(...given);
+  }
 
   override async record(moves: readonly Move[]): Promise<void> {
     await super.record(moves);
@@ -44,6 +52,8 @@ export class TruthWorld {
   readonly clock = new FakeClock();
   readonly world = new World(this.clock);
   readonly books = new Books();
+  /** Of what is stored, opened by each server. */
+  axis: (() => ServedAxis) | null = null;
   readonly #options: TruthOptions;
   /** What a home keeps of sandboxes: their last record, and how their last machine ended. */
   readonly #records = new Map<string, SandboxRecord>();
@@ -170,6 +180,7 @@ export class TruthWorld {
         if (machine !== undefined && this.#died.has(machine)) this.#forgotten.add(machine);
       },
       runs: async () => [],
+      axis: this.axis?.() ?? null,
       pulse: async (id) => {
         const isOver = this.machine(id) === undefined || this.world.host.over.has(id);
         return isOver ? null : { cpuUsedMs: null, endsMs: null };

@@ -3,6 +3,7 @@ import type { VmmRun } from "../../api/billing.ts";
 import type { KnownEnd } from "../../api/store.ts";
 import type { Move } from "../../contract/move.ts";
 import type { EndedRun } from "../../host/home/ends.ts";
+import type { ServedAxis } from "../../host/home/served-axis.ts";
 
 /** A sandbox that no engine of this process has made. */
 export interface FoundTime {
@@ -22,6 +23,8 @@ export interface Pulse {
 }
 
 export interface HostFacts {
+  /** Of what is stored; null where there is no home to keep it. */
+  readonly axis: ServedAxis | null;
   /** Accounts of the home's sandboxes that have a machine. */
   owners(): Promise<ReadonlySet<string>>;
   /** Null when the home does not know it. */
@@ -42,6 +45,7 @@ export interface HostFacts {
 
 /** For tests, and for engines of which there is nothing to be known. */
 export const NO_FACTS: HostFacts = {
+  axis: null,
   owners: async () => new Set(),
   timeOf: async () => null,
   ends: () => [],

@@ -12,7 +12,7 @@ import type { HostFacts } from "./facts.ts";
 
 export interface HeartbeatParts {
   readonly moves: Pick<ServerMoves, "living" | "proven">;
-  readonly facts: Pick<HostFacts, "pulse" | "egressBytes">;
+  readonly facts: Pick<HostFacts, "pulse" | "egressBytes" | "axis">;
   /** Takes them to the database, after the moves that were told before. */
   readonly write: (beats: readonly Beat[]) => void;
   readonly clock: Clock;
@@ -53,10 +53,11 @@ export async function beat(
 
 /** Until the signal. Never fails. */
 export async function keepBeating(parts: HeartbeatParts, signal: AbortSignal): Promise<void> {
-  const { clock, log, write } = parts;
+  const { facts, clock, log, write } = parts;
   // The first at once: what an earlier server left has had none for as long as no server was there.
   for (let round = 0; !signal.aborted; round++) {
     try {
+      facts.axis?.beat();
       const beats = await beat(parts, round);
       if (beats.length > 0) write(beats);
     } catch (cause) {

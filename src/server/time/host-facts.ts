@@ -1,8 +1,10 @@
 /** What a home on this machine knows of its sandboxes: its register, the images of what hibernates, kept ends, and the kernel. */
+import { join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import type { RecordTime, SandboxRecord } from "../../engine/registry.ts";
 import { axisNow, type SavedSnapshot } from "../../engine/snapshots.ts";
 import { allEnds, endOf, forgetEnd, keepEnds } from "../../host/home/ends.ts";
+import { openAxis } from "../../host/home/served-axis.ts";
 import { Pulses } from "../../host/jail/pulse.ts";
 import type { LinuxHost } from "../../host/linux.ts";
 import { type FoundTime, type HostFacts, knownEnd } from "./facts.ts";
@@ -26,6 +28,7 @@ export function hostFacts({ host, snapshots, clock }: HomeParts): HostFacts {
   const pulses = new Pulses();
   const refs = new Map<string, Pick<SandboxRecord, "ref" | "time">>();
   return {
+    axis: openAxis(join(home, "server", "axis.json"), host.bootId, clock),
     owners: async () => new Set((await registry.list()).map(({ account }) => account)),
     async timeOf(id): Promise<FoundTime | null> {
       const time = (await registry.get(id))?.time;

@@ -1,9 +1,7 @@
-/**
- * The instants of what is kept on disk. It outlives boots, so its time is the wall clock's at the server's start, and the
- * monotonic clock's from there on: a wall clock that jumps meanwhile is not billed. For each thing it never goes back.
- */
+/** The instants of what is kept on disk, on the home's axis of time ({@link ServedAxis}). For each thing it never goes back. */
 import type { Clock } from "../../base/clock.ts";
 import type { Stored } from "../../contract/stored.ts";
+import type { ServedAxis } from "../../host/home/served-axis.ts";
 
 /** Things whose last instant is remembered, the latest ones; 100 bytes each. */
 const KEPT = 10_000;
@@ -12,8 +10,9 @@ export class StoredTimes {
   readonly #offsetMs: number;
   readonly #last = new Map<string, number>();
 
-  constructor(clock: Clock) {
-    this.#offsetMs = clock.wallMs() - clock.monotonicMs();
+  /** @param axis null: of this server alone, by the wall clock as it is now */
+  constructor(clock: Clock, axis: ServedAxis | null) {
+    this.#offsetMs = axis?.axisMs ?? clock.wallMs() - clock.monotonicMs();
   }
 
   /** An engine's row, as a database gets it. */

@@ -1,0 +1,53 @@
+/**
+ * The axis of time of what is kept on disk, or ends with its server: `HOME/server/axis.json`. On one boot it is the monotonic clock
+ * plus a constant, through any number of servers, so that a wall clock that jumps while none is there is not billed either. A
+ * reboot has only the wall clock to tell how long it took; the axis goes on by that, never before where it was. And the file's
+ * last instant is the server's own proof of life.
+ */
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { type Static, Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { hasCode } from "../../../ffi/native.ts";
+import type { Clock } from "../../base/clock.ts";
+
+const Kept = Type.Object({ hostBootId: Type.String(), axisMs: Type.Number(), servedMs: Type.Number() });
+type Kept = Static<typeof Kept>;
+
+export interface ServedAxis {
+  /** Added to this boot's monotonic clock. */
+  readonly axisMs: number;
+  /** On the axis: when the last server here is known to have lived; null: there was none, or it is not known. */
+  readonly servedMs: number | null;
+  /** This server lives. */
+  beat(): void;
+}
+
+/** What a power failure left empty says nothing. */
+function read(path: string): Kept | null {
+  try {
+    const kept: unknown = JSON.parse(readFileSync(path, "utf8"));
+    return Value.Check(Kept, kept) ? kept : null;
+  } catch (error) {
+    if (error instanceof SyntaxError || hasCode(error, "ENOENT")) return null;
+    throw error;
+  }
+}
+
+/** Whole or not at all. Where the disk is full, the last instant has to do. */
+function write(path: string, kept: Kept): void {
+  try {
+    writeFileSync(`${path}.new`, JSON.stringify(kept), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  } catch (error) {
+    if (!hasCode(error, "ENOSPC", "EDQUOT", "EROFS", "EIO")) throw error;
+  }
+}
+
+/** By one server at a time, in a folder that is there. */
+export function openAxis(path: string, hostBootId: string, clock: Clock): ServedAxis {
+  const kept = read(path);
+  const isSameBoot = kept?.hostBootId === hostBootId;
+  const axisMs = isSameBoot ? kept.axisMs : Math.max(clock.wallMs(), kept?.servedMs ?? 0) - clock.monotonicMs();
+  const beat = () => write(path, { hostBootId, axisMs, servedMs: clock.monotonicMs() + axisMs });
+  return { axisMs, servedMs: kept?.servedMs ?? null, beat };
+}
