@@ -26,6 +26,7 @@ import { examineHost, examineWithoutHome } from "../../src/host/facts.ts";
 import { removeAll } from "../../src/host/home/clean.ts";
 import { parseMounts } from "../../src/host/home/mountinfo.ts";
 import type { LeaseAsk } from "../../src/host/host.ts";
+import { Pulses } from "../../src/host/jail/pulse.ts";
 import { type LinuxHost, openLinuxHost } from "../../src/host/linux.ts";
 import { Cgroups } from "../../src/host/slots/cgroups.ts";
 import { hostBootId, isAlive, startTicksOf, thisProcess } from "../../src/host/slots/process-name.ts";
@@ -33,6 +34,7 @@ import { Slots, uidOf } from "../../src/host/slots/slots.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { gate } from "../harness/gates.ts";
 import { expectNoLeaks, more, type Traces, traces } from "../harness/leaks.ts";
+import { until } from "../harness/until.ts";
 
 const O_TMPFILE = 0o20200000;
 let dir: string;
@@ -119,6 +121,27 @@ if (gate("root")) {
       lease.carry(10_000_000);
       const raised = String((128 + LIMITS.vmmOverheadMib + 11) * 2 ** 20);
       expect([...read("memory.max"), ...read("memory.limit_in_bytes")]).toEqual([raised]);
+    });
+
+    test("tells the CPU time of its machine on one base, whoever looks", async () => {
+      await using lease = await host.lease(ask("sb_cpu"));
+      const files = lease.jail.cgroupFds.map((fd) => readlinkSync(`/proc/self/fd/${fd}`));
+      const joined = files.map((file) => `echo $$ > ${file}`).join("; ");
+      const run = (script: string) => Bun.spawn(["sh", "-c", `${joined}; ${script}`]);
+      // Of its start, which the machine's own process knows nothing of.
+      expect(await run("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done").exited).toBe(0);
+      const startMs = lease.cpuMs() ?? 0;
+      expect(startMs).toBeGreaterThan(20);
+      await using jail = run("sleep 60 & wait");
+      const children = () => readFileSync(`/proc/${jail.pid}/task/${jail.pid}/children`, "utf8").trim();
+      await until("its machine runs", () => children() !== "");
+      const { ref } = record("sb_cpu", jail.pid);
+      const cpuMs = new Pulses().look(ref)?.cpuMs() ?? 0;
+      expect(cpuMs).toBeGreaterThanOrEqual(startMs);
+      expect(cpuMs).toBeLessThanOrEqual(lease.cpuMs() ?? 0);
+      process.kill(Number(children()), "SIGKILL");
+      expect(await jail.exited).not.toBeNull();
+      expect(new Pulses().look(ref)).toBeNull();
     });
 
     test("is given back once, however often it is disposed, and has closed what it handed over", async () => {

@@ -1,6 +1,6 @@
 /** Proofs of life: who has one, of which instant, and what is said with it. */
 import { expect, test } from "bun:test";
-import { parseStat } from "../../src/host/jail/pulse.ts";
+import { parseSlot, parseStart } from "../../src/host/jail/pulse.ts";
 import type { Pulse } from "../../src/server/time/facts.ts";
 import { beat } from "../../src/server/time/heartbeat.ts";
 import { FakeClock } from "../harness/clock.ts";
@@ -72,8 +72,15 @@ test("Bytes are counted of all in turn, of a few at a time, and life is proven o
 test("A process is known by what the kernel says of it, whatever it calls itself", () => {
   const line = (state: string, name = "qemu") =>
     `12 (${name}) ${state} 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 3 0 987 1 2`;
-  expect(parseStat(line("S"))).toEqual({ startTicks: 987, cpuMs: 3000 });
-  expect(parseStat(line("R", "a) Z 1 (b"))).toEqual({ startTicks: 987, cpuMs: 3000 });
-  for (const ended of ["Z", "X"]) expect(parseStat(line(ended))).toBeNull();
-  for (const torn of ["", "12 (qemu", "12 (qemu) S 1 2"]) expect(parseStat(torn)).toBeNull();
+  expect(parseStart(line("S"))).toBe(987);
+  expect(parseStart(line("R", "a) Z 1 (b"))).toBe(987);
+  for (const ended of ["Z", "X"]) expect(parseStart(line(ended))).toBeNull();
+  for (const torn of ["", "12 (qemu", "12 (qemu) S 1 2"]) expect(parseStart(torn)).toBeNull();
+});
+
+test("A process's slot is that of its group, in whatever hierarchy that is", () => {
+  expect(parseSlot("5:pids:/warren/17\n3:cpu,cpuacct:/warren/17\n0::/init.scope\n")).toBe(17);
+  expect(parseSlot("0::/warren/4\n")).toBe(4);
+  for (const text of ["", "0::/\n", "0::/warren\n", "0::/other/4\n", "0::/warren/4/below\n"])
+    expect(parseSlot(text)).toBeNull();
 });

@@ -1,28 +1,27 @@
 /**
- * Whether VMMs live, and the CPU time that they have used, by the kernel's own accounts: one read of /proc a VMM, 20 µs, so
- * that 1,000 of them are looked at in 20 ms. A VMM is found once, below its jail's first process, and known again by its start.
+ * Whether VMMs live, by the kernel's own accounts: one read of /proc a VMM, 20 µs, so that 1,000 of them are looked at in 20 ms. A
+ * VMM is found once, below its jail's first process, and known again by its start. The CPU time that it has used is its
+ * group's, which is what a lease tells too: what /proc counts is another sum.
  */
 import { readFileSync } from "node:fs";
 import { hasCode } from "../../../ffi/native.ts";
 import type { VmRef } from "../../driver/driver.ts";
+import { Cgroups } from "../slots/cgroups.ts";
 import { hostBootId, startTicksOf } from "../slots/process-name.ts";
 
-/** USER_HZ, in which /proc counts. */
-const TICK_MS = 10;
-
-interface Stat {
-  readonly startTicks: number;
-  readonly cpuMs: number;
-}
-
-/** /proc/PID/stat, from its state on; null when the process has ended, reaped or not. */
-export function parseStat(text: string): Stat | null {
+/** Field 22 of /proc/PID/stat; null when the process has ended, reaped or not. */
+export function parseStart(text: string): number | null {
   // The command's name may hold anything, brackets included: fields are counted from the last one.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   if (fields[0] === "Z" || fields[0] === "X") return null;
-  const [user, system, startTicks] = [Number(fields[11]), Number(fields[12]), Number(fields[19])];
-  if (!Number.isFinite(user + system + startTicks)) return null;
-  return { startTicks, cpuMs: (user + system) * TICK_MS };
+  const startTicks = Number(fields[19]);
+  return Number.isFinite(startTicks) ? startTicks : null;
+}
+
+/** The slot in whose group a process is, by /proc/PID/cgroup; null when it is in none of ours. */
+export function parseSlot(text: string): number | null {
+  const slot = /\/warren\/(\d{1,5})$/m.exec(text)?.[1];
+  return slot === undefined ? null : Number(slot);
 }
 
 function read(path: string): string | null {
@@ -37,6 +36,7 @@ function read(path: string): string | null {
 interface Found {
   readonly pid: number;
   readonly startTicks: number;
+  readonly slot: number | null;
   readonly jail: Pick<VmRef, "pid" | "startTicks">;
 }
 
@@ -47,15 +47,20 @@ export function vmmLives(ref: VmRef): boolean {
 
 export class Pulses {
   readonly #bootId = hostBootId();
+  #groups: Cgroups | null = null;
   readonly #found = new Map<string, Found>();
 
-  /** CPU time that the VMM has used in all; null when it has ended. It lived at this instant or later. */
-  look(ref: VmRef): { readonly cpuMs: number } | null {
+  /**
+   * Null when the VMM has ended; else it lived at this instant or later.
+   * @returns in `cpuMs` what has been used in its lease, on the base of `Lease.cpuMs`; null where no group tells
+   */
+  look(ref: VmRef): { readonly cpuMs: () => number | null } | null {
     const known = this.#found.get(ref.id);
     const isSame = known?.jail.pid === ref.pid && known.jail.startTicks === ref.startTicks;
     const vmm = known !== undefined && isSame ? known : this.#find(ref);
-    const stat = vmm === null ? null : parseStat(read(`/proc/${vmm.pid}/stat`) ?? "");
-    if (vmm !== null && stat !== null && stat.startTicks === vmm.startTicks) return { cpuMs: stat.cpuMs };
+    if (vmm !== null && parseStart(read(`/proc/${vmm.pid}/stat`) ?? "") === vmm.startTicks) {
+      return { cpuMs: () => (vmm.slot === null ? null : this.#ofGroup(vmm.slot)) };
+    }
     this.#found.delete(ref.id);
     return null;
   }
@@ -64,14 +69,20 @@ export class Pulses {
     this.#found.delete(id);
   }
 
+  #ofGroup(slot: number): number | null {
+    this.#groups ??= Cgroups.look();
+    return this.#groups.cpuMsOf(slot);
+  }
+
   #find(ref: VmRef): Found | null {
     if (ref.hostBootId !== this.#bootId) return null;
     const pid = Number(read(`/proc/${ref.pid}/task/${ref.pid}/children`)?.trim() || Number.NaN);
     if (!Number.isInteger(pid)) return null;
     const startTicks = startTicksOf(pid);
+    const slot = parseSlot(read(`/proc/${pid}/cgroup`) ?? "");
     // Looked at after its child was: the child that was read is that of the jail which the reference means, and of no other.
     if (startTicks === null || startTicksOf(ref.pid) !== ref.startTicks) return null;
-    const found = { pid, startTicks, jail: { pid: ref.pid, startTicks: ref.startTicks } };
+    const found = { pid, startTicks, slot, jail: { pid: ref.pid, startTicks: ref.startTicks } };
     this.#found.set(ref.id, found);
     return found;
   }

@@ -194,12 +194,7 @@ export class Cgroups {
         const idle = field(stat, v2 ? "inactive_file" : "total_inactive_file") ?? 0;
         return Math.max(0, Number(words(usage)[0]) - idle) / MIB;
       },
-      cpuMs: () => {
-        const v2 = this.#places.get("cpuacct")?.version === 2;
-        const path = at("cpuacct", v2 ? "cpu.stat" : "cpuacct.usage");
-        if (path === null || !existsSync(path)) return null;
-        return v2 ? (field(path, "usage_usec") ?? 0) / 1e3 : Number(words(path)[0]) / 1e6;
-      },
+      cpuMs: () => this.cpuMsOf(slot),
       remove: async (clock) => {
         const until = clock.monotonicMs() + LIMITS.killMs;
         let left = [...this.#dirs(slot)];
@@ -210,6 +205,20 @@ export class Cgroups {
         }
       },
     };
+  }
+
+  /** CPU time of all that has been in a slot's group since that was made; null when it has none here that could tell. */
+  cpuMsOf(slot: number): number | null {
+    const place = this.#places.get("cpuacct");
+    if (place === undefined) return null;
+    const v2 = place.version === 2;
+    const path = join(place.parent, String(slot), v2 ? "cpu.stat" : "cpuacct.usage");
+    try {
+      return v2 ? (field(path, "usage_usec") ?? 0) / 1e3 : Number(words(path)[0]) / 1e6;
+    } catch (error) {
+      if (hasCode(error, "ENOENT", "ENODEV")) return null;
+      throw error;
+    }
   }
 
   /** Slots that have a directory, whoever made it. */

@@ -61,7 +61,8 @@ export function hostFacts({ host, snapshots, clock }: HomeParts): HostFacts {
       if (resumedMs !== null) refs.set(id, known); // else it is about to be written again
       const life = pulses.look(known.ref);
       if (life === null) return null;
-      const cpuUsedMs = cpuBeforeMs === null ? null : Math.max(0, life.cpuMs - cpuBeforeMs);
+      const cpuMs = cpuBeforeMs === null ? null : life.cpuMs();
+      const cpuUsedMs = cpuMs === null || cpuBeforeMs === null ? null : Math.max(0, cpuMs - cpuBeforeMs);
       return { cpuUsedMs, endsMs: endsMs === null ? null : axisMs + endsMs };
     },
     async egressBytes(id) {
