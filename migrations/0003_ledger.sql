@@ -63,16 +63,49 @@ FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
 CREATE TRIGGER invoice_lines_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.invoice_lines_kept
 FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
 --> statement-breakpoint
-CREATE TRIGGER plans_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.plans
+CREATE TRIGGER meters_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.meters
 FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
 --> statement-breakpoint
-CREATE TRIGGER plan_included_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.plan_included
+CREATE TRIGGER plans_not_truncated BEFORE TRUNCATE ON billing.plans FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
+--> statement-breakpoint
+CREATE TRIGGER plan_included_not_truncated BEFORE TRUNCATE ON billing.plan_included
 FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
 --> statement-breakpoint
 CREATE TRIGGER price_lists_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.price_lists
 FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
 --> statement-breakpoint
+-- No sum comes back from what is no number: NaN, which is above all numbers here, and the infinite are refused.
+ALTER TABLE billing.prices ADD CONSTRAINT prices_finite CHECK (price < 'Infinity');
+--> statement-breakpoint
+ALTER TABLE billing.plans ADD CONSTRAINT plans_finite CHECK (minimum < 'Infinity' AND cap < 'Infinity');
+--> statement-breakpoint
+ALTER TABLE billing.plan_included ADD CONSTRAINT plan_included_finite CHECK (quantity < 'Infinity');
+--> statement-breakpoint
+ALTER TABLE billing.meters ADD CONSTRAINT meters_finite CHECK (factor < 'Infinity');
+--> statement-breakpoint
+ALTER TABLE billing.ledger ADD CONSTRAINT ledger_finite
+  CHECK (price < 'Infinity' AND '-Infinity' < amount AND amount < 'Infinity');
+--> statement-breakpoint
 CREATE FUNCTION billing.today() RETURNS date LANGUAGE sql STABLE RETURN (now() AT TIME ZONE 'UTC')::date;
+--> statement-breakpoint
+-- No server's clock is believed beyond the database's: what is charged, closed and issued stays so. Tests go through years by another one.
+CREATE FUNCTION billing.latest() RETURNS timestamptz LANGUAGE sql STABLE AS $$ SELECT now() $$;
+--> statement-breakpoint
+-- What a plan is stays once an account has it. The trigger's argument is the column with the plan's name.
+CREATE FUNCTION billing.refuse_held_plan() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT FROM billing.subscriptions
+    WHERE plan IN (to_jsonb(OLD) ->> TG_ARGV[0], to_jsonb(NEW) ->> TG_ARGV[0]) AND from_day <= billing.today()) THEN
+    RAISE EXCEPTION 'a plan that an account has is never changed' USING ERRCODE = 'restrict_violation';
+  END IF;
+  RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+--> statement-breakpoint
+CREATE TRIGGER plans_stay BEFORE UPDATE OR DELETE ON billing.plans
+FOR EACH ROW EXECUTE FUNCTION billing.refuse_held_plan('id');
+--> statement-breakpoint
+CREATE TRIGGER plan_included_stays BEFORE INSERT OR UPDATE OR DELETE ON billing.plan_included
+FOR EACH ROW EXECUTE FUNCTION billing.refuse_held_plan('plan');
 --> statement-breakpoint
 -- What a day costs is decided before it begins. A list that is made in the same transaction is nobody's yet.
 CREATE FUNCTION billing.refuse_begun_price() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -257,19 +290,20 @@ SELECT n.account, billing.stored_subject(n.account, n.kind, n.id),
   CASE WHEN n.kind IN ('ready', 'build') THEN billing.instant(n.since_ms) ELSE 'infinity' END
 FROM stored_now n WHERE n.since_ms IS NOT NULL;
 --> statement-breakpoint
--- What is open up to now costs, in US dollars. Nothing is taken to go on for more than a minute after it was last seen.
+-- What is open costs up to now, in US dollars: as far as it was seen, whatever a wall clock says, and for a minute after that at most.
 CREATE FUNCTION billing.open_cost(of_account text, now_ms bigint)
 RETURNS numeric LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   usd numeric;
 BEGIN
+  now_ms := floor(extract(epoch FROM least(billing.instant(now_ms), billing.latest())) * 1000)::bigint;
   WITH rates AS MATERIALIZED (
     SELECT meter, from_day, until_day, price * factor AS costs FROM billing.rates WHERE account = of_account AND currency = 'USD'
   ), used AS (
     SELECT c.meter, DATE '1970-01-01' + d::integer AS day,
       sum(c.units * (least(o.to_ms, (d + 1) * 86400000) - greatest(o.from_ms, d * 86400000))) AS quantity
     FROM (
-      SELECT state, cpu, memory_mib, open_since_ms AS from_ms, least(now_ms, seen_ms + 60000) AS to_ms
+      SELECT state, cpu, memory_mib, open_since_ms AS from_ms, greatest(seen_ms, least(now_ms, seen_ms + 60000)) AS to_ms
       FROM sandboxes WHERE account = of_account AND ended_at IS NULL AND open_since_ms IS NOT NULL
     ) AS o, LATERAL generate_series(o.from_ms / 86400000, (o.to_ms - 1) / 86400000) AS d,
       LATERAL billing.charged(o.state, o.cpu, o.memory_mib) AS c
@@ -290,27 +324,46 @@ BEGIN
 END $$;
 --> statement-breakpoint
 -- Writes what is open up to the last midnight of UTC that it is known to have lived through: by its proof of life, a minute
--- after, since moves from before that are written by then. What is kept on disk, up to that before `until`. How many stretches.
-CREATE FUNCTION billing.cut(until timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
+-- after, since moves from before that are written by then. What is kept on disk, up to that before `until`, or before the database's own
+-- now, whichever is earlier: no server's clock charges for what has not been. How many stretches; 0: nothing is left to cut.
+-- Some `most` days of stretches in one transaction, of few accounts: those wait for it, and it is over long before a statement is ended.
+CREATE FUNCTION billing.cut(until timestamptz, most integer)
+RETURNS bigint LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 DECLARE
   day_ms CONSTANT bigint := 86400000;
   settled_ms CONSTANT bigint := 60000;
-  last_ms bigint := (floor(extract(epoch FROM until) * 1000)::bigint - settled_ms) / day_ms * day_ms;
+  last_ms bigint := (floor(extract(epoch FROM least(until, billing.latest())) * 1000)::bigint - settled_ms) / day_ms * day_ms;
+  owners text[];
+  kinds text[];
+  ids text[];
   stretches billing.stretch[];
 BEGIN
-  PERFORM FROM accounts WHERE id IN (
-    SELECT account FROM sandboxes WHERE ended_at IS NULL AND open_since_ms < last_ms
-    UNION SELECT account FROM stored_now WHERE since_ms < last_ms
-  ) ORDER BY id FOR NO KEY UPDATE;
-  PERFORM FROM sandboxes WHERE ended_at IS NULL AND open_since_ms < last_ms ORDER BY id FOR NO KEY UPDATE;
+  WITH due AS (
+    SELECT account, NULL AS kind, id, open_since_ms AS from_ms, least(last_ms, (seen_ms - settled_ms) / day_ms * day_ms) AS to_ms
+    FROM sandboxes
+    WHERE ended_at IS NULL AND open_since_ms < last_ms AND open_since_ms < (seen_ms - settled_ms) / day_ms * day_ms
+    UNION ALL
+    SELECT account, kind, id, since_ms, last_ms FROM stored_now WHERE since_ms < last_ms AND kind NOT IN ('ready', 'build')
+    ORDER BY account LIMIT most
+  ), counted AS (
+    SELECT due.*, coalesce(sum((to_ms - 1) / day_ms - from_ms / day_ms + 1) OVER (ORDER BY account, kind, id
+      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+    FROM due
+  )
+  SELECT array_agg(account), array_agg(kind), array_agg(id) INTO owners, kinds, ids FROM counted WHERE before < most;
+  PERFORM FROM accounts WHERE id = ANY (owners) ORDER BY id FOR NO KEY UPDATE;
+  PERFORM FROM sandboxes WHERE id IN (SELECT t.id FROM unnest(kinds, ids) AS t(kind, id) WHERE t.kind IS NULL)
+  ORDER BY id FOR NO KEY UPDATE;
+  -- As they are now: they may have moved on until they were locked.
   WITH due AS (
     SELECT s.*, least(last_ms, (s.seen_ms - settled_ms) / day_ms * day_ms) AS to_ms
-    FROM sandboxes s WHERE s.ended_at IS NULL AND s.open_since_ms < last_ms
+    FROM unnest(kinds, ids) AS t(kind, id) JOIN sandboxes s ON s.id = t.id WHERE t.kind IS NULL AND s.ended_at IS NULL
   ), moved AS (
     UPDATE sandboxes SET open_since_ms = due.to_ms FROM due
     WHERE sandboxes.id = due.id AND due.open_since_ms < due.to_ms
   ), kept AS (
-    SELECT * FROM stored_now WHERE since_ms < last_ms AND kind NOT IN ('ready', 'build')
+    SELECT n.* FROM unnest(owners, kinds, ids) AS t(account, kind, id)
+      JOIN stored_now n ON n.account = t.account AND n.kind = t.kind AND n.id = t.id WHERE n.since_ms < last_ms
   ), kept_moved AS (
     UPDATE stored_now AS n SET since_ms = last_ms FROM kept
     WHERE n.account = kept.account AND n.kind = kept.kind AND n.id = kept.id
@@ -404,7 +457,8 @@ DROP FUNCTION warren_record(jsonb, text, jsonb);
 --> statement-breakpoint
 -- Takes moves in any order, some of them again, and returns how many it could not take: of unknown accounts, of sandboxes that
 -- are forgotten or another account's. A stretch of time is written when both moves that bound it are there, which is once: for
--- the later of the two to come. What is open is kept in the sandbox's row, and begins anew with each last move.
+-- the later of the two to come. What is open is kept in the sandbox's row, and begins anew with each last move. What a run has
+-- used by its last proof of life is written when it ends without a word of that: nobody saw it end.
 -- Every row is looked up by its primary key, in a subquery of its own: joined as a set, tables would be read as a whole, since
 -- nothing is known of how many rows are given.
 CREATE FUNCTION warren_record(given jsonb, of_node text)
@@ -412,6 +466,7 @@ RETURNS bigint LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   ids text[];
   numbers integer[];
+  runs text[];
   stretches billing.stretch[];
   refused bigint;
 BEGIN
@@ -441,9 +496,10 @@ BEGIN
       network_in_bytes bigint, network_connections integer, cpu_used_ms bigint, monotonic_ms double precision, "at" timestamptz)
     WHERE (SELECT account FROM sandboxes WHERE id = m.sandbox AND NOT forgotten) = m.account
     ON CONFLICT (sandbox, sequence) DO NOTHING
-    RETURNING sandbox, sequence
+    RETURNING sandbox, sequence, CASE WHEN (coalesce(from_state, 'creating') IN ('running', 'paused')) <> (to_state IN ('running', 'paused'))
+      THEN CASE WHEN to_state IN ('running', 'paused') THEN 'begins' ELSE 'ends' END END AS run
   )
-  SELECT array_agg(sandbox), array_agg(sequence) INTO ids, numbers FROM taken;
+  SELECT array_agg(sandbox), array_agg(sequence), array_agg(run) INTO ids, numbers, runs FROM taken;
 
   WITH bounds AS (
     SELECT sandbox, sequence AS ends FROM unnest(ids, numbers) AS t(sandbox, sequence)
@@ -461,8 +517,17 @@ BEGIN
     UNION ALL
     SELECT m.account, m.sandbox, m.template, c.meter, c.units, floor(m.monotonic_ms)::bigint, NULL, m.sequence % 1000
     FROM unnest(ids, numbers) AS t(sandbox, sequence),
-      LATERAL (SELECT * FROM moves WHERE moves.sandbox = t.sandbox AND moves.sequence = t.sequence OFFSET 0) AS m,
-      LATERAL (VALUES ('egress_bytes', m.network_out_bytes), ('cpu_used_ms', m.cpu_used_ms),
+      LATERAL (SELECT * FROM moves WHERE moves.sandbox = t.sandbox AND moves.sequence = t.sequence OFFSET 0) AS m
+      LEFT JOIN (
+        SELECT e.sandbox, e.sequence, s.open_egress_bytes, s.open_cpu_used_ms
+        FROM (SELECT sandbox, min(sequence) AS sequence FROM unnest(ids, numbers, runs) AS r(sandbox, sequence, run)
+          WHERE run = 'ends' GROUP BY sandbox) AS e,
+          LATERAL (SELECT * FROM sandboxes WHERE id = e.sandbox OFFSET 0) AS s
+        WHERE NOT EXISTS (SELECT FROM moves WHERE moves.sandbox = e.sandbox AND moves.sequence > e.sequence
+          AND moves.sequence <= s.last_sequence AND moves.to_state = 'running')
+      ) AS told ON told.sandbox = m.sandbox AND told.sequence = m.sequence,
+      LATERAL (VALUES ('egress_bytes', coalesce(m.network_out_bytes, told.open_egress_bytes)),
+        ('cpu_used_ms', coalesce(m.cpu_used_ms, told.open_cpu_used_ms)),
         ('creates', CASE WHEN m.to_state = 'running' AND coalesce(m.from_state, 'creating') = 'creating' THEN 1 END)
       ) AS c(meter, units)
     WHERE c.units > 0
@@ -479,9 +544,12 @@ BEGIN
   )
   UPDATE sandboxes SET state = now.state, reason = now.reason, last_sequence = now.sequence,
     ended_at = CASE WHEN now.state IN ('deleted', 'failed') THEN coalesce(sandboxes.ended_at, now.at) END,
-    seen_ms = greatest(sandboxes.seen_ms, now.at_ms), open_cpu_used_ms = 0, open_egress_bytes = 0,
+    seen_ms = greatest(sandboxes.seen_ms, now.at_ms),
     open_since_ms = (SELECT now.at_ms WHERE EXISTS (SELECT FROM billing.charged(now.state, now.cpu, now.memory_mib)))
   FROM now WHERE sandboxes.id = now.sandbox AND sandboxes.last_sequence < now.sequence;
+  UPDATE sandboxes SET open_cpu_used_ms = 0, open_egress_bytes = 0
+  WHERE id = ANY (ARRAY(SELECT DISTINCT sandbox FROM unnest(ids, runs) AS r(sandbox, run) WHERE run IS NOT NULL))
+    AND (open_cpu_used_ms > 0 OR open_egress_bytes > 0);
 
   SELECT count(*) INTO refused
   FROM jsonb_to_recordset(given) AS m(sandbox text, account text, sequence integer)
@@ -539,13 +607,15 @@ BEGIN
   PERFORM billing.write(stretches);
 END $$;
 --> statement-breakpoint
--- Makes a price list, or sets its prices from a day on. `prices`: meter → decimal text. What is not done is told by its kind.
+-- Makes a price list, or sets its prices from a day on; those that it has from that day on are replaced, as the day has not begun.
+-- `given`: meter → decimal text. `today` is the asker's; a day that has begun by either clock has. What is not done is told by its kind.
 CREATE FUNCTION billing.set_prices(of_list text, of_currency text, of_account text, of_day date, given jsonb, today date)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   known billing.price_lists%ROWTYPE;
   wrong record;
 BEGIN
+  today := greatest(today, billing.today());
   FOR wrong IN SELECT key FROM jsonb_object_keys(given) AS k(key) WHERE key NOT IN (SELECT meter FROM billing.meters) LOOP
     RETURN jsonb_build_object('kind', 'unknown-meter', 'meter', wrong.key);
   END LOOP;
@@ -567,52 +637,69 @@ BEGIN
       RETURN jsonb_build_object('kind', 'begun', 'day', of_day, 'first', today + 1);
     END IF;
   END IF;
-  FOR wrong IN SELECT meter FROM billing.prices WHERE list = of_list AND from_day = of_day AND given ? meter ORDER BY meter LOOP
-    RETURN jsonb_build_object('kind', 'taken', 'meter', wrong.meter, 'day', of_day);
-  END LOOP;
   INSERT INTO billing.prices (list, meter, from_day, price)
-  SELECT of_list, key, of_day, value::numeric FROM jsonb_each_text(given);
+  SELECT of_list, key, of_day, value::numeric FROM jsonb_each_text(given)
+  ON CONFLICT (list, meter, from_day) DO UPDATE SET price = excluded.price;
   RETURN jsonb_build_object('kind', 'set');
 END $$;
 --> statement-breakpoint
--- Makes a plan; one that is there already is never changed. `included`: meter → whole number.
+-- Makes a plan, or makes it anew for those who will have it: one that an account has is never changed. `given`: meter → whole number.
 CREATE FUNCTION billing.set_plan(of_id text, of_list text, of_minimum numeric, of_cap numeric, given jsonb)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
+  priced billing.price_lists%ROWTYPE;
   wrong record;
 BEGIN
   FOR wrong IN SELECT key FROM jsonb_object_keys(given) AS k(key) WHERE key NOT IN (SELECT meter FROM billing.meters) LOOP
     RETURN jsonb_build_object('kind', 'unknown-meter', 'meter', wrong.key);
   END LOOP;
-  IF NOT EXISTS (SELECT FROM billing.price_lists WHERE id = of_list) THEN
+  SELECT * INTO priced FROM billing.price_lists WHERE id = of_list;
+  IF NOT FOUND THEN
     RETURN jsonb_build_object('kind', 'no-list');
   END IF;
   INSERT INTO billing.plans (id, list, minimum, cap) VALUES (of_id, of_list, of_minimum, of_cap) ON CONFLICT DO NOTHING;
   IF FOUND THEN
     INSERT INTO billing.plan_included (plan, meter, quantity) SELECT of_id, key, value::numeric FROM jsonb_each_text(given);
-  ELSIF NOT EXISTS (
+    RETURN jsonb_build_object('kind', 'set');
+  END IF;
+  PERFORM FROM billing.plans WHERE id = of_id FOR UPDATE;
+  IF EXISTS (
     SELECT FROM billing.plans WHERE id = of_id AND list = of_list AND minimum IS NOT DISTINCT FROM of_minimum
       AND cap IS NOT DISTINCT FROM of_cap
       AND (SELECT coalesce(jsonb_object_agg(meter, quantity), '{}') FROM billing.plan_included WHERE plan = of_id)
         = (SELECT coalesce(jsonb_object_agg(key, value::numeric), '{}') FROM jsonb_each_text(given))
   ) THEN
+    RETURN jsonb_build_object('kind', 'set');
+  ELSIF EXISTS (SELECT FROM billing.subscriptions WHERE plan = of_id AND from_day <= billing.today()) THEN
     RETURN jsonb_build_object('kind', 'taken');
   END IF;
+  -- Who will have it: as `subscribe` has it.
+  FOR wrong IN
+    SELECT a.id, a.credit_usd FROM billing.subscriptions s JOIN accounts a ON a.id = s.account
+    WHERE s.plan = of_id AND (priced.account <> a.id OR a.credit_usd IS NOT NULL AND priced.currency <> 'USD') ORDER BY a.id
+  LOOP
+    RETURN jsonb_build_object('kind', 'unfit', 'account', wrong.id);
+  END LOOP;
+  UPDATE billing.plans SET list = of_list, minimum = of_minimum, cap = of_cap WHERE id = of_id;
+  DELETE FROM billing.plan_included WHERE plan = of_id;
+  INSERT INTO billing.plan_included (plan, meter, quantity) SELECT of_id, key, value::numeric FROM jsonb_each_text(given);
   RETURN jsonb_build_object('kind', 'set');
 END $$;
 --> statement-breakpoint
--- Gives an account a plan: by default from today on when it has used nothing today, else from tomorrow on.
+-- Gives an account a plan: by default from today on when it has used nothing today, else from tomorrow on. Another that it would
+-- have from that day on is replaced, if the day has not begun. `today` as in `set_prices`.
 CREATE FUNCTION billing.subscribe(of_account text, of_plan text, of_day date, today date)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   owner accounts%ROWTYPE;
   priced billing.price_lists%ROWTYPE;
 BEGIN
+  today := greatest(today, billing.today());
   SELECT * INTO owner FROM accounts WHERE id = of_account FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('kind', 'no-account');
   END IF;
-  SELECT l.* INTO priced FROM billing.price_lists l JOIN billing.plans p ON p.list = l.id WHERE p.id = of_plan;
+  SELECT l.* INTO priced FROM billing.price_lists l JOIN billing.plans p ON p.list = l.id WHERE p.id = of_plan FOR SHARE OF p;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('kind', 'no-plan');
   ELSIF priced.account <> of_account THEN
@@ -624,7 +711,8 @@ BEGIN
   IF of_day <= today AND billing.used_since(of_account, of_day) THEN
     RETURN jsonb_build_object('kind', 'begun', 'day', of_day, 'first', today + 1);
   END IF;
-  INSERT INTO billing.subscriptions (account, from_day, plan) VALUES (of_account, of_day, of_plan) ON CONFLICT DO NOTHING;
+  INSERT INTO billing.subscriptions AS s (account, from_day, plan) VALUES (of_account, of_day, of_plan)
+  ON CONFLICT (account, from_day) DO UPDATE SET plan = excluded.plan WHERE s.from_day > today;
   RETURN CASE WHEN FOUND THEN jsonb_build_object('kind', 'set') ELSE jsonb_build_object('kind', 'taken', 'day', of_day) END;
 END $$;
 --> statement-breakpoint

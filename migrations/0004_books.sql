@@ -27,9 +27,6 @@ RETURNS TABLE (plan text, list text, currency text) LANGUAGE sql STABLE AS $$
   WHERE l.id = coalesce(p.list, 'default')
 $$;
 --> statement-breakpoint
--- No server's clock is believed beyond this: what is closed and issued stays so. Tests go through years by another one.
-CREATE FUNCTION billing.latest() RETURNS timestamptz LANGUAGE sql STABLE AS $$ SELECT now() + interval '5 minutes' $$;
---> statement-breakpoint
 -- The day whose window is open; the first one is begun here. A day's window stays open for ten minutes after it.
 CREATE FUNCTION billing.open_window(now_at timestamptz) RETURNS date LANGUAGE plpgsql AS $$
 DECLARE
@@ -268,7 +265,7 @@ FOR EACH ROW EXECUTE FUNCTION billing.refuse_wrong_total();
 CREATE CONSTRAINT TRIGGER invoice_lines_total AFTER INSERT ON billing.invoice_lines_kept DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION billing.refuse_wrong_total();
 --> statement-breakpoint
--- A piece of settlement: cuts, charges, rolls up; and when nothing is left to charge, closes days that are over and issues the
+-- A piece of settlement, after `billing.cut`: charges, rolls up; and when nothing is left to charge, closes days that are over and issues the
 -- invoices of their months before their last day is closed. Any number of servers may ask for it, again and again: each thing is
 -- done once, and a few seconds' work a time. Returns what it did, and `after`: where the next piece goes on; null when there is none.
 -- Intervals commit out of the order of their ids, so each first piece looks again from the watermark on, which only passes
@@ -279,7 +276,6 @@ DECLARE
   low_id bigint;
   start_id bigint;
   open_day date;
-  cuts bigint := 0;
   piece record;
   month record;
   is_more boolean := false;
@@ -296,9 +292,6 @@ BEGIN
   SELECT "interval" INTO low_id FROM billing.settled;
   start_id := greatest(low_id, after_id);
   open_day := billing.open_window(now_at);
-  IF after_id IS NULL THEN
-    cuts := billing.cut(now_at);
-  END IF;
   SELECT * INTO piece FROM billing.charge(open_day, start_id, most);
   PERFORM billing.roll_up();
   high_id := CASE WHEN piece.charged < most THEN (SELECT max(id) FROM billing.intervals) ELSE piece.last_id END;
@@ -320,7 +313,7 @@ BEGIN
     is_more := clock_timestamp() > until_at;
     EXIT WHEN is_more;
   END LOOP;
-  RETURN jsonb_build_object('cut', cuts, 'charged', piece.charged, 'closed', closed, 'issued', issued, 'after', CASE
+  RETURN jsonb_build_object('charged', piece.charged, 'closed', closed, 'issued', issued, 'after', CASE
     WHEN piece.charged >= most THEN piece.last_id WHEN is_more THEN greatest(start_id, piece.last_id) END);
 END $$;
 --> statement-breakpoint

@@ -116,6 +116,7 @@ create table billing.ledger (
   currency character(3) not null,
   booked_at timestamp with time zone not null default now(),
   reason text,
+  constraint ledger_finite CHECK (((price < 'Infinity'::numeric) AND ('-Infinity'::numeric < amount) AND (amount < 'Infinity'::numeric))),
   constraint ledger_kind CHECK ((kind = ANY (ARRAY['charge'::text, 'reversal'::text, 'correction'::text]))),
   constraint ledger_names CHECK (((kind = 'charge'::text) = (corrects IS NULL))),
   constraint ledger_price CHECK ((price >= (0)::numeric)),
@@ -134,6 +135,7 @@ create table billing.meters (
   factor numeric not null,
   describes text not null,
   constraint meters_factor CHECK ((factor > (0)::numeric)),
+  constraint meters_finite CHECK ((factor < 'Infinity'::numeric)),
   constraint meters_kind CHECK ((kind = ANY (ARRAY['level'::text, 'count'::text]))),
   constraint meters_pkey PRIMARY KEY (meter)
 );
@@ -154,6 +156,7 @@ create table billing.plan_included (
   plan text not null,
   meter text not null,
   quantity numeric not null,
+  constraint plan_included_finite CHECK ((quantity < 'Infinity'::numeric)),
   constraint plan_included_quantity CHECK ((quantity > (0)::numeric)),
   constraint plan_included_meter_meters_meter_fk FOREIGN KEY (meter) REFERENCES billing.meters(meter),
   constraint plan_included_plan_plans_id_fk FOREIGN KEY (plan) REFERENCES billing.plans(id),
@@ -167,6 +170,7 @@ create table billing.plans (
   cap numeric,
   created_at timestamp with time zone not null default now(),
   constraint plans_bounds CHECK ((((0)::numeric <= minimum) AND (COALESCE(minimum, (0)::numeric) <= cap))),
+  constraint plans_finite CHECK (((minimum < 'Infinity'::numeric) AND (cap < 'Infinity'::numeric))),
   constraint plans_list_price_lists_id_fk FOREIGN KEY (list) REFERENCES billing.price_lists(id),
   constraint plans_pkey PRIMARY KEY (id)
 );
@@ -185,6 +189,7 @@ create table billing.prices (
   meter text not null,
   from_day date not null,
   price numeric not null,
+  constraint prices_finite CHECK ((price < 'Infinity'::numeric)),
   constraint prices_price CHECK ((price >= (0)::numeric)),
   constraint prices_list_price_lists_id_fk FOREIGN KEY (list) REFERENCES billing.price_lists(id),
   constraint prices_meter_meters_meter_fk FOREIGN KEY (meter) REFERENCES billing.meters(meter),
@@ -662,29 +667,47 @@ BEGIN
   RETURN jsonb_build_object('kind', 'done', 'entries', to_jsonb(ids::text[]));
 END $function$;
 
-CREATE OR REPLACE FUNCTION billing.cut(until timestamp with time zone)
+CREATE OR REPLACE FUNCTION billing.cut(until timestamp with time zone, most integer)
  RETURNS bigint
  LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
 AS $function$
 DECLARE
   day_ms CONSTANT bigint := 86400000;
   settled_ms CONSTANT bigint := 60000;
-  last_ms bigint := (floor(extract(epoch FROM until) * 1000)::bigint - settled_ms) / day_ms * day_ms;
+  last_ms bigint := (floor(extract(epoch FROM least(until, billing.latest())) * 1000)::bigint - settled_ms) / day_ms * day_ms;
+  owners text[];
+  kinds text[];
+  ids text[];
   stretches billing.stretch[];
 BEGIN
-  PERFORM FROM accounts WHERE id IN (
-    SELECT account FROM sandboxes WHERE ended_at IS NULL AND open_since_ms < last_ms
-    UNION SELECT account FROM stored_now WHERE since_ms < last_ms
-  ) ORDER BY id FOR NO KEY UPDATE;
-  PERFORM FROM sandboxes WHERE ended_at IS NULL AND open_since_ms < last_ms ORDER BY id FOR NO KEY UPDATE;
+  WITH due AS (
+    SELECT account, NULL AS kind, id, open_since_ms AS from_ms, least(last_ms, (seen_ms - settled_ms) / day_ms * day_ms) AS to_ms
+    FROM sandboxes
+    WHERE ended_at IS NULL AND open_since_ms < last_ms AND open_since_ms < (seen_ms - settled_ms) / day_ms * day_ms
+    UNION ALL
+    SELECT account, kind, id, since_ms, last_ms FROM stored_now WHERE since_ms < last_ms AND kind NOT IN ('ready', 'build')
+    ORDER BY account LIMIT most
+  ), counted AS (
+    SELECT due.*, coalesce(sum((to_ms - 1) / day_ms - from_ms / day_ms + 1) OVER (ORDER BY account, kind, id
+      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+    FROM due
+  )
+  SELECT array_agg(account), array_agg(kind), array_agg(id) INTO owners, kinds, ids FROM counted WHERE before < most;
+  PERFORM FROM accounts WHERE id = ANY (owners) ORDER BY id FOR NO KEY UPDATE;
+  PERFORM FROM sandboxes WHERE id IN (SELECT t.id FROM unnest(kinds, ids) AS t(kind, id) WHERE t.kind IS NULL)
+  ORDER BY id FOR NO KEY UPDATE;
+  -- As they are now: they may have moved on until they were locked.
   WITH due AS (
     SELECT s.*, least(last_ms, (s.seen_ms - settled_ms) / day_ms * day_ms) AS to_ms
-    FROM sandboxes s WHERE s.ended_at IS NULL AND s.open_since_ms < last_ms
+    FROM unnest(kinds, ids) AS t(kind, id) JOIN sandboxes s ON s.id = t.id WHERE t.kind IS NULL AND s.ended_at IS NULL
   ), moved AS (
     UPDATE sandboxes SET open_since_ms = due.to_ms FROM due
     WHERE sandboxes.id = due.id AND due.open_since_ms < due.to_ms
   ), kept AS (
-    SELECT * FROM stored_now WHERE since_ms < last_ms AND kind NOT IN ('ready', 'build')
+    SELECT n.* FROM unnest(owners, kinds, ids) AS t(account, kind, id)
+      JOIN stored_now n ON n.account = t.account AND n.kind = t.kind AND n.id = t.id WHERE n.since_ms < last_ms
   ), kept_moved AS (
     UPDATE stored_now AS n SET since_ms = last_ms FROM kept
     WHERE n.account = kept.account AND n.kind = kept.kind AND n.id = kept.id
@@ -786,7 +809,7 @@ CREATE OR REPLACE FUNCTION billing.latest()
  RETURNS timestamp with time zone
  LANGUAGE sql
  STABLE
-AS $function$ SELECT now() + interval '5 minutes' $function$;
+AS $function$ SELECT now() $function$;
 
 CREATE OR REPLACE FUNCTION billing.lines(of_account text, of_month date, of_currency text, up_to bigint)
  RETURNS TABLE(line integer, kind text, meter text, describes text, quantity numeric, unit text, price numeric, amount numeric)
@@ -880,13 +903,14 @@ AS $function$
 DECLARE
   usd numeric;
 BEGIN
+  now_ms := floor(extract(epoch FROM least(billing.instant(now_ms), billing.latest())) * 1000)::bigint;
   WITH rates AS MATERIALIZED (
     SELECT meter, from_day, until_day, price * factor AS costs FROM billing.rates WHERE account = of_account AND currency = 'USD'
   ), used AS (
     SELECT c.meter, DATE '1970-01-01' + d::integer AS day,
       sum(c.units * (least(o.to_ms, (d + 1) * 86400000) - greatest(o.from_ms, d * 86400000))) AS quantity
     FROM (
-      SELECT state, cpu, memory_mib, open_since_ms AS from_ms, least(now_ms, seen_ms + 60000) AS to_ms
+      SELECT state, cpu, memory_mib, open_since_ms AS from_ms, greatest(seen_ms, least(now_ms, seen_ms + 60000)) AS to_ms
       FROM sandboxes WHERE account = of_account AND ended_at IS NULL AND open_since_ms IS NOT NULL
     ) AS o, LATERAL generate_series(o.from_ms / 86400000, (o.to_ms - 1) / 86400000) AS d,
       LATERAL billing.charged(o.state, o.cpu, o.memory_mib) AS c
@@ -968,6 +992,18 @@ BEGIN
   RAISE EXCEPTION 'the window of % is closed', OLD.day USING ERRCODE = 'restrict_violation';
 END $function$;
 
+CREATE OR REPLACE FUNCTION billing.refuse_held_plan()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF EXISTS (SELECT FROM billing.subscriptions
+    WHERE plan IN (to_jsonb(OLD) ->> TG_ARGV[0], to_jsonb(NEW) ->> TG_ARGV[0]) AND from_day <= billing.today()) THEN
+    RAISE EXCEPTION 'a plan that an account has is never changed' USING ERRCODE = 'restrict_violation';
+  END IF;
+  RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END $function$;
+
 CREATE OR REPLACE FUNCTION billing.refuse_late()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1033,25 +1069,42 @@ CREATE OR REPLACE FUNCTION billing.set_plan(of_id text, of_list text, of_minimum
  LANGUAGE plpgsql
 AS $function$
 DECLARE
+  priced billing.price_lists%ROWTYPE;
   wrong record;
 BEGIN
   FOR wrong IN SELECT key FROM jsonb_object_keys(given) AS k(key) WHERE key NOT IN (SELECT meter FROM billing.meters) LOOP
     RETURN jsonb_build_object('kind', 'unknown-meter', 'meter', wrong.key);
   END LOOP;
-  IF NOT EXISTS (SELECT FROM billing.price_lists WHERE id = of_list) THEN
+  SELECT * INTO priced FROM billing.price_lists WHERE id = of_list;
+  IF NOT FOUND THEN
     RETURN jsonb_build_object('kind', 'no-list');
   END IF;
   INSERT INTO billing.plans (id, list, minimum, cap) VALUES (of_id, of_list, of_minimum, of_cap) ON CONFLICT DO NOTHING;
   IF FOUND THEN
     INSERT INTO billing.plan_included (plan, meter, quantity) SELECT of_id, key, value::numeric FROM jsonb_each_text(given);
-  ELSIF NOT EXISTS (
+    RETURN jsonb_build_object('kind', 'set');
+  END IF;
+  PERFORM FROM billing.plans WHERE id = of_id FOR UPDATE;
+  IF EXISTS (
     SELECT FROM billing.plans WHERE id = of_id AND list = of_list AND minimum IS NOT DISTINCT FROM of_minimum
       AND cap IS NOT DISTINCT FROM of_cap
       AND (SELECT coalesce(jsonb_object_agg(meter, quantity), '{}') FROM billing.plan_included WHERE plan = of_id)
         = (SELECT coalesce(jsonb_object_agg(key, value::numeric), '{}') FROM jsonb_each_text(given))
   ) THEN
+    RETURN jsonb_build_object('kind', 'set');
+  ELSIF EXISTS (SELECT FROM billing.subscriptions WHERE plan = of_id AND from_day <= billing.today()) THEN
     RETURN jsonb_build_object('kind', 'taken');
   END IF;
+  -- Who will have it: as `subscribe` has it.
+  FOR wrong IN
+    SELECT a.id, a.credit_usd FROM billing.subscriptions s JOIN accounts a ON a.id = s.account
+    WHERE s.plan = of_id AND (priced.account <> a.id OR a.credit_usd IS NOT NULL AND priced.currency <> 'USD') ORDER BY a.id
+  LOOP
+    RETURN jsonb_build_object('kind', 'unfit', 'account', wrong.id);
+  END LOOP;
+  UPDATE billing.plans SET list = of_list, minimum = of_minimum, cap = of_cap WHERE id = of_id;
+  DELETE FROM billing.plan_included WHERE plan = of_id;
+  INSERT INTO billing.plan_included (plan, meter, quantity) SELECT of_id, key, value::numeric FROM jsonb_each_text(given);
   RETURN jsonb_build_object('kind', 'set');
 END $function$;
 
@@ -1063,6 +1116,7 @@ DECLARE
   known billing.price_lists%ROWTYPE;
   wrong record;
 BEGIN
+  today := greatest(today, billing.today());
   FOR wrong IN SELECT key FROM jsonb_object_keys(given) AS k(key) WHERE key NOT IN (SELECT meter FROM billing.meters) LOOP
     RETURN jsonb_build_object('kind', 'unknown-meter', 'meter', wrong.key);
   END LOOP;
@@ -1084,11 +1138,9 @@ BEGIN
       RETURN jsonb_build_object('kind', 'begun', 'day', of_day, 'first', today + 1);
     END IF;
   END IF;
-  FOR wrong IN SELECT meter FROM billing.prices WHERE list = of_list AND from_day = of_day AND given ? meter ORDER BY meter LOOP
-    RETURN jsonb_build_object('kind', 'taken', 'meter', wrong.meter, 'day', of_day);
-  END LOOP;
   INSERT INTO billing.prices (list, meter, from_day, price)
-  SELECT of_list, key, of_day, value::numeric FROM jsonb_each_text(given);
+  SELECT of_list, key, of_day, value::numeric FROM jsonb_each_text(given)
+  ON CONFLICT (list, meter, from_day) DO UPDATE SET price = excluded.price;
   RETURN jsonb_build_object('kind', 'set');
 END $function$;
 
@@ -1101,7 +1153,6 @@ DECLARE
   low_id bigint;
   start_id bigint;
   open_day date;
-  cuts bigint := 0;
   piece record;
   month record;
   is_more boolean := false;
@@ -1118,9 +1169,6 @@ BEGIN
   SELECT "interval" INTO low_id FROM billing.settled;
   start_id := greatest(low_id, after_id);
   open_day := billing.open_window(now_at);
-  IF after_id IS NULL THEN
-    cuts := billing.cut(now_at);
-  END IF;
   SELECT * INTO piece FROM billing.charge(open_day, start_id, most);
   PERFORM billing.roll_up();
   high_id := CASE WHEN piece.charged < most THEN (SELECT max(id) FROM billing.intervals) ELSE piece.last_id END;
@@ -1142,7 +1190,7 @@ BEGIN
     is_more := clock_timestamp() > until_at;
     EXIT WHEN is_more;
   END LOOP;
-  RETURN jsonb_build_object('cut', cuts, 'charged', piece.charged, 'closed', closed, 'issued', issued, 'after', CASE
+  RETURN jsonb_build_object('charged', piece.charged, 'closed', closed, 'issued', issued, 'after', CASE
     WHEN piece.charged >= most THEN piece.last_id WHEN is_more THEN greatest(start_id, piece.last_id) END);
 END $function$;
 
@@ -1182,11 +1230,12 @@ DECLARE
   owner accounts%ROWTYPE;
   priced billing.price_lists%ROWTYPE;
 BEGIN
+  today := greatest(today, billing.today());
   SELECT * INTO owner FROM accounts WHERE id = of_account FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('kind', 'no-account');
   END IF;
-  SELECT l.* INTO priced FROM billing.price_lists l JOIN billing.plans p ON p.list = l.id WHERE p.id = of_plan;
+  SELECT l.* INTO priced FROM billing.price_lists l JOIN billing.plans p ON p.list = l.id WHERE p.id = of_plan FOR SHARE OF p;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('kind', 'no-plan');
   ELSIF priced.account <> of_account THEN
@@ -1198,7 +1247,8 @@ BEGIN
   IF of_day <= today AND billing.used_since(of_account, of_day) THEN
     RETURN jsonb_build_object('kind', 'begun', 'day', of_day, 'first', today + 1);
   END IF;
-  INSERT INTO billing.subscriptions (account, from_day, plan) VALUES (of_account, of_day, of_plan) ON CONFLICT DO NOTHING;
+  INSERT INTO billing.subscriptions AS s (account, from_day, plan) VALUES (of_account, of_day, of_plan)
+  ON CONFLICT (account, from_day) DO UPDATE SET plan = excluded.plan WHERE s.from_day > today;
   RETURN CASE WHEN FOUND THEN jsonb_build_object('kind', 'set') ELSE jsonb_build_object('kind', 'taken', 'day', of_day) END;
 END $function$;
 
@@ -1318,6 +1368,7 @@ AS $function$
 DECLARE
   ids text[];
   numbers integer[];
+  runs text[];
   stretches billing.stretch[];
   refused bigint;
 BEGIN
@@ -1347,9 +1398,10 @@ BEGIN
       network_in_bytes bigint, network_connections integer, cpu_used_ms bigint, monotonic_ms double precision, "at" timestamptz)
     WHERE (SELECT account FROM sandboxes WHERE id = m.sandbox AND NOT forgotten) = m.account
     ON CONFLICT (sandbox, sequence) DO NOTHING
-    RETURNING sandbox, sequence
+    RETURNING sandbox, sequence, CASE WHEN (coalesce(from_state, 'creating') IN ('running', 'paused')) <> (to_state IN ('running', 'paused'))
+      THEN CASE WHEN to_state IN ('running', 'paused') THEN 'begins' ELSE 'ends' END END AS run
   )
-  SELECT array_agg(sandbox), array_agg(sequence) INTO ids, numbers FROM taken;
+  SELECT array_agg(sandbox), array_agg(sequence), array_agg(run) INTO ids, numbers, runs FROM taken;
 
   WITH bounds AS (
     SELECT sandbox, sequence AS ends FROM unnest(ids, numbers) AS t(sandbox, sequence)
@@ -1367,8 +1419,17 @@ BEGIN
     UNION ALL
     SELECT m.account, m.sandbox, m.template, c.meter, c.units, floor(m.monotonic_ms)::bigint, NULL, m.sequence % 1000
     FROM unnest(ids, numbers) AS t(sandbox, sequence),
-      LATERAL (SELECT * FROM moves WHERE moves.sandbox = t.sandbox AND moves.sequence = t.sequence OFFSET 0) AS m,
-      LATERAL (VALUES ('egress_bytes', m.network_out_bytes), ('cpu_used_ms', m.cpu_used_ms),
+      LATERAL (SELECT * FROM moves WHERE moves.sandbox = t.sandbox AND moves.sequence = t.sequence OFFSET 0) AS m
+      LEFT JOIN (
+        SELECT e.sandbox, e.sequence, s.open_egress_bytes, s.open_cpu_used_ms
+        FROM (SELECT sandbox, min(sequence) AS sequence FROM unnest(ids, numbers, runs) AS r(sandbox, sequence, run)
+          WHERE run = 'ends' GROUP BY sandbox) AS e,
+          LATERAL (SELECT * FROM sandboxes WHERE id = e.sandbox OFFSET 0) AS s
+        WHERE NOT EXISTS (SELECT FROM moves WHERE moves.sandbox = e.sandbox AND moves.sequence > e.sequence
+          AND moves.sequence <= s.last_sequence AND moves.to_state = 'running')
+      ) AS told ON told.sandbox = m.sandbox AND told.sequence = m.sequence,
+      LATERAL (VALUES ('egress_bytes', coalesce(m.network_out_bytes, told.open_egress_bytes)),
+        ('cpu_used_ms', coalesce(m.cpu_used_ms, told.open_cpu_used_ms)),
         ('creates', CASE WHEN m.to_state = 'running' AND coalesce(m.from_state, 'creating') = 'creating' THEN 1 END)
       ) AS c(meter, units)
     WHERE c.units > 0
@@ -1385,9 +1446,12 @@ BEGIN
   )
   UPDATE sandboxes SET state = now.state, reason = now.reason, last_sequence = now.sequence,
     ended_at = CASE WHEN now.state IN ('deleted', 'failed') THEN coalesce(sandboxes.ended_at, now.at) END,
-    seen_ms = greatest(sandboxes.seen_ms, now.at_ms), open_cpu_used_ms = 0, open_egress_bytes = 0,
+    seen_ms = greatest(sandboxes.seen_ms, now.at_ms),
     open_since_ms = (SELECT now.at_ms WHERE EXISTS (SELECT FROM billing.charged(now.state, now.cpu, now.memory_mib)))
   FROM now WHERE sandboxes.id = now.sandbox AND sandboxes.last_sequence < now.sequence;
+  UPDATE sandboxes SET open_cpu_used_ms = 0, open_egress_bytes = 0
+  WHERE id = ANY (ARRAY(SELECT DISTINCT sandbox FROM unnest(ids, runs) AS r(sandbox, run) WHERE run IS NOT NULL))
+    AND (open_cpu_used_ms > 0 OR open_egress_bytes > 0);
 
   SELECT count(*) INTO refused
   FROM jsonb_to_recordset(given) AS m(sandbox text, account text, sequence integer)
@@ -1489,8 +1553,11 @@ CREATE TRIGGER invoices_stay BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.invo
 CREATE CONSTRAINT TRIGGER invoices_total AFTER INSERT ON billing.invoices DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION billing.refuse_wrong_total();
 CREATE TRIGGER ledger_in_open AFTER INSERT ON billing.ledger REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_late();
 CREATE TRIGGER ledger_stays BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.ledger FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
-CREATE TRIGGER plan_included_stays BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.plan_included FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
-CREATE TRIGGER plans_stay BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.plans FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
+CREATE TRIGGER meters_stay BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.meters FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
+CREATE TRIGGER plan_included_not_truncated BEFORE TRUNCATE ON billing.plan_included FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
+CREATE TRIGGER plan_included_stays BEFORE INSERT OR DELETE OR UPDATE ON billing.plan_included FOR EACH ROW EXECUTE FUNCTION billing.refuse_held_plan('plan');
+CREATE TRIGGER plans_not_truncated BEFORE TRUNCATE ON billing.plans FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
+CREATE TRIGGER plans_stay BEFORE DELETE OR UPDATE ON billing.plans FOR EACH ROW EXECUTE FUNCTION billing.refuse_held_plan('id');
 CREATE TRIGGER price_lists_stay BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.price_lists FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
 CREATE TRIGGER prices_not_truncated BEFORE TRUNCATE ON billing.prices FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse();
 CREATE TRIGGER prices_stay BEFORE INSERT OR DELETE OR UPDATE ON billing.prices FOR EACH ROW EXECUTE FUNCTION billing.refuse_begun_price();

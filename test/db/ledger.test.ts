@@ -51,7 +51,7 @@ const ORPHANED = "23503";
 /** Table → a column that can be set to itself. */
 const KEPT = {
   ...{ intervals: "units", ledger: "amount", invoices: "total", invoice_lines_kept: "amount" },
-  ...{ plans: "list", plan_included: "quantity", price_lists: "currency" },
+  ...{ price_lists: "currency", meters: "factor" },
 } as const;
 
 function ledgerSuite(name: string, open: () => Promise<Form>): void {
@@ -148,6 +148,10 @@ function ledgerSuite(name: string, open: () => Promise<Form>): void {
       const charge = `insert into billing.ledger (account, kind, interval, "window", day, meter, quantity, list, price, amount, currency)
         select account, 'charge', id, $2::date, '2030-01-01', meter, quantity, 'default', 0.00001, 0.036, 'USD'
         from billing.intervals where subject = $1`;
+      for (const wrong of ["'NaN'", "'Infinity'", "'-Infinity'"]) {
+        expect(await state(charge.replace("0.036", wrong), id, day)).toBe(UNSHAPED);
+        expect(await state(charge.replace("0.00001", wrong), id, day)).toBe(UNSHAPED);
+      }
       expect(await state(charge, id, day)).toBe("none");
       expect(await state(charge, id, day)).toBe("23505");
       await ask("update billing.windows set closed_at = now() where day = $1::date and closed_at is null", day);
@@ -177,6 +181,48 @@ function ledgerSuite(name: string, open: () => Promise<Form>): void {
       expect(await state("update billing.prices set price = 2 where list = $1", list)).toBe("none");
       const back = "update billing.prices set from_day = billing.today() where list = $1";
       expect(await state(back, list)).toBe(CHANGED);
+    });
+
+    test("A plan that an account has is not changed, one that an account will have is", async () => {
+      const { store } = form();
+      const [mine, plan] = [await account(store), `p-${nonce()}`];
+      await ask("insert into billing.plans (id, list) values ($1, 'default')", plan);
+      const include = "insert into billing.plan_included (plan, meter, quantity) values ($1, $2, 1)";
+      expect(await state(include, plan, "creates")).toBe("none");
+      const have =
+        "insert into billing.subscriptions (account, plan, from_day) values ($1, $2, billing.today() + $3::integer)";
+      const changes = [
+        "update billing.plans set cap = 5 where id = $1",
+        "update billing.plan_included set quantity = 2 where plan = $1",
+        "update billing.plan_included set plan = $1 where plan = $1",
+      ];
+      await ask(have, mine, plan, 1);
+      for (const change of changes) expect([change, await state(change, plan)]).toEqual([change, "none"]);
+      await ask(have, mine, plan, 0);
+      for (const change of [...changes, "delete from billing.plan_included where plan = $1"]) {
+        expect([change, await state(change, plan)]).toEqual([change, CHANGED]);
+      }
+      expect(await state(include, plan, "vcpu_ms")).toBe(CHANGED);
+      for (const table of ["plans", "plan_included"]) {
+        expect(await state(`truncate billing.${table} cascade`)).toBe(CHANGED);
+      }
+    });
+
+    test("A price, a bound or a quantity that is no finite number is refused", async () => {
+      const list = `l-${nonce()}`;
+      await ask("insert into billing.price_lists (id, currency) values ($1, 'USD')", list);
+      await ask("insert into billing.plans (id, list) values ($1, $1)", list);
+      for (const amount of ["NaN", "Infinity"]) {
+        for (const statement of [
+          "insert into billing.prices (list, meter, from_day, price) values ($1, 'creates', billing.today() + 1, $2::numeric)",
+          "insert into billing.plans (id, list, cap) values ($1 || 'c', $1, $2::numeric)",
+          "insert into billing.plans (id, list, minimum) values ($1 || 'm', $1, $2::numeric)",
+          "insert into billing.plan_included (plan, meter, quantity) values ($1, 'creates', $2::numeric)",
+          "insert into billing.meters (meter, kind, unit, factor, describes) values ($1, 'count', '', $2::numeric, '')",
+        ]) {
+          expect([statement, await state(statement, list, amount)]).toEqual([statement, UNSHAPED]);
+        }
+      }
     });
 
     test("The database has the program's meters, rules and first prices", async () => {
@@ -237,7 +283,7 @@ function ledgerSuite(name: string, open: () => Promise<Form>): void {
         (
           await ask("select sum(quantity)::text from billing.intervals where subject = $1 and meter = 'vcpu_ms'", id)
         )[0]?.[0];
-      const cut = (ms: number) => ask("select billing.cut($1::timestamptz)", new Date(ms).toISOString());
+      const cut = (ms: number) => ask("select billing.cut($1::timestamptz, 1000)", new Date(ms).toISOString());
       await store.record(movesOf(mine, id, LIFE.slice(0, 2)));
       await cut(T0 + DAY_MS + 61_000); // not seen alive since
       expect(await used()).toBeNull();

@@ -8,7 +8,7 @@ import { reconcileCalls } from "./reconcile.ts";
 
 type Calls = Pick<BillingStore, "settleBooks" | "correct" | "invoices" | "invoice" | "reconcileBooks">;
 
-/** Intervals that one statement charges: a fraction of a second of a server's, a few of the embedded database's. */
+/** Days of stretches that one statement cuts, and intervals that one charges: a fraction of a second of a server's, a few of the embedded database's. */
 const PIECE = 5_000;
 
 /** Of the database's `bigint`. */
@@ -22,12 +22,15 @@ export function bookCalls(db: Database): Calls {
     ...reconcileCalls(db),
     async settleBooks(nowMs) {
       const sum = { cut: 0, charged: 0, closed: 0, issued: 0 };
+      for (let cut = -1; cut !== 0; sum.cut += cut) {
+        cut = Number(await db.value(sql`select billing.cut(${iso(nowMs)}::timestamptz, ${PIECE})::text`));
+      }
       for (let after: number | string | null = null, more = true; more; more = after !== null) {
         const told = await db.value(
           sql`select billing.settle(${iso(nowMs)}::timestamptz, ${after}::bigint, ${PIECE})::text`,
         );
-        const piece = JSON.parse(String(told)) as typeof sum & { readonly after: number | null };
-        for (const what of ["cut", "charged", "closed", "issued"] as const) sum[what] += piece[what];
+        const piece = JSON.parse(String(told)) as Omit<typeof sum, "cut"> & { readonly after: number | null };
+        for (const what of ["charged", "closed", "issued"] as const) sum[what] += piece[what];
         after = piece.after;
       }
       return sum;

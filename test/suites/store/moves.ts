@@ -213,7 +213,7 @@ async function lived({ store, second }: StoreForm, rows: readonly Move[], at: re
     const { sandbox, monotonicMs } = move;
     const nextMs = rows[i + 1]?.monotonicMs ?? monotonicMs;
     const seenMs = monotonicMs + (nextMs - monotonicMs) * (at[i % Math.max(1, at.length)] ?? 1);
-    await store.heartbeat([{ sandbox, seenMs, cpuUsedMs: i, egressBytes: i }]);
+    await store.heartbeat([{ sandbox, seenMs, cpuUsedMs: null, egressBytes: null }]);
     await (i % 2 === 0 ? store : (second ?? store)).settleBooks(seenMs);
   }
 }
