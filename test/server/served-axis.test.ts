@@ -51,6 +51,8 @@ test("A file that says nothing is as none", () => {
     writeFileSync(path, text);
     const axis = openAxis(path, "boot", clock);
     expect([axis.servedMs, axis.axisMs + clock.monotonicMs()]).toEqual([null, clock.wallMs()]);
+    axis.beat();
+    expect(openAxis(path, "boot", clock).servedMs).toBe(clock.wallMs());
   }
 });
 
