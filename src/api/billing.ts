@@ -118,16 +118,22 @@ export interface BillingStore {
   pricing(account: string, nowMs: number): Promise<Pricing>;
   priceLists(): Promise<PriceList[]>;
   /**
-   * All of it or nothing.
+   * All of it or nothing. Prices from the same day on are replaced. A day has begun by `nowMs` or by the database's clock.
    * @throws {WarrenError} `invalid_request` – an unknown meter, a negative price, a day that has begun, another currency;
-   *   `already_exists` – the list has a price of the meter from that day on; `not_found` – no such account
+   *   `not_found` – no such account
    */
   setPrices(change: PriceChange, nowMs: number): Promise<PriceList>;
-  /** @throws {WarrenError} `already_exists` – another plan of this name; `not_found` – no such list; `invalid_request` */
+  /**
+   * Makes it, or makes it anew while no account has it.
+   * @throws {WarrenError} `already_exists` – another plan of this name, which an account has; `not_found` – no such list;
+   *   `invalid_request` – what is no amount, or a list that an account which is to have it may not
+   */
   setPlan(plan: PlanInfo): Promise<PlanInfo>;
   /**
+   * Another plan from the same day on is replaced while that day has not begun, as by `setPrices`.
    * @throws {WarrenError} `not_found` – no such account or plan; `invalid_request` – another account's list, another
-   *   currency than its credit, a day that has begun although it has used something since; `already_exists` – on that day
+   *   currency than its credit, a day that has begun although it has used something since; `already_exists` – it has had one
+   *   since that day
    */
   subscribeTo(account: string, plan: string, fromDay: string | undefined, nowMs: number): Promise<void>;
 

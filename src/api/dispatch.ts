@@ -92,7 +92,9 @@ function handlerOf(name: RowName, route: Route, parts: Dispatch): (context: ApiC
 
 /** What a change is done to, for the audit. */
 function targetOf({ input }: Fields): string | null {
-  const { id, name, account, prefix } = input;
+  const { id, name, account, prefix, addCreditUsd } = input;
+  // Money that was added is told with it: afterwards nothing else shows how much it was.
+  if (addCreditUsd !== undefined) return `${account} credit ${addCreditUsd} USD`;
   const target = id ?? name ?? account ?? prefix;
   return typeof target === "string" ? target : null;
 }

@@ -21,9 +21,13 @@ export interface KnownKey {
   readonly account: AccountInfo;
 }
 
-export type AccountChange = Partial<
-  Pick<AccountInfo, "name" | "suspended" | "creditUsd" | "onEmpty" | "timeZone" | "billTo">
-> & { readonly quota?: Partial<Quota> };
+/** Credit is set, or added to what is left of it at that instant. */
+export type CreditChange =
+  | { readonly creditUsd?: string | null; readonly addCreditUsd?: never }
+  | { readonly addCreditUsd: string; readonly creditUsd?: never };
+
+export type AccountChange = Partial<Pick<AccountInfo, "name" | "suspended" | "onEmpty" | "timeZone" | "billTo">> &
+  CreditChange & { readonly quota?: Partial<Quota> };
 
 export interface NewKey {
   /** SHA-256 of the whole token, in hex. */

@@ -124,6 +124,23 @@ test("API keeps who changed what, refused changes too, and not who only looked",
   expect(body).toMatchObject({ items: [{ action: "close" }] });
 });
 
+test("API adds to an account's credit or sets it, not both, and the audit tells how much was added", async () => {
+  await using api = await Api.start();
+  await api.key("acme");
+  const change = (body: Record<string, unknown>) => api.call("PATCH", "/v1/admin/accounts/acme", body);
+  expect((await change({ credit_usd: "5" })).body).toMatchObject({ credit_usd: "5" });
+  expect((await change({ add_credit_usd: "2.5" })).body).toMatchObject({ credit_usd: "7.5" });
+  const both = await change({ credit_usd: "5", add_credit_usd: "1" });
+  expect(both).toMatchObject({ status: 400, body: { code: "invalid_request", details: { field: "add_credit_usd" } } });
+  expect((await change({ add_credit_usd: "much" })).status).toBe(400);
+  expect((await api.store.account("acme"))?.creditUsd).toBe("7.5");
+  const rows = () => api.store.auditLog(null, { limit: 10, before: null });
+  await until("four rows", async () => (await rows()).length === 4);
+  expect((await rows()).map(({ action, target, status }) => [action, target, status])).toContainEqual([
+    ...["updateAccount", "acme credit 2.5 USD", 200],
+  ]);
+});
+
 test("API tells its version, its health, and its document", async () => {
   await using api = await Api.start({ settings: { version: "1.2.3", node: "here" } });
   expect((await api.call("GET", "/version", undefined, { key: null })).body).toEqual({

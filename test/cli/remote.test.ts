@@ -304,6 +304,10 @@ describe("warren login, keys, accounts, me, preview, events, logs", () => {
     expect(await update.run("accounts", "update", "acme", "--suspend", "--credit", "none")).toBe(0);
     expect(server.asked.at(-1)).toEqual(["updateAccount", { account: "acme", suspended: true, creditUsd: null }]);
     expect(update.text("out")).toContain("suspended");
+    expect(await server.io({ target }).run("accounts", "update", "acme", "--add-credit=-2.50")).toBe(0);
+    expect(server.asked.at(-1)).toEqual(["updateAccount", { account: "acme", addCreditUsd: "-2.50" }]);
+    expect(await server.io({ target }).run("accounts", "update", "acme", "--credit", "1", "--add-credit", "2")).toBe(2);
+    expect(await server.io({ target }).run("accounts", "update", "acme", "--add-credit", "none")).toBe(2);
     expect(await server.io({ target }).run("accounts", "update", "acme", "--suspend", "--resume")).toBe(2);
     const billed = ["--time-zone", "Asia/Kolkata", "--on-empty", "hibernate"];
     const to = ["--bill-to", "Acme Ltd; 1 Main St;; Springfield", "--tax-id", "DE1"];

@@ -6,6 +6,7 @@ import { WarrenError } from "../../errors.ts";
 import { mayDo } from "../access/gate.ts";
 import { createKey, newAccount } from "../access/tokens.ts";
 import type { AppParts, RequestContext, RowCalls } from "../parts.ts";
+import type { CreditChange } from "../store.ts";
 import { isTimeZone } from "./billing/moments.ts";
 
 type Rows = typeof accountRoutes;
@@ -55,9 +56,9 @@ export function accountCalls({ store, clock }: Pick<AppParts, "store" | "clock">
       return account;
     },
     account: (_by, { account }) => existing(account),
-    updateAccount: async (_by, { account, ...change }) => {
+    updateAccount: async (_by, { account, creditUsd, addCreditUsd, ...change }) => {
       refuseNoZone(change.timeZone);
-      const updated = await store.updateAccount(account, change);
+      const updated = await store.updateAccount(account, { ...change, ...creditChange(creditUsd, addCreditUsd) });
       if (updated === null) throw noAccount(account);
       return updated;
     },
@@ -66,6 +67,14 @@ export function accountCalls({ store, clock }: Pick<AppParts, "store" | "clock">
       return create(account, by, asked);
     },
   };
+}
+
+/** @throws {WarrenError} `invalid_request` – both */
+function creditChange(creditUsd: string | null | undefined, addCreditUsd: string | undefined): CreditChange {
+  if (addCreditUsd === undefined) return creditUsd === undefined ? {} : { creditUsd };
+  if (creditUsd === undefined) return { addCreditUsd };
+  const says = `addCreditUsd: got ${JSON.stringify(addCreditUsd)} beside creditUsd, allowed is one of them`;
+  throw new WarrenError("invalid_request", says, { details: { field: "addCreditUsd", allowed: "without creditUsd" } });
 }
 
 /** What a key of an administrator makes when nobody says what it may do. */

@@ -155,6 +155,8 @@ const WORDS: Readonly<Record<string, string>> = {
   quota: "At one time; null: as much as the host has",
   storage_mb: "Volumes at their nominal size, snapshots and hibernated sandboxes as they are on disk",
   credit_usd: "Prepaid and not used yet, exact; null: it is not prepaid",
+  add_credit_usd:
+    "Added to what is left of a prepaid account's credit, whatever is taken from it meanwhile; less than 0 takes away. Not together with `credit_usd`",
   suspended: "Its keys are refused; what runs goes on",
   actor: "Prefix of the key, or `server`",
   action: "Name of the operation",

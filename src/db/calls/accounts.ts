@@ -1,5 +1,5 @@
 /** Accounts: made, read, changed; the secrets of this installation. */
-import { asc, eq, sql } from "drizzle-orm";
+import { and, asc, eq, sql } from "drizzle-orm";
 import type { Store } from "../../api/store.ts";
 import type { AccountInfo, Quota } from "../../contract/routes/api/accounts.ts";
 import { WarrenError } from "../../errors.ts";
@@ -86,7 +86,27 @@ async function checkCurrency(db: Database, account: string): Promise<void> {
   throw new WarrenError("invalid_request", says, { details: { field: "creditUsd", account } });
 }
 
+/** What the contract can tell: twelve digits before the point. */
+const CREDIT_BOUND = "1000000000000";
+
+/** Only what is prepaid has something to add to: in the statement itself, as credit falls at any time. */
+const mayAdd = (amount: string | undefined) =>
+  amount === undefined ? undefined : sql`abs(${accounts.creditUsd} + ${amount}::numeric) < ${CREDIT_BOUND}::numeric`;
+
+function refusedCredit({ creditUsd }: AccountInfo, amount: string): WarrenError {
+  const allowed =
+    creditUsd === null
+      ? "creditUsd: this account is not prepaid, so that there is nothing to add to"
+      : `what keeps its credit of ${creditUsd} USD below ${CREDIT_BOUND}`;
+  const says = `addCreditUsd: got ${JSON.stringify(amount)}, allowed is ${allowed}`;
+  return new WarrenError("invalid_request", says, { details: { field: "addCreditUsd", allowed } });
+}
+
 export function accountCalls(db: Database, changed: () => void): Calls {
+  const known = async (id: string): Promise<AccountInfo | null> => {
+    const [row] = await db.ask((orm) => orm.select(accountColumns).from(accounts).where(eq(accounts.id, id)));
+    return row === undefined ? null : toAccount(row);
+  };
   return {
     async createAccount(account) {
       const { id, name, suspended, creditUsd, onEmpty, timeZone, billTo } = account;
@@ -107,28 +127,29 @@ export function accountCalls(db: Database, changed: () => void): Calls {
       );
       return rows.map(toAccount);
     },
-    async account(id) {
-      const [row] = await db.ask((orm) => orm.select(accountColumns).from(accounts).where(eq(accounts.id, id)));
-      return row === undefined ? null : toAccount(row);
-    },
-    async updateAccount(id, { quota, name, ...others }) {
+    account: known,
+    async updateAccount(id, { quota, name, addCreditUsd, ...others }) {
       if (others.timeZone !== undefined) await checkTimeZone(db, others.timeZone);
       if (others.creditUsd != null) await checkCurrency(db, id);
       const change = {
         name: name ?? sql`${accounts.name}`, // always set: the trigger that tells other servers is on it
         ...others, // what is undefined stays
         ...quotaColumns(quota ?? {}),
+        ...(addCreditUsd === undefined ? {} : { creditUsd: sql`${accounts.creditUsd} + ${addCreditUsd}::numeric` }),
       };
-      const [row] = await db.ask((orm) =>
-        orm.update(accounts).set(change).where(eq(accounts.id, id)).returning(accountColumns),
-      );
-      if (row === undefined) return null;
+      const which = and(eq(accounts.id, id), mayAdd(addCreditUsd));
+      const [row] = await db.ask((orm) => orm.update(accounts).set(change).where(which).returning(accountColumns));
+      if (row === undefined) {
+        const kept = addCreditUsd === undefined ? null : await known(id);
+        if (addCreditUsd === undefined || kept === null) return null;
+        throw refusedCredit(kept, addCreditUsd);
+      }
       changed();
       return toAccount(row);
     },
     async secret(name, make) {
-      const known = await db.ask((orm) => orm.select().from(secrets).where(eq(secrets.name, name)));
-      if (known[0] !== undefined) return known[0].value;
+      const [made] = await db.ask((orm) => orm.select().from(secrets).where(eq(secrets.name, name)));
+      if (made !== undefined) return made.value;
       const [row] = await db.ask((orm) =>
         orm
           .insert(secrets)

@@ -167,14 +167,13 @@ function refuse(verdict: Verdict, asked: Readonly<Record<string, string>>): void
     case "currency":
       if (plan === "") throw wrong("currency", asked["currency"] ?? "", `that of the list ${list}, ${currency}`);
       throw wrong("plan", plan, `one in USD, as this account is prepaid in USD: the list ${list} is in ${currency}`);
+    case "unfit":
+      throw wrong("list", list, `one that ${verdict.account} may have, which is to have the plan ${plan}`);
     case "taken": {
-      const taken =
-        meter !== ""
-          ? `the list ${list} has a price of ${meter}`
-          : day === ""
-            ? `there is another plan ${plan}`
-            : `${account} has a plan`;
-      const says = day === "" ? taken : `${taken} from ${day} on already`;
+      const says =
+        day === ""
+          ? `there is another plan ${plan}, which an account has: choose another name`
+          : `${account} has had a plan from ${day} on: what a day costs is decided before it begins`;
       throw new WarrenError("already_exists", says, { details: { ...asked, ...verdict } });
     }
     default:

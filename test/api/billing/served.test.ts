@@ -199,6 +199,8 @@ function servedTests(name: string, open: () => Promise<{ store: Store; close(): 
       expect(made).toMatchObject({ id: "acme-2032", currency: "USD", account: "acme" });
       await books.setPlan({ id: "team", list: "acme-2032", minimum: "20", included: { creates: "10" } });
       await books.subscribe({ account: "acme", plan: "team", fromDay: "2032-01-01" });
+      await books.setPlan({ id: "held", list: "default" });
+      await books.subscribe({ account: "other", plan: "held", fromDay: "2026-01-01" });
       const { items } = await books.priceLists({});
       expect(items.map(({ id }) => id)).toEqual(expect.arrayContaining(["acme-2032", "default", "pandastack-hosted"]));
       const shown = await acme.pricing({});
@@ -217,12 +219,12 @@ function servedTests(name: string, open: () => Promise<{ store: Store; close(): 
         [() => setPrices({ id: "acme-2032", prices, fromDay: "2031-11-30" }), "invalid_request", "fromDay"],
         [() => setPrices({ id: "acme-2032", prices, account: "other" }), "invalid_request", "account"],
         [() => setPrices({ id: "of-none", prices, account: "none" }), "not_found", "account"],
-        [() => setPlan({ id: "team", list: "default" }), "already_exists", undefined],
+        [() => setPlan({ id: "held", list: "default", cap: "5" }), "already_exists", undefined],
         [() => setPlan({ id: "lost", list: "none" }), "not_found", "list"],
         [() => subscribe({ account: "acme", plan: "none" }), "not_found", "plan"],
         [() => subscribe({ account: "none", plan: "team" }), "not_found", "account"],
         [() => subscribe({ account: "other", plan: "team" }), "invalid_request", "account"],
-        [() => subscribe({ account: "acme", plan: "team", fromDay: "2032-01-01" }), "already_exists", undefined],
+        [() => subscribe({ account: "other", plan: "held", fromDay: "2026-01-01" }), "already_exists", undefined],
       ];
       const told = [];
       for (const [job] of refused) told.push(await codeOf(job()));

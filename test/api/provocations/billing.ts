@@ -40,7 +40,6 @@ export const billing: { readonly [K in BillingRow]: Row<K> } = {
   priceLists: {},
   setPrices: {
     invalid_request: (scene) => scene.ask("setPrices", { prices: { vcpu_ms: "-1" } }),
-    already_exists: found("setPrices", "already_exists"),
     not_found: found("setPrices", "not_found", "account"),
   },
   setPlan: {

@@ -5,6 +5,14 @@ import type { Move } from "../../../src/contract/move.ts";
 import type { SandboxEventInfo } from "../../../src/contract/routes/api/calls.ts";
 import type { WebhookInfo } from "../../../src/contract/routes/api/webhooks.ts";
 import type { SandboxInfo } from "../../../src/contract/routes/sandboxes.ts";
+import { WarrenError } from "../../../src/errors.ts";
+
+/** As much as a float can tell. */
+export function creditWith(creditUsd: string | null, addUsd: string): string {
+  const sum = Number(creditUsd) + Number(addUsd);
+  if (creditUsd !== null && Math.abs(sum) < 1e12) return String(sum);
+  throw new WarrenError("invalid_request", "addCreditUsd: it is not prepaid, or that is too much");
+}
 
 export interface Row {
   readonly account: string;

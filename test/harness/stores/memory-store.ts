@@ -21,7 +21,7 @@ import type { Stored } from "../../../src/contract/stored.ts";
 import { WarrenError } from "../../../src/errors.ts";
 import { MemoryBilling } from "./memory-billing.ts";
 import * as rows from "./memory-rows.ts";
-import { last, type Row } from "./memory-rows.ts";
+import { creditWith, last, type Row } from "./memory-rows.ts";
 
 const ENDED = /^(deleted|failed)$/;
 const iso = (ms: number) => new Date(ms).toISOString();
@@ -74,9 +74,10 @@ export class MemoryStore extends MemoryBilling implements Store {
 
   async updateAccount(id: string, change: Parameters<Store["updateAccount"]>[1]): Promise<AccountInfo | null> {
     this.called("updateAccount");
-    const [known, { quota, ...rest }] = [this.#accounts.get(id), change];
+    const [known, { quota, addCreditUsd, ...rest }] = [this.#accounts.get(id), change];
     if (known === undefined) return null;
     const next = { ...known, ...rest, quota: { ...known.quota, ...quota } };
+    if (addCreditUsd !== undefined) next.creditUsd = creditWith(known.creditUsd, addCreditUsd);
     this.#accounts.set(id, next);
     this.#changed();
     return next;

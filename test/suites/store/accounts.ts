@@ -47,6 +47,25 @@ export function accountCases(form: () => StoreForm): void {
       expect(await store.updateAccount(info.id, {})).toEqual({ ...expected, name: "New", creditUsd: null });
     });
 
+    test("Store.updateAccount adds to what is left of credit, as many at one time as there are, and to nothing that is not prepaid", async () => {
+      const { store, second } = form();
+      const [mine, open] = [accountInfo({ creditUsd: "5.5" }), accountInfo()];
+      for (const info of [mine, open]) await store.createAccount(info);
+      const added = [store, second ?? store, store].map((by) => by.updateAccount(mine.id, { addCreditUsd: "0.25" }));
+      await Promise.all(added);
+      expect((await store.account(mine.id))?.creditUsd).toBe("6.25");
+      expect(await store.updateAccount(mine.id, { name: "New", addCreditUsd: "-7" })).toEqual({
+        ...mine,
+        ...{ name: "New", creditUsd: "-0.75" },
+      });
+      expect(await codeOf(store.updateAccount(open.id, { name: "New", addCreditUsd: "1" }))).toBe("invalid_request");
+      expect(await store.account(open.id)).toEqual(open);
+      expect(await codeOf(store.updateAccount(mine.id, { addCreditUsd: "999999999999" }))).toBe("none");
+      expect(await codeOf(store.updateAccount(mine.id, { addCreditUsd: "1.75" }))).toBe("invalid_request");
+      expect((await store.account(mine.id))?.creditUsd).toBe("999999999998.25");
+      expect(await store.updateAccount("nobody", { addCreditUsd: "1" })).toBeNull();
+    });
+
     test("Store.secret is made once, and the same for every server", async () => {
       const { store, second } = form();
       const name = nonce();

@@ -90,8 +90,8 @@ export function priceCases(form: () => StoreForm, skips: { readonly meter?: stri
         expect(await set({ account: await account(store) })).toMatch(/^invalid_request account: /);
         expect(await set({ list: name(), account: "nobody" })).toMatch(/^not_found .*nobody/);
         expect(await set({ fromDay: "2030-02-01", prices: { vcpu_ms: "1" } })).toBe("null");
-        expect(await set({ fromDay: "2030-02-01", prices: { creates: "1", vcpu_ms: "2" } })).toMatch(
-          /^already_exists .*price of vcpu_ms from 2030-02-01 on/,
+        expect(await set({ fromDay: "2030-02-01", prices: { gpu_ms: "1", vcpu_ms: "2" } })).toMatch(
+          /^invalid_request /,
         );
         const after = await store.priceLists();
         expect(after.length).toBe(before.length);
@@ -100,7 +100,46 @@ export function priceCases(form: () => StoreForm, skips: { readonly meter?: stri
     );
 
     booked(
-      `Store.setPlan makes a plan once; the same again is the same, another of its name is refused${because}`,
+      `Store.setPrices and Store.subscribeTo put right what was set for a day that has not begun${because}`,
+      async () => {
+        const { store } = form();
+        const mine = await account(store);
+        const [id, other] = [await list(store, { vcpu_ms: "0.00002" }), await list(store, { creates: "1" })];
+        const set = (prices: Record<string, string>) =>
+          store.setPrices({ list: id, currency: undefined, account: undefined, fromDay: "2030-03-01", prices }, T0);
+        await set({ vcpu_ms: "30", creates: "1" });
+        const told = await set({ vcpu_ms: "0.00003" });
+        expect(told.prices.map(({ meter, fromDay, price }) => [meter, fromDay, price])).toEqual([
+          ["creates", "2030-03-01", "1"],
+          ["vcpu_ms", "1970-01-01", "0.00002"],
+          ["vcpu_ms", "2030-03-01", "0.00003"],
+        ]);
+        const [wrong, right] = [await plan(store, other), await plan(store, id)];
+        await store.subscribeTo(mine, wrong, "2030-03-01", T0);
+        await store.subscribeTo(mine, right, "2030-03-01", T0);
+        expect((await store.pricing(mine, T0 + 365 * DAY_MS)).plan?.id).toBe(right);
+      },
+    );
+
+    booked(`A day has begun when it has by the database's clock, whatever a server's says${because}`, async () => {
+      const { store } = form();
+      const mine = await account(store);
+      const id = await list(store, { vcpu_ms: "0.00002" });
+      const [lateMs, today] = [Date.now() - 3 * DAY_MS, dayAt(Date.now())];
+      const prices = { list: id, currency: undefined, account: undefined, prices: { creates: "1" } };
+      expect(await refusal(store.setPrices({ ...prices, fromDay: today }, lateMs))).toMatch(
+        /^invalid_request fromDay: .*has not begun/,
+      );
+      await store.setPrices({ ...prices, fromDay: undefined }, lateMs);
+      await store.record(movesOf(mine, newId(), LIFE.slice(0, 2)));
+      expect(await refusal(store.subscribeTo(mine, await plan(store, id), today, lateMs))).toMatch(
+        /^invalid_request fromDay: .*has not begun/,
+      );
+      expect(await refusal(store.subscribeTo(mine, await plan(store, id), undefined, lateMs))).toBe("null");
+    });
+
+    booked(
+      `Store.setPlan makes a plan, and makes it anew until an account has it: then the same again is the same, another is refused${because}`,
       async () => {
         const { store } = form();
         const of = await list(store, { vcpu_ms: "0.00002" });
@@ -113,6 +152,18 @@ export function priceCases(form: () => StoreForm, skips: { readonly meter?: stri
         };
         expect(await store.setPlan(made)).toEqual(made);
         expect(await store.setPlan({ ...made, minimum: "5.00" })).toEqual(made);
+        const soon = await account(store, { creditUsd: "1" });
+        await store.subscribeTo(soon, made.id, "2030-02-01", T0);
+        const mended = { ...made, minimum: null, cap: "50", included: { creates: "20" } };
+        expect(await store.setPlan(mended)).toEqual(mended);
+        const euro = await list(store, { creates: "1" }, { currency: "EUR" });
+        const theirs = await list(store, { creates: "1" }, { account: await account(store) });
+        for (const unfit of [euro, theirs]) {
+          expect(await refusal(store.setPlan({ ...made, list: unfit }))).toMatch(/^invalid_request list: .* may have/);
+        }
+        expect(await store.setPlan(made)).toEqual(made);
+        await store.subscribeTo(await account(store), made.id, dayAt(Date.now() - DAY_MS), T0);
+        expect(await store.setPlan(made)).toEqual(made);
         expect(await refusal(store.setPlan({ ...made, cap: null }))).toMatch(/^already_exists there is another plan/);
         expect(await refusal(store.setPlan({ ...made, included: {} }))).toMatch(/^already_exists /);
         const set = (change: Partial<PlanInfo>) => refusal(store.setPlan({ ...made, id: name(), ...change }));
@@ -140,7 +191,9 @@ export function priceCases(form: () => StoreForm, skips: { readonly meter?: stri
         await store.record(movesOf(mine, newId(), LIFE));
         expect(await subscribe(mine, dollars, "2030-01-01")).toMatch(/^invalid_request fromDay: .*from 2030-01-02 on/);
         expect(await subscribe(mine, dollars, "2030-01-02")).toBe("null");
-        expect(await subscribe(mine, dollars, "2030-01-02")).toMatch(/^already_exists .*2030-01-02/);
+        const begun = [await account(store), dayAt(Date.now() - DAY_MS)] as const;
+        expect(await subscribe(begun[0], dollars, begun[1])).toBe("null");
+        expect(await subscribe(begun[0], dollars, begun[1])).toMatch(/^already_exists .*had a plan from/);
         expect(await subscribe(theirs, euro)).toBe("null");
         expect(await refusal(store.updateAccount(theirs, { creditUsd: "1" }))).toMatch(
           /^invalid_request creditUsd: .*EUR/,

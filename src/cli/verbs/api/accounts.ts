@@ -18,6 +18,7 @@ interface Options {
   readonly storage?: Bound;
   readonly rate?: Bound;
   readonly credit?: string;
+  readonly addCredit?: string;
   readonly timeZone?: string;
   readonly onEmpty?: AccountInfo["onEmpty"];
   readonly billTo?: string;
@@ -32,6 +33,7 @@ Examples:
   $ warren accounts create acme --name 'Acme Ltd' --sandboxes 20 --vcpus 40 --credit 100
   $ warren accounts key acme --label first
   $ warren accounts update acme --credit none --sandboxes 50
+  $ warren accounts update acme --add-credit 25
   $ warren accounts update acme --time-zone Asia/Kolkata --on-empty hibernate
   $ warren accounts update acme --bill-to 'Acme Ltd; 1 Main Street; Springfield' --tax-id DE123456789
   $ warren accounts update acme --suspend
@@ -48,6 +50,11 @@ function bound(text: string): Bound {
 function credit(text: string): string {
   if (text === "none" || /^\d{1,12}(\.\d{1,12})?$/.test(text)) return text;
   throw new InvalidArgumentError("allowed is an amount of US dollars such as 25 or 0.50, or none.");
+}
+
+function added(text: string): string {
+  if (/^-?\d{1,12}(\.\d{1,12})?$/.test(text)) return text;
+  throw new InvalidArgumentError("allowed is an amount of US dollars such as 25, 0.50 or -10.");
 }
 
 function boundOptions(command: ReturnType<Parameters<Define>[0]["command"]>): typeof command {
@@ -87,10 +94,13 @@ export const defineAccounts: Define = (program, verb) => {
   );
   const change = accounts.command("update").description("Change an account.").argument("<id>");
   boundOptions(change.option("--name <text>", "for people"))
+    .option("--add-credit <usd>", "to what is left of it now; --add-credit=-10 takes away", added)
     .option("--suspend", "refuse its keys; what runs goes on")
     .option("--resume", "take its keys again")
     .action((id: string, options: Options, command) => {
       if (options.suspend === true && options.resume === true) command.error("error: --suspend or --resume, not both");
+      if (options.credit !== undefined && options.addCredit !== undefined)
+        command.error("error: --credit or --add-credit, not both");
       return update(verb, id, options);
     });
   newKeyOptions(
@@ -163,7 +173,7 @@ async function update(verb: Verb, account: string, options: Options): Promise<vo
   const { withServer } = await import("../../verb.ts");
   const suspended = options.suspend === true ? true : options.resume === true ? false : undefined;
   const own = { ...quotaOf(options), ...creditOf(options), ...(await billingOf(options)) };
-  const change = { ...own, ...given({ name: options.name, suspended }) };
+  const change = { ...own, ...given({ name: options.name, suspended, addCreditUsd: options.addCredit }) };
   const now = await withServer(verb, (api) => api.updateAccount({ account, ...change }));
   return options.json === true ? printJson(verb.io, now) : tell(verb.io, [now]);
 }

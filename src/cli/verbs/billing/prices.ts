@@ -29,6 +29,7 @@ Examples:
   $ warren billing prices subscribe acme team --from-day 2026-12-01
 
 All but the first need an administrator's key. Days are of UTC; what a day that has begun costs is never changed.
+Before it begins, whatever was set wrong is set right by setting it again for the same day.
 A JSON file has an object of meters and prices, each price a text: {"vcpu_ms": "0.000012"}.`;
 
 export const definePrices: Define = (billing, verb) => {
@@ -47,7 +48,9 @@ export const definePrices: Define = (billing, verb) => {
     .action((_: Json, of) => lists(verb, of.optsWithGlobals().json === true));
   prices
     .command("set")
-    .description("Make a price list, or set its prices from a day on that has not begun. For administrators.")
+    .description(
+      "Make a price list, or set its prices, also anew, from a day on that has not begun. For administrators.",
+    )
     .argument("<list>", "its name")
     .argument("<prices...>", "METER=PRICE of one of its units, or a JSON file")
     .option("--from-day <day>", "UTC; default tomorrow, of a new list always")
@@ -57,7 +60,9 @@ export const definePrices: Define = (billing, verb) => {
     .action((list: string, given: string[], _: SetOptions, of) => set(verb, list, given, of.optsWithGlobals()));
   prices
     .command("plan")
-    .description("Make a plan: a price list, with included amounts, at least and at most so much a month.")
+    .description(
+      "Make a plan, or change one that no account has yet: a price list, included amounts, bounds of a month.",
+    )
     .argument("<plan>", "its name")
     .requiredOption("--list <list>", "the price list that it goes by")
     .option("--minimum <amount>", "of each invoice, at least")

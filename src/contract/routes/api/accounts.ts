@@ -194,7 +194,7 @@ export const accountRoutes = {
     method: "PATCH",
     path: "/v1/admin/accounts/:account",
     scope: "admin",
-    says: "Change an account's name, quota or credit, or suspend it",
+    says: "Change an account's name, quota or credit, add to its credit, or suspend it",
     input: Type.Object(
       {
         account: AccountId,
@@ -202,6 +202,8 @@ export const accountRoutes = {
         suspended: Type.Optional(Type.Boolean()),
         quota: Type.Optional(Type.Partial(Quota, { additionalProperties: false })),
         creditUsd: Type.Optional(OrNull(Usd)),
+        /** Added to what is left of a prepaid account's credit, whatever is taken meanwhile; less than 0 takes away. Not with the other. */
+        addCreditUsd: Type.Optional(Usd),
         ...billingFields,
       },
       { additionalProperties: false },

@@ -29,7 +29,7 @@ export const booksRoutes = {
     method: "PUT",
     path: "/v1/admin/pricing/lists/:id",
     scope: "admin",
-    says: "Make a price list, or set its prices from a day on that has not begun",
+    says: "Make a price list, or set its prices from a day on that has not begun, in place of any from the same day on",
     input: Type.Object(
       {
         id: Name,
@@ -45,13 +45,13 @@ export const booksRoutes = {
       { additionalProperties: false },
     ),
     returns: PriceList,
-    errors: ["invalid_request", "already_exists", "not_found"],
+    errors: ["invalid_request", "not_found"],
   },
   setPlan: {
     method: "PUT",
     path: "/v1/admin/pricing/plans/:id",
     scope: "admin",
-    says: "Make a plan: a list, with included amounts, at least and at most so much a month",
+    says: "Make a plan, or change one that no account has yet: a list, included amounts, at least and at most so much a month",
     input: Type.Object(
       {
         id: Name,
@@ -69,7 +69,7 @@ export const booksRoutes = {
     method: "PUT",
     path: "/v1/admin/accounts/:account/plan",
     scope: "admin",
-    says: "Give an account a plan, from a day on that has not begun; or from the first day that it has used anything",
+    says: "Give an account a plan, from a day on that has not begun, in place of any from the same day on; or from the first day that it has used anything",
     input: Type.Object({ account: Name, plan: Name, fromDay: Type.Optional(Day) }, { additionalProperties: false }),
     returns: "nothing",
     errors: ["invalid_request", "already_exists", "not_found"],
