@@ -5,7 +5,7 @@ import type { Contract } from "../../route.ts";
 export const OrNull = <S extends Parameters<typeof Type.Union>[0][number]>(schema: S) =>
   Type.Union([schema, Type.Null()]);
 /** Exact, as decimal text: no float ever holds money. */
-export const Amount = Type.String({ pattern: "^-?\\d{1,30}(\\.\\d{1,40})?$" });
+export const Amount = Type.String({ pattern: "^-?\\d{1,30}(\\.\\d{1,60})?$" });
 const Price = Type.String({ pattern: "^\\d{1,12}(\\.\\d{1,18})?$" });
 /** ISO 4217. */
 export const Currency = Type.String({ pattern: "^[A-Z]{3}$" });
