@@ -67,9 +67,7 @@ export const intervals = billing.table(
       .generatedAlwaysAs(sql`billing.quantity(meter, units, lower(during), upper(during))`),
     recordedAt: instant("recorded_at").notNull().default(sql`now()`),
     /** Of subject and meter, which no two stretches have at one time: kept apart as a number, that takes half as long as by text. */
-    key: bigint({ mode: "bigint" })
-      .notNull()
-      .generatedAlwaysAs(sql`hashtextextended(subject || ' ' || meter, 0)`),
+    key: bigint({ mode: "bigint" }).notNull().generatedAlwaysAs(sql`hashtextextended(subject || ' ' || meter, 0)`),
   },
   (t) => [
     index("intervals_account").on(t.account, sql`lower(${t.during})`),
