@@ -220,11 +220,20 @@ function savedOf(manifest: Manifest, path: string): Saved {
   const { meta, cpu, memoryMib, memory, state, digest, ground } = manifest;
   const { id, name, sandboxId, template, metadata, createdAt, pauseMs, parentSnapshotId } = meta;
   const layers = memory.slice(1).map((_, i) => join(path, memoryFile(i + 1)));
-  const memoryBytes = layers.reduce((sum, file) => sum + allocatedBytes(file), 0);
-  const disk = join(path, "disk");
-  const diskBytes = existsSync(disk) ? ownBytes(disk) : 0; // damaged, or on its way out
+  const memoryBytes = layers.reduce((sum, file) => sum + bytesOf(file, allocatedBytes), 0);
+  const diskBytes = bytesOf(join(path, "disk"), ownBytes);
   const sizeBytes = memoryBytes + state.bytes + diskBytes;
   const named = { id, name, sandboxId, template, metadata, createdAt, pauseMs, parentSnapshotId };
   const info = { ...named, cpu, memoryMb: memoryMib, sizeBytes, memoryBytes, diskBytes };
   return { meta, size: { name: meta.template, cpu, memoryMib }, info, digest, accel: ground.accel };
+}
+
+/** 0 where there is none: it is damaged, or another process takes it away at this very moment. */
+function bytesOf(file: string, count: (file: string) => number): number {
+  try {
+    return count(file);
+  } catch (error) {
+    if (failsWith(error, "ENOENT")) return 0;
+    throw error;
+  }
 }
