@@ -220,8 +220,8 @@ function savedOf(manifest: Manifest, path: string): Saved {
   const { meta, cpu, memoryMib, memory, state, digest, ground } = manifest;
   const { id, name, sandboxId, template, metadata, createdAt, pauseMs, parentSnapshotId } = meta;
   const layers = memory.slice(1).map((_, i) => join(path, memoryFile(i + 1)));
-  const memoryBytes = layers.reduce((sum, file) => sum + bytesOf(file, allocatedBytes), 0);
-  const diskBytes = bytesOf(join(path, "disk"), ownBytes);
+  const memoryBytes = layers.reduce((sum, file) => sum + allocatedBytes(file), 0);
+  const diskBytes = diskBytesOf(join(path, "disk"));
   const sizeBytes = memoryBytes + state.bytes + diskBytes;
   const named = { id, name, sandboxId, template, metadata, createdAt, pauseMs, parentSnapshotId };
   const info = { ...named, cpu, memoryMb: memoryMib, sizeBytes, memoryBytes, diskBytes };
@@ -229,9 +229,9 @@ function savedOf(manifest: Manifest, path: string): Saved {
 }
 
 /** 0 where there is none: it is damaged, or another process takes it away at this very moment. */
-function bytesOf(file: string, count: (file: string) => number): number {
+function diskBytesOf(file: string): number {
   try {
-    return count(file);
+    return ownBytes(file);
   } catch (error) {
     if (failsWith(error, "ENOENT")) return 0;
     throw error;
