@@ -5,11 +5,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Move } from "../../src/contract/move.ts";
 import type { Stored } from "../../src/contract/stored.ts";
-import { gate } from "../harness/gates.ts";
-import { newDatabase } from "../harness/pglite.ts";
-import { PrivatePostgres } from "../harness/stores/postgres.ts";
 import { account, booking, LIFE, movesOf, newId, type Step, T0 } from "../suites/store/world.ts";
-import { Folder, pgliteForm, postgresForm } from "./world.ts";
+import { onBothEngines, type postgresForm } from "./world.ts";
 
 const SLOW_MS = 120_000;
 const DAY_MS = 86_400_000;
@@ -222,25 +219,4 @@ function clocksSuite(name: string, open: () => Promise<Form>): void {
   });
 }
 
-clocksSuite("PGlite", async () => {
-  const folder = new Folder();
-  await newDatabase(folder.path);
-  const form = await pgliteForm(folder.path);
-  const close = async () => {
-    await form.close();
-    folder[Symbol.dispose]();
-  };
-  return { ...form, close };
-});
-
-if (gate("postgres")) {
-  clocksSuite("PostgreSQL", async () => {
-    const server = await PrivatePostgres.open();
-    const form = await postgresForm(await server.database());
-    const close = async () => {
-      await form.close();
-      await server[Symbol.asyncDispose]();
-    };
-    return { ...form, close };
-  });
-}
+onBothEngines(clocksSuite);

@@ -14,11 +14,8 @@ import { CHARGED } from "../../src/meter/fold.ts";
 import { METERS } from "../../src/meter/meters.ts";
 import seed from "../../src/meter/rates.json" with { type: "json" };
 import { STORED_METERS } from "../../src/meter/storage.ts";
-import { gate } from "../harness/gates.ts";
-import { newDatabase } from "../harness/pglite.ts";
-import { PrivatePostgres } from "../harness/stores/postgres.ts";
 import { account, LIFE, movesOf, newId, T0 } from "../suites/store/world.ts";
-import { Folder, pgliteForm, postgresForm } from "./world.ts";
+import { onBothEngines } from "./world.ts";
 
 const SLOW_MS = 120_000;
 const DAY_MS = 86_400_000;
@@ -304,25 +301,4 @@ function ledgerSuite(name: string, open: () => Promise<Form>): void {
   });
 }
 
-ledgerSuite("PGlite", async () => {
-  const folder = new Folder();
-  await newDatabase(folder.path);
-  const form = await pgliteForm(folder.path);
-  const close = async () => {
-    await form.close();
-    folder[Symbol.dispose]();
-  };
-  return { ...form, close };
-});
-
-if (gate("postgres")) {
-  ledgerSuite("PostgreSQL", async () => {
-    const server = await PrivatePostgres.open();
-    const form = await postgresForm(await server.database());
-    const close = async () => {
-      await form.close();
-      await server[Symbol.asyncDispose]();
-    };
-    return { ...form, close };
-  });
-}
+onBothEngines(ledgerSuite);

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Store } from "../../src/api/store.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { createLog } from "../../src/base/log.ts";
 import type { Driver } from "../../src/db/driver.ts";
@@ -10,6 +11,9 @@ import { openPglite } from "../../src/db/pglite.ts";
 import { openPostgres } from "../../src/db/postgres.ts";
 import { storeOver } from "../../src/db/store.ts";
 import { NOTHING } from "../../src/meter/fold.ts";
+import { gate } from "../harness/gates.ts";
+import { newDatabase } from "../harness/pglite.ts";
+import { PrivatePostgres } from "../harness/stores/postgres.ts";
 import type { StoreForm } from "../suites/store.ts";
 
 export const parts = { clock: systemClock, log: createLog("error"), node: "node-1" };
@@ -71,4 +75,33 @@ export async function postgresForm(url: string) {
     await store[Symbol.asyncDispose]();
   };
   return { driver, store, second, meter: meterOf(driver), close };
+}
+
+export type DatabaseForm = Omit<Awaited<ReturnType<typeof pgliteForm>>, "second" | "close"> & {
+  readonly second: Store | null;
+  close(): Promise<void>;
+};
+
+/** A suite over each engine: a database of its own, new, closed with all that stands on it. PostgreSQL where there is one. */
+export function onBothEngines(suite: (name: string, open: () => Promise<DatabaseForm>) => void): void {
+  suite("PGlite", async () => {
+    const folder = new Folder();
+    await newDatabase(folder.path);
+    const form = await pgliteForm(folder.path);
+    const close = async () => {
+      await form.close();
+      folder[Symbol.dispose]();
+    };
+    return { ...form, close };
+  });
+  if (!gate("postgres")) return;
+  suite("PostgreSQL", async () => {
+    const server = await PrivatePostgres.open();
+    const form = await postgresForm(await server.database());
+    const close = async () => {
+      await form.close();
+      await server[Symbol.asyncDispose]();
+    };
+    return { ...form, close };
+  });
 }

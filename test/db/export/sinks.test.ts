@@ -3,34 +3,14 @@ import { expect, test } from "bun:test";
 import postgres from "postgres";
 import { nonce } from "../../../src/base/id.ts";
 import { gate } from "../../harness/gates.ts";
-import { newDatabase } from "../../harness/pglite.ts";
 import { PrivatePostgres } from "../../harness/stores/postgres.ts";
 import { fillAll, newSink, sinksSuite } from "../../suites/store/sinks.ts";
 import { account, T0 } from "../../suites/store/world.ts";
-import { Folder, pgliteForm, postgresForm } from "../world.ts";
+import { onBothEngines, postgresForm } from "../world.ts";
 
-sinksSuite("PGlite", async () => {
-  const folder = new Folder();
-  await newDatabase(folder.path);
-  const form = await pgliteForm(folder.path);
-  const close = async () => {
-    await form.close();
-    folder[Symbol.dispose]();
-  };
-  return { ...form, close };
-});
+onBothEngines(sinksSuite);
 
 if (gate("postgres")) {
-  sinksSuite("PostgreSQL", async () => {
-    const server = await PrivatePostgres.open();
-    const form = await postgresForm(await server.database());
-    const close = async () => {
-      await form.close();
-      await server[Symbol.asyncDispose]();
-    };
-    return { ...form, close };
-  });
-
   test("Store.fillOutbox passes over nothing, in whichever order those who write end", async () => {
     await using server = await PrivatePostgres.open();
     const url = await server.database();
