@@ -110,7 +110,7 @@ export function settleCases(form: () => BooksForm): void {
     const { store, second, driver } = form();
     const mine = await account(store);
     const from = FIRST + 9 * DAY_MS;
-    let facts = 0;
+    let [facts, charges] = [0, 0];
     for (let round = 0; round < 4; round++) {
       const more = Array.from({ length: 20 }, (_, i) =>
         ran(mine, from + i * SECOND_MS, from + (i + 1) * SECOND_MS),
@@ -122,7 +122,9 @@ export function settleCases(form: () => BooksForm): void {
         store.settleBooks(from + HOUR_MS),
       ]);
       facts += more.length;
-      expect(told.every(({ charged }) => charged <= more.length)).toBe(true);
+      // What was written too late for one round is charged in the next.
+      charges += told.reduce((sum, { charged }) => sum + charged, 0);
+      expect(charges).toBeLessThanOrEqual(facts);
     }
     await settle(from + HOUR_MS);
     const [row] = await rows(
