@@ -126,7 +126,7 @@ export function settleCases(form: () => BooksForm): void {
       charges += told.reduce((sum, { charged }) => sum + charged, 0);
       expect(charges).toBeLessThanOrEqual(facts);
     }
-    await settle(from + HOUR_MS);
+    expect(charges + (await settle(from + HOUR_MS)).charged).toBe(facts);
     const [row] = await rows(
       driver,
       `select count(*)::integer, count(distinct "interval")::integer from billing.ledger where account = $1`,
